@@ -1,0 +1,329 @@
+//! Between [`Graph`] and ONNX bytes, and the checks both ways share.
+
+use std::collections::HashSet;
+
+use prost::Message;
+
+use crate::wire::{self, attribute_kind as kind};
+use crate::{Attribute, DType, Dim, Graph, Node, Tensor, TensorData, TensorInfo};
+
+/// The IR version written; onnxruntime and rten of the last years read it.
+const IR_VERSION: i64 = 8;
+
+/// What is wrong with an ONNX file or a graph.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum GraphError {
+    /// The bytes are no ONNX model.
+    #[error("not an ONNX model: {0}")]
+    Decode(String),
+    /// The model uses a part of ONNX that is not supported here.
+    #[error("{what} is not supported")]
+    Unsupported {
+        /// The part, with the name of the node or tensor it stands in.
+        what: String,
+    },
+    /// A tensor's data does not fit its shape.
+    #[error("tensor `{tensor}` has {found} bytes of data, its shape needs {expected}")]
+    Size {
+        /// The tensor.
+        tensor: String,
+        /// Bytes found.
+        found: usize,
+        /// Bytes that the shape asks for.
+        expected: usize,
+    },
+    /// A name is used and nothing before it gives it.
+    #[error("node `{node}` reads `{name}`, which nothing before it gives")]
+    Dangling {
+        /// The reading node.
+        node: String,
+        /// The name.
+        name: String,
+    },
+    /// Two things share a name.
+    #[error("`{name}` is defined twice")]
+    Duplicate {
+        /// The name.
+        name: String,
+    },
+    /// The graph declares an output that nothing gives.
+    #[error("output `{name}` is given by no node")]
+    Output {
+        /// The output.
+        name: String,
+    },
+}
+
+impl Graph {
+    /// Writes the graph as an ONNX model. Equal graphs give equal bytes.
+    pub fn to_onnx(&self) -> Vec<u8> {
+        let graph = wire::GraphProto {
+            node: self.nodes.iter().map(node_to_wire).collect(),
+            name: self.name.clone(),
+            initializer: self.tensors.iter().map(tensor_to_wire).collect(),
+            input: self.inputs.iter().map(info_to_wire).collect(),
+            output: self.outputs.iter().map(info_to_wire).collect(),
+            sparse_initializer: Vec::new(),
+        };
+        wire::ModelProto {
+            ir_version: IR_VERSION,
+            opset_import: vec![wire::OperatorSetId { domain: String::new(), version: self.opset }],
+            producer_name: "luthier".to_owned(),
+            graph: Some(graph),
+            functions: Vec::new(),
+        }
+        .encode_to_vec()
+    }
+
+    /// Reads an ONNX model and checks it.
+    pub fn from_onnx(bytes: &[u8]) -> Result<Self, GraphError> {
+        let model = wire::ModelProto::decode(bytes)
+            .map_err(|error| GraphError::Decode(error.to_string()))?;
+        if !model.functions.is_empty() {
+            return Err(unsupported("a model-local function"));
+        }
+        let proto = model.graph.ok_or_else(|| GraphError::Decode("it holds no graph".into()))?;
+        if !proto.sparse_initializer.is_empty() {
+            return Err(unsupported("a sparse initializer"));
+        }
+        let opset = model.opset_import.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
+        let tensors: Vec<Tensor> =
+            proto.initializer.into_iter().map(tensor_from_wire).collect::<Result<_, _>>()?;
+        let constants: HashSet<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
+        let inputs = proto.input.into_iter().filter(|i| !constants.contains(i.name.as_str()));
+        let graph = Self {
+            name: proto.name,
+            opset: opset.map_or(1, |o| o.version),
+            inputs: inputs.map(info_from_wire).collect::<Result<_, _>>()?,
+            outputs: proto.output.into_iter().map(info_from_wire).collect::<Result<_, _>>()?,
+            nodes: proto.node.into_iter().map(node_from_wire).collect::<Result<_, _>>()?,
+            tensors,
+        };
+        graph.check()?;
+        Ok(graph)
+    }
+
+    /// Checks that names are unique, every read name is given earlier, and data fits shapes.
+    pub fn check(&self) -> Result<(), GraphError> {
+        let mut known = HashSet::new();
+        let mut define = |name: &str| match known.insert(name.to_owned()) {
+            true => Ok(()),
+            false => Err(GraphError::Duplicate { name: name.to_owned() }),
+        };
+        self.inputs.iter().try_for_each(|input| define(&input.name))?;
+        for tensor in &self.tensors {
+            define(&tensor.name)?;
+            check_size(
+                &tensor.name,
+                &tensor.shape,
+                tensor.data.dtype(),
+                tensor.data.len() * tensor.data.dtype().size(),
+            )?;
+        }
+        for node in &self.nodes {
+            for name in node.inputs.iter().filter(|name| !name.is_empty()) {
+                if !known.contains(name) {
+                    return Err(GraphError::Dangling {
+                        node: node.name.clone(),
+                        name: name.clone(),
+                    });
+                }
+            }
+            for output in node.outputs.iter().filter(|name| !name.is_empty()) {
+                if !known.insert(output.clone()) {
+                    return Err(GraphError::Duplicate { name: output.clone() });
+                }
+            }
+        }
+        match self.outputs.iter().find(|output| !known.contains(&output.name)) {
+            Some(output) => Err(GraphError::Output { name: output.name.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn unsupported(what: impl Into<String>) -> GraphError {
+    GraphError::Unsupported { what: what.into() }
+}
+
+fn check_size(
+    tensor: &str,
+    shape: &[usize],
+    dtype: DType,
+    found: usize,
+) -> Result<(), GraphError> {
+    let elements = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+    let expected = elements.and_then(|n| n.checked_mul(dtype.size())).unwrap_or(usize::MAX);
+    match found == expected {
+        true => Ok(()),
+        false => Err(GraphError::Size { tensor: tensor.to_owned(), found, expected }),
+    }
+}
+
+fn dtype_from_wire(value: i32, name: &str) -> Result<DType, GraphError> {
+    [DType::F32, DType::U8, DType::I8, DType::I32, DType::I64]
+        .into_iter()
+        .find(|dtype| *dtype as i32 == value)
+        .ok_or_else(|| unsupported(format!("element type {value} of `{name}`")))
+}
+
+fn tensor_to_wire(tensor: &Tensor) -> wire::TensorProto {
+    let raw_data = match &tensor.data {
+        TensorData::F32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        TensorData::U8(v) => v.clone(),
+        TensorData::I8(v) => v.iter().map(|x| x.cast_unsigned()).collect(),
+        TensorData::I32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        TensorData::I64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+    };
+    wire::TensorProto {
+        dims: tensor.shape.iter().map(|&size| size as i64).collect(),
+        data_type: tensor.data.dtype() as i32,
+        name: tensor.name.clone(),
+        raw_data,
+        ..Default::default()
+    }
+}
+
+fn tensor_from_wire(proto: wire::TensorProto) -> Result<Tensor, GraphError> {
+    let dtype = dtype_from_wire(proto.data_type, &proto.name)?;
+    if proto.data_location != 0 {
+        return Err(unsupported(format!("external data of tensor `{}`", proto.name)));
+    }
+    let shape = proto
+        .dims
+        .iter()
+        .map(|&size| usize::try_from(size))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| unsupported(format!("a negative size in tensor `{}`", proto.name)))?;
+    let data = match (proto.raw_data.is_empty(), dtype) {
+        (true, DType::F32) => TensorData::F32(proto.float_data),
+        (true, DType::I64) => TensorData::I64(proto.int64_data),
+        (true, DType::I32) => TensorData::I32(proto.int32_data),
+        (true, DType::I8) => TensorData::I8(proto.int32_data.iter().map(|&x| x as i8).collect()),
+        (true, DType::U8) => TensorData::U8(proto.int32_data.iter().map(|&x| x as u8).collect()),
+        (false, dtype) => {
+            check_size(&proto.name, &shape, dtype, proto.raw_data.len())?;
+            data_from_raw(dtype, proto.raw_data)
+        }
+    };
+    check_size(&proto.name, &shape, dtype, data.len() * dtype.size())?;
+    Ok(Tensor { name: proto.name, shape, data })
+}
+
+fn data_from_raw(dtype: DType, raw: Vec<u8>) -> TensorData {
+    fn words<const N: usize, T>(raw: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
+        raw.as_chunks::<N>().0.iter().map(|chunk| read(*chunk)).collect()
+    }
+    match dtype {
+        DType::F32 => TensorData::F32(words(&raw, f32::from_le_bytes)),
+        DType::I32 => TensorData::I32(words(&raw, i32::from_le_bytes)),
+        DType::I64 => TensorData::I64(words(&raw, i64::from_le_bytes)),
+        DType::I8 => TensorData::I8(raw.into_iter().map(u8::cast_signed).collect()),
+        DType::U8 => TensorData::U8(raw),
+    }
+}
+
+fn info_to_wire(info: &TensorInfo) -> wire::ValueInfoProto {
+    let dim = info
+        .shape
+        .iter()
+        .map(|dim| wire::DimProto {
+            value: Some(match dim {
+                Dim::Fixed(size) => wire::DimValue::Size(*size as i64),
+                Dim::Named(name) => wire::DimValue::Name(name.clone()),
+            }),
+        })
+        .collect();
+    let tensor = wire::TensorTypeProto {
+        elem_type: info.dtype as i32,
+        shape: Some(wire::ShapeProto { dim }),
+    };
+    wire::ValueInfoProto {
+        name: info.name.clone(),
+        kind: Some(wire::TypeProto { tensor: Some(tensor) }),
+    }
+}
+
+fn info_from_wire(proto: wire::ValueInfoProto) -> Result<TensorInfo, GraphError> {
+    let tensor = proto
+        .kind
+        .and_then(|kind| kind.tensor)
+        .ok_or_else(|| unsupported(format!("`{}`, which is not a tensor,", proto.name)))?;
+    let dims = tensor.shape.map(|shape| shape.dim).unwrap_or_default();
+    let shape = dims
+        .into_iter()
+        .enumerate()
+        .map(|(axis, dim)| match dim.value {
+            Some(wire::DimValue::Size(size)) if size >= 0 => Dim::Fixed(size as usize),
+            Some(wire::DimValue::Name(name)) => Dim::Named(name),
+            _ => Dim::Named(format!("{}_{axis}", proto.name)),
+        })
+        .collect();
+    Ok(TensorInfo { dtype: dtype_from_wire(tensor.elem_type, &proto.name)?, name: proto.name, shape })
+}
+
+fn node_to_wire(node: &Node) -> wire::NodeProto {
+    wire::NodeProto {
+        input: node.inputs.clone(),
+        output: node.outputs.clone(),
+        name: node.name.clone(),
+        op_type: node.op.clone(),
+        attribute: node.attributes.iter().map(attribute_to_wire).collect(),
+        domain: node.domain.clone(),
+    }
+}
+
+fn node_from_wire(proto: wire::NodeProto) -> Result<Node, GraphError> {
+    let attributes = proto.attribute.into_iter().map(|a| attribute_from_wire(a, &proto.name));
+    Ok(Node {
+        attributes: attributes.collect::<Result<_, _>>()?,
+        name: proto.name,
+        op: proto.op_type,
+        domain: proto.domain,
+        inputs: proto.input,
+        outputs: proto.output,
+    })
+}
+
+fn attribute_to_wire((name, value): &(String, Attribute)) -> wire::AttributeProto {
+    let mut proto = wire::AttributeProto { name: name.clone(), ..Default::default() };
+    match value {
+        Attribute::Int(x) => (proto.kind, proto.i) = (kind::INT, *x),
+        Attribute::Float(x) => (proto.kind, proto.f) = (kind::FLOAT, *x),
+        Attribute::Text(x) => (proto.kind, proto.s) = (kind::STRING, x.clone().into_bytes()),
+        Attribute::Ints(x) => (proto.kind, proto.ints) = (kind::INTS, x.clone()),
+        Attribute::Floats(x) => (proto.kind, proto.floats) = (kind::FLOATS, x.clone()),
+        Attribute::Texts(x) => {
+            proto.kind = kind::STRINGS;
+            proto.strings = x.iter().map(|text| text.clone().into_bytes()).collect();
+        }
+        Attribute::Tensor(x) => (proto.kind, proto.t) = (kind::TENSOR, Some(tensor_to_wire(x))),
+    }
+    proto
+}
+
+fn attribute_from_wire(
+    proto: wire::AttributeProto,
+    node: &str,
+) -> Result<(String, Attribute), GraphError> {
+    let here = || format!("attribute `{}` of node `{node}`", proto.name);
+    let text = |bytes: Vec<u8>| {
+        String::from_utf8(bytes).map_err(|_| unsupported(format!("{}: not UTF-8, it", here())))
+    };
+    let value = match proto.kind {
+        kind::INT => Attribute::Int(proto.i),
+        kind::FLOAT => Attribute::Float(proto.f),
+        kind::STRING => Attribute::Text(text(proto.s)?),
+        kind::INTS => Attribute::Ints(proto.ints),
+        kind::FLOATS => Attribute::Floats(proto.floats),
+        kind::STRINGS => {
+            Attribute::Texts(proto.strings.into_iter().map(text).collect::<Result<_, _>>()?)
+        }
+        kind::TENSOR => {
+            let tensor = proto.t.ok_or_else(|| unsupported(format!("{} without a value", here())))?;
+            Attribute::Tensor(tensor_from_wire(tensor)?)
+        }
+        other => return Err(unsupported(format!("type {other} of {}", here()))),
+    };
+    Ok((proto.name, value))
+}

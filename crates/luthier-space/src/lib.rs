@@ -1,0 +1,211 @@
+//! Search spaces: what a study may choose from.
+//!
+//! Start from [`Space`], an ordered list of [`Dimension`]s. A dimension has a [`Distribution`] and
+//! may depend on one option of an earlier choice ([`Condition`]); it is *active* in a set of
+//! [`Values`] when that choice is active and took that option. Parents always come before their
+//! children, so samplers walk the list once, from front to back.
+//!
+//! The crate knows nothing of models, samplers or storage: it describes, checks and converts.
+
+mod distribution;
+mod form;
+mod values;
+
+pub use distribution::Distribution;
+pub use form::FormError;
+pub use values::{Value, ValueError, Values};
+
+use serde::{Deserialize, Serialize};
+
+/// The dimensions of a search, parents before children.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Space {
+    dimensions: Vec<Dimension>,
+}
+
+/// One named parameter of a [`Space`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Dimension {
+    /// Name, unique within the space.
+    pub name: String,
+    /// The values it may take.
+    pub distribution: Distribution,
+    /// When it is active; `None` means always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
+}
+
+/// A dimension is active when dimension `parent`, a choice, is active and took option `option`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// Index of the parent in the space; always smaller than the index of the dimension itself.
+    pub parent: usize,
+    /// Index of the option among the parent's.
+    pub option: usize,
+}
+
+impl Space {
+    /// A space of independent dimensions.
+    ///
+    /// # Panics
+    /// If two dimensions share a name.
+    pub fn of<const N: usize>(dimensions: [(&str, Distribution); N]) -> Self {
+        let mut space = Self::default();
+        for (name, distribution) in dimensions {
+            space.push(name.to_owned(), distribution, None);
+        }
+        space
+    }
+
+    /// A choice called `name` between sub-spaces: each option brings the dimensions of its own
+    /// space, whose names get the option as prefix (`linear.learning_rate`).
+    ///
+    /// # Panics
+    /// If two options share a name.
+    pub fn choice_of(name: &str, options: Vec<(String, Space)>) -> Self {
+        let mut space = Self::default();
+        let names = options.iter().map(|(option, _)| Value::Text(option.clone())).collect();
+        space.push(name.to_owned(), Distribution::Choice { options: names }, None);
+        for (index, (option, child)) in options.into_iter().enumerate() {
+            let scoped = child.dimensions.into_iter().map(|d| (format!("{option}.{}", d.name), d));
+            space.extend_under(scoped, Condition { parent: 0, option: index });
+        }
+        space
+    }
+
+    /// Adds `child`, active only when dimension `parent` takes option `option`.
+    #[must_use]
+    pub fn when(mut self, parent: &str, option: &str, child: Space) -> Self {
+        let index = self.position(parent).expect("the parent is part of the space");
+        let option = match &self.dimensions[index].distribution {
+            Distribution::Choice { options } => {
+                options.iter().position(|o| o.to_string() == option).expect("the option exists")
+            }
+            _ => panic!("parent `{parent}` is not a choice"),
+        };
+        let dimensions = child.dimensions.into_iter().map(|d| (d.name.clone(), d));
+        self.extend_under(dimensions, Condition { parent: index, option });
+        self
+    }
+
+    /// All dimensions, parents before children.
+    pub fn dimensions(&self) -> &[Dimension] {
+        &self.dimensions
+    }
+
+    /// Number of dimensions, active or not.
+    pub fn len(&self) -> usize {
+        self.dimensions.len()
+    }
+
+    /// Whether there is nothing to choose.
+    pub fn is_empty(&self) -> bool {
+        self.dimensions.is_empty()
+    }
+
+    /// The dimension called `name`.
+    pub fn get(&self, name: &str) -> Option<&Dimension> {
+        self.dimensions.iter().find(|d| d.name == name)
+    }
+
+    /// Position of the dimension called `name`.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.dimensions.iter().position(|d| d.name == name)
+    }
+
+    /// Whether dimension `index` is active in `values`, which hold at least its ancestors.
+    pub fn is_active(&self, index: usize, values: &Values) -> bool {
+        let Some(condition) = self.dimensions[index].condition else { return true };
+        let parent = &self.dimensions[condition.parent];
+        self.is_active(condition.parent, values)
+            && values.get(&parent.name).is_some_and(|value| {
+                parent.distribution.option_index(value) == Some(condition.option)
+            })
+    }
+
+    /// Walks the space front to back, asking `pick` for a value of each dimension that is active
+    /// given the values picked before it.
+    pub fn pick(&self, mut pick: impl FnMut(usize, &Dimension) -> Value) -> Values {
+        let mut values = Values::default();
+        for (index, dimension) in self.dimensions.iter().enumerate() {
+            if self.is_active(index, &values) {
+                values.insert(dimension.name.clone(), pick(index, dimension));
+            }
+        }
+        values
+    }
+
+    /// Checks that `values` has exactly the active dimensions, each inside its distribution.
+    pub fn check(&self, values: &Values) -> Result<(), ValueError> {
+        for (index, dimension) in self.dimensions.iter().enumerate() {
+            match (self.is_active(index, values), values.get(&dimension.name)) {
+                (true, None) => return Err(ValueError::Missing { name: dimension.name.clone() }),
+                (true, Some(value)) if !dimension.distribution.contains(value) => {
+                    return Err(ValueError::OutOfRange {
+                        name: dimension.name.clone(),
+                        value: value.clone(),
+                        expected: dimension.distribution.to_string(),
+                    });
+                }
+                (false, Some(_)) => {
+                    return Err(ValueError::Inactive { name: dimension.name.clone() });
+                }
+                _ => {}
+            }
+        }
+        match values.iter().find(|(name, _)| self.position(name).is_none()) {
+            Some((name, _)) => Err(ValueError::Unknown { name: name.to_owned() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Number of distinct configurations; `None` when a continuous dimension makes it infinite or
+    /// the count does not fit.
+    pub fn cardinality(&self) -> Option<u64> {
+        self.cardinality_under(None)
+    }
+
+    fn cardinality_under(&self, condition: Option<Condition>) -> Option<u64> {
+        let mut product = 1u64;
+        let here = self.dimensions.iter().enumerate().filter(|(_, d)| d.condition == condition);
+        for (index, dimension) in here {
+            let count = match &dimension.distribution {
+                Distribution::Choice { options } => {
+                    let mut sum = 0u64;
+                    for option in 0..options.len() {
+                        let child = Condition { parent: index, option };
+                        sum = sum.checked_add(self.cardinality_under(Some(child))?)?;
+                    }
+                    sum
+                }
+                other => other.cardinality()?,
+            };
+            product = product.checked_mul(count)?;
+        }
+        Some(product)
+    }
+
+    fn push(&mut self, name: String, distribution: Distribution, condition: Option<Condition>) {
+        assert!(self.position(&name).is_none(), "parameter `{name}` appears twice");
+        self.dimensions.push(Dimension { name, distribution, condition });
+    }
+
+    fn extend_under(
+        &mut self,
+        dimensions: impl Iterator<Item = (String, Dimension)>,
+        root: Condition,
+    ) {
+        let offset = self.dimensions.len();
+        for (name, dimension) in dimensions {
+            let condition = match dimension.condition {
+                None => root,
+                Some(inner) => Condition { parent: inner.parent + offset, ..inner },
+            };
+            self.push(name, dimension.distribution, Some(condition));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! Chosen values.
+
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// One chosen value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// A switch.
+    Bool(bool),
+    /// An integer.
+    Int(i64),
+    /// A real number.
+    Float(f64),
+    /// A name.
+    Text(String),
+}
+
+impl Value {
+    /// The value as a real number, if it is one.
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            Self::Int(x) => Some(*x as f64),
+            Self::Float(x) => Some(*x),
+            _ => None,
+        }
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Self::Int(value)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(value: f64) -> Self {
+        Self::Float(value)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(x) => write!(f, "{x}"),
+            Self::Int(x) => write!(f, "{x}"),
+            Self::Float(x) if *x != 0.0 && (x.abs() < 1e-3 || x.abs() >= 1e5) => write!(f, "{x:.3e}"),
+            Self::Float(x) => write!(f, "{}", (x * 1e4).round() / 1e4),
+            Self::Text(x) => f.write_str(x),
+        }
+    }
+}
+
+/// Names with their chosen values, in the order of the space.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Values(Vec<(String, Value)>);
+
+/// Why values do not fit a space, or a reader's wish.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ValueError {
+    /// An active parameter has no value.
+    #[error("parameter `{name}` has no value")]
+    Missing {
+        /// The parameter.
+        name: String,
+    },
+    /// A value lies outside the parameter's distribution or has the wrong type.
+    #[error("parameter `{name}` is {value}, expected {expected}")]
+    OutOfRange {
+        /// The parameter.
+        name: String,
+        /// The value found.
+        value: Value,
+        /// What would have been right.
+        expected: String,
+    },
+    /// A value is given for a parameter that the other values switch off.
+    #[error("parameter `{name}` has a value but is not active")]
+    Inactive {
+        /// The parameter.
+        name: String,
+    },
+    /// The space has no such parameter.
+    #[error("the space has no parameter `{name}`")]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+}
+
+impl Values {
+    /// Sets `name`, replacing an earlier value.
+    pub fn insert(&mut self, name: impl Into<String>, value: impl Into<Value>) {
+        let (name, value) = (name.into(), value.into());
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some(entry) => entry.1 = value,
+            None => self.0.push((name, value)),
+        }
+    }
+
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// All pairs, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The values under `prefix.`, without it.
+    #[must_use]
+    pub fn scope(&self, prefix: &str) -> Self {
+        let inner = self.0.iter().filter_map(|(name, value)| {
+            let rest = name.strip_prefix(prefix)?.strip_prefix('.')?;
+            Some((rest.to_owned(), value.clone()))
+        });
+        Self(inner.collect())
+    }
+
+    /// The number called `name`.
+    pub fn float(&self, name: &str) -> Result<f64, ValueError> {
+        let value = self.required(name)?;
+        value.as_f64().ok_or_else(|| wrong_type(name, value, "a number"))
+    }
+
+    /// The integer called `name`.
+    pub fn int(&self, name: &str) -> Result<i64, ValueError> {
+        match self.required(name)? {
+            Value::Int(x) => Ok(*x),
+            other => Err(wrong_type(name, other, "an integer")),
+        }
+    }
+
+    /// The text called `name`.
+    pub fn text(&self, name: &str) -> Result<&str, ValueError> {
+        match self.required(name)? {
+            Value::Text(x) => Ok(x),
+            other => Err(wrong_type(name, other, "a name")),
+        }
+    }
+
+    fn required(&self, name: &str) -> Result<&Value, ValueError> {
+        self.get(name).ok_or_else(|| ValueError::Missing { name: name.to_owned() })
+    }
+}
+
+fn wrong_type(name: &str, value: &Value, expected: &str) -> ValueError {
+    ValueError::OutOfRange {
+        name: name.to_owned(),
+        value: value.clone(),
+        expected: expected.to_owned(),
+    }
+}
+
+impl<N: Into<String>, V: Into<Value>> FromIterator<(N, V)> for Values {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
+        let mut values = Self::default();
+        for (name, value) in pairs {
+            values.insert(name, value);
+        }
+        values
+    }
+}
+
+impl fmt::Display for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (name, value)) in self.iter().enumerate() {
+            let gap = if index == 0 { "" } else { ", " };
+            write!(f, "{gap}{name}={value}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Values {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.len()))?;
+        for (name, value) in self.iter() {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Values {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Values;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of parameter values")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Values, A::Error> {
+                let mut values = Values::default();
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    values.insert(name, value);
+                }
+                Ok(values)
+            }
+        }
+        deserializer.deserialize_map(Pairs)
+    }
+}

@@ -1,0 +1,200 @@
+//! The network of both learners, and its ONNX form.
+
+use luthier_graph::{DType, Dim, GraphBuilder, TensorData};
+use luthier_model::{Decision, Model, NgramText, Preprocess, Signature};
+
+use crate::features::SparseRows;
+
+/// A weighted sum of table rows, then dense layers, then softmax.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BagNetwork {
+    /// Row-major `[features, width]`.
+    pub table: Vec<f32>,
+    /// Columns of the table.
+    pub width: usize,
+    /// Layers after the sum, at least one; the last gives one logit per class.
+    pub layers: Vec<Dense>,
+}
+
+/// One layer: `x · weights + bias`, then ReLU where `relu` is set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dense {
+    /// Row-major `[inputs, outputs]`; `None` passes the input through, so `outputs = inputs`.
+    pub weights: Option<Vec<f32>>,
+    /// One value per output.
+    pub bias: Vec<f32>,
+    /// Whether negative outputs become 0.
+    pub relu: bool,
+}
+
+impl Dense {
+    /// Number of outputs.
+    pub fn outputs(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// Writes the layer's output for `input`.
+    #[inline(always)]
+    pub(crate) fn forward(&self, input: &[f32], output: &mut [f32]) {
+        output.copy_from_slice(&self.bias);
+        match &self.weights {
+            None => axpy(1.0, input, output),
+            Some(weights) => {
+                for (x, row) in input.iter().zip(weights.chunks_exact(self.outputs())) {
+                    axpy(*x, row, output);
+                }
+            }
+        }
+        if self.relu {
+            output.iter_mut().for_each(|y| *y = y.max(0.0));
+        }
+    }
+
+    /// From the gradient of the output to that of the input: clears the entries of `gradient`
+    /// (one per output) where ReLU is off, then writes `input_gradient`.
+    #[inline(always)]
+    pub(crate) fn backward(&self, output: &[f32], gradient: &mut [f32], input_gradient: &mut [f32]) {
+        if self.relu {
+            for (g, y) in gradient.iter_mut().zip(output) {
+                if *y <= 0.0 {
+                    *g = 0.0;
+                }
+            }
+        }
+        match &self.weights {
+            None => input_gradient.copy_from_slice(gradient),
+            Some(weights) => {
+                for (g, row) in input_gradient.iter_mut().zip(weights.chunks_exact(self.outputs()))
+                {
+                    *g = row.iter().zip(&*gradient).map(|(w, g)| w * g).sum();
+                }
+            }
+        }
+    }
+}
+
+/// `y += a · x`.
+#[inline(always)]
+pub(crate) fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += a * x;
+    }
+}
+
+/// Logits to probabilities, in place.
+#[inline(always)]
+pub(crate) fn softmax(logits: &mut [f32]) {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0;
+    for x in logits.iter_mut() {
+        *x = (*x - max).exp();
+        sum += *x;
+    }
+    logits.iter_mut().for_each(|x| *x /= sum);
+}
+
+impl BagNetwork {
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.layers.last().map_or(self.width, Dense::outputs)
+    }
+
+    /// Probabilities of one text whose features are `rows`, all of the same `weight`.
+    pub fn predict(&self, rows: &[u32], weight: f32) -> Vec<f32> {
+        let mut state = vec![0.0; self.width];
+        for &row in rows {
+            axpy(1.0, self.row(row), &mut state);
+        }
+        state.iter_mut().for_each(|x| *x *= weight);
+        for layer in &self.layers {
+            let mut output = vec![0.0; layer.outputs()];
+            layer.forward(&state, &mut output);
+            state = output;
+        }
+        softmax(&mut state);
+        state
+    }
+
+    /// Probabilities of all rows, row-major `[rows, classes]`.
+    pub(crate) fn predict_rows(&self, rows: &SparseRows) -> Vec<f32> {
+        let row = |index| {
+            let columns = rows.row(index);
+            self.predict(columns, feature_weight(columns.len()))
+        };
+        (0..rows.len()).flat_map(row).collect()
+    }
+
+    #[inline(always)]
+    pub(crate) fn row(&self, row: u32) -> &[f32] {
+        let start = row as usize * self.width;
+        &self.table[start..start + self.width]
+    }
+
+    /// Exports the network behind `preprocess`. The graph reads [`NgramText::IDS`] and
+    /// [`NgramText::WEIGHTS`], both `[batch, features]`, and gives `probabilities`,
+    /// `[batch, classes]`: Gather, weighted sum (a matrix product), dense layers, Softmax.
+    pub(crate) fn to_model(
+        &self,
+        preprocess: NgramText,
+        labels: Vec<String>,
+        positive: Option<usize>,
+    ) -> Model {
+        let mut builder = GraphBuilder::new("bag");
+        let batch = || Dim::Named("batch".to_owned());
+        let ragged = || vec![batch(), Dim::Named("features".to_owned())];
+        let ids = builder.input(NgramText::IDS, DType::I32, ragged());
+        let weights = builder.input(NgramText::WEIGHTS, DType::F32, ragged());
+        let shape = vec![self.table.len() / self.width, self.width];
+        let table = builder.constant("table", shape, TensorData::F32(self.table.clone()));
+        let axis = builder.constant("feature_axis", vec![1], TensorData::I64(vec![1]));
+        let rows = builder.node("Gather", &[&table, &ids], "rows");
+        let line = builder.node("Unsqueeze", &[&weights, &axis], "weight_rows");
+        let sum = builder.node("MatMul", &[&line, &rows], "sums");
+        let mut state = builder.node("Squeeze", &[&sum, &axis], "pooled");
+        let mut inputs = self.width;
+        for (index, layer) in self.layers.iter().enumerate() {
+            state = dense_nodes(&mut builder, layer, index, inputs, &state);
+            inputs = layer.outputs();
+        }
+        let output = builder.node("Softmax", &[&state], "probabilities");
+        let classes = self.classes();
+        let outputs = [(output.as_str(), DType::F32, vec![batch(), Dim::Fixed(classes)])];
+        Model {
+            preprocess: Preprocess::NgramText(preprocess),
+            graph: builder.finish(&outputs),
+            signature: Signature::text_classifier(classes, positive.is_some()),
+            decision: Decision { labels, positive, threshold: None },
+        }
+    }
+}
+
+fn dense_nodes(
+    builder: &mut GraphBuilder,
+    layer: &Dense,
+    index: usize,
+    inputs: usize,
+    state: &str,
+) -> String {
+    let name = |part: &str| format!("dense{index}.{part}");
+    let mut state = state.to_owned();
+    if let Some(weights) = &layer.weights {
+        let shape = vec![inputs, layer.outputs()];
+        let data = TensorData::F32(weights.clone());
+        let weights = builder.constant(&name("weights"), shape, data);
+        state = builder.node("MatMul", &[&state, &weights], &name("product"));
+    }
+    let bias = TensorData::F32(layer.bias.clone());
+    let bias = builder.constant(&name("bias"), vec![layer.outputs()], bias);
+    state = builder.node("Add", &[&state, &bias], &name("sum"));
+    if layer.relu {
+        state = builder.node("Relu", &[&state], &name("relu"));
+    }
+    state
+}
+
+/// The weight that every feature of a text with `features` features carries; the same rule as
+/// [`NgramText::features`].
+#[inline(always)]
+pub(crate) fn feature_weight(features: usize) -> f32 {
+    1.0 / (features.max(1) as f32).sqrt()
+}

@@ -1,0 +1,318 @@
+//! Softmax regression on n-grams.
+//!
+//! AdaGrad (Duchi et al. 2011) with a linearly falling step. Each feature is scaled before
+//! training by how much it tells about the class (the log-count ratio of naive Bayes: Wang and
+//! Manning 2012), by how rare it is, or by both; the scale is folded into the exported weight.
+
+use std::ops::ControlFlow;
+
+use luthier_space::{Distribution, Space, Values};
+
+use crate::bag::{BagNetwork, Dense, feature_weight, softmax};
+use crate::features::{Matrix, MatrixKey, SparseRows, Targets};
+use crate::sampling::shuffled;
+use crate::{Fitted, Job, Learner, Step, TrainError};
+
+/// Hashed n-grams into softmax regression.
+#[derive(Debug, Clone, Copy)]
+pub struct Linear;
+
+/// Keeps the first AdaGrad steps finite.
+const EPSILON: f32 = 1e-6;
+/// The bias learns this much slower than a weight.
+const BIAS_RATE: f32 = 0.1;
+
+struct Settings {
+    key: MatrixKey,
+    learning_rate: f32,
+    epochs: u64,
+    weighting: Weighting,
+    emphasis: f32,
+    alpha: f32,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Weighting {
+    Class,
+    Rarity,
+    Both,
+}
+
+/// What training changes, one entry per feature and output: the weight, and the sum of its squared
+/// gradients beside it in the same cache line.
+struct Weights {
+    cells: Vec<Cell>,
+    /// Scale of each feature.
+    scale: Vec<f32>,
+    bias: Vec<f32>,
+    outputs: usize,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Cell {
+    weight: f32,
+    squares: f32,
+}
+
+impl Learner for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn space(&self) -> Space {
+        let alpha = Space::of([("alpha", Distribution::log_float(1e-8, 1e-4))]);
+        Space::of([
+            ("learning_rate", Distribution::log_float(0.02, 0.5)),
+            ("ngrams", Distribution::int(1, 3)),
+            ("chars", Distribution::choice([0, 3, 4, 5, 6])),
+            ("min_rows", Distribution::int(1, 2)),
+            ("weighting", Distribution::choice(["class", "rarity", "both"])),
+            ("emphasis", Distribution::float(0.2, 1.2)),
+            ("penalty", Distribution::choice(["none", "l2"])),
+            ("epochs", Distribution::int(4, 12)),
+        ])
+        .when("penalty", "l2", alpha)
+    }
+
+    fn fit(
+        &self,
+        job: &Job<'_>,
+        report: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+    ) -> Result<Fitted, TrainError> {
+        let settings = Settings::read(job.values)?;
+        let matrix = job.data.matrix(settings.key)?;
+        if matrix.columns() == 0 {
+            return Err(TrainError::NoFeatures);
+        }
+        let (train, classes) = (job.data.train(), job.data.classes());
+        let mut weights = Weights {
+            scale: scales(&matrix, train, classes, &settings),
+            outputs: outputs(classes),
+            cells: vec![Cell::default(); matrix.columns() * outputs(classes)],
+            bias: vec![0.0; outputs(classes)],
+        };
+        let mut order: Vec<u32> = (0..train.labels.len() as u32).collect();
+        let mut valid = Vec::new();
+        for epoch in 1..=settings.epochs {
+            shuffled(&mut order, job.seed, epoch);
+            weights.epoch(&matrix.train, train, &order, &settings, epoch - 1);
+            weights.predict_rows(&matrix.valid, classes, &mut valid);
+            if valid.iter().any(|p| !p.is_finite()) {
+                return Err(TrainError::Diverged { epoch });
+            }
+            let step = Step { epoch, epochs: settings.epochs, valid: &valid };
+            if report(step).is_break() && epoch < settings.epochs {
+                return Err(TrainError::Stopped);
+            }
+        }
+        let network = weights.into_network(classes);
+        Ok(Fitted { network, preprocess: matrix.preprocess(settings.key), valid })
+    }
+}
+
+impl Settings {
+    fn read(values: &Values) -> Result<Self, TrainError> {
+        let weighting = match values.text("weighting")? {
+            "class" => Weighting::Class,
+            "rarity" => Weighting::Rarity,
+            _ => Weighting::Both,
+        };
+        Ok(Self {
+            key: MatrixKey::read(values)?,
+            learning_rate: values.float("learning_rate")? as f32,
+            epochs: values.int("epochs")?.max(1).cast_unsigned(),
+            weighting,
+            emphasis: values.float("emphasis")? as f32,
+            alpha: match values.text("penalty")? {
+                "l2" => values.float("alpha")? as f32,
+                _ => 0.0,
+            },
+        })
+    }
+}
+
+/// Outputs per feature: two classes need only the difference of their logits.
+fn outputs(classes: usize) -> usize {
+    if classes == 2 { 1 } else { classes }
+}
+
+impl Weights {
+    fn epoch(
+        &mut self,
+        rows: &SparseRows,
+        targets: &Targets,
+        order: &[u32],
+        settings: &Settings,
+        done: u64,
+    ) {
+        let total = (settings.epochs * order.len() as u64) as f32;
+        let mut gradient = vec![0.0; self.outputs];
+        for (position, &row) in order.iter().enumerate() {
+            let row = row as usize;
+            let progress = (done * order.len() as u64 + position as u64) as f32 / total;
+            let rate = settings.learning_rate * (1.0 - progress);
+            let columns = rows.row(row);
+            let weight = feature_weight(columns.len());
+            self.logits(columns, weight, &mut gradient);
+            loss_gradient(&mut gradient, targets.labels[row] as usize, targets.weights[row]);
+            for (bias, g) in self.bias.iter_mut().zip(&gradient) {
+                *bias -= rate * BIAS_RATE * g;
+            }
+            gradient.iter_mut().for_each(|g| *g *= weight);
+            match gradient.as_slice() {
+                [g] => self.update_one(columns, *g, rate, settings.alpha),
+                _ => self.update(columns, &gradient, rate, settings.alpha),
+            }
+        }
+    }
+
+    fn logits(&self, columns: &[u32], weight: f32, logits: &mut [f32]) {
+        if let [logit] = logits {
+            let sum: f32 = columns.iter().map(|column| self.cells[*column as usize].weight).sum();
+            *logit = sum * weight + self.bias[0];
+            return;
+        }
+        logits.fill(0.0);
+        for &column in columns {
+            let start = column as usize * self.outputs;
+            let cells = &self.cells[start..start + self.outputs];
+            for (logit, cell) in logits.iter_mut().zip(cells) {
+                *logit += cell.weight;
+            }
+        }
+        for (logit, bias) in logits.iter_mut().zip(&self.bias) {
+            *logit = *logit * weight + bias;
+        }
+    }
+
+    fn update_one(&mut self, columns: &[u32], gradient: f32, rate: f32, alpha: f32) {
+        for &column in columns {
+            let cell = &mut self.cells[column as usize];
+            cell.step(gradient, rate * self.scale[column as usize], alpha);
+        }
+    }
+
+    fn update(&mut self, columns: &[u32], gradient: &[f32], rate: f32, alpha: f32) {
+        for &column in columns {
+            let start = column as usize * self.outputs;
+            let rate = rate * self.scale[column as usize];
+            for (cell, g) in self.cells[start..start + self.outputs].iter_mut().zip(gradient) {
+                cell.step(*g, rate, alpha);
+            }
+        }
+    }
+
+    fn predict_rows(&self, rows: &SparseRows, classes: usize, probabilities: &mut Vec<f32>) {
+        probabilities.clear();
+        let mut logits = vec![0.0; self.outputs];
+        for row in 0..rows.len() {
+            let columns = rows.row(row);
+            self.logits(columns, feature_weight(columns.len()), &mut logits);
+            match logits.as_slice() {
+                [logit] => {
+                    let positive = sigmoid(*logit);
+                    probabilities.extend([1.0 - positive, positive]);
+                }
+                _ => {
+                    softmax(&mut logits);
+                    probabilities.extend_from_slice(&logits);
+                }
+            }
+        }
+        debug_assert_eq!(probabilities.len(), rows.len() * classes);
+    }
+
+    fn into_network(self, classes: usize) -> BagNetwork {
+        let table = self.cells.iter().map(|cell| cell.weight).collect();
+        let layer = match self.bias.as_slice() {
+            [bias] => Dense {
+                weights: Some(vec![0.0, 1.0]),
+                bias: vec![0.0, *bias],
+                relu: false,
+            },
+            _ => Dense { weights: None, bias: self.bias, relu: false },
+        };
+        debug_assert_eq!(layer.outputs(), classes);
+        BagNetwork { table, width: self.outputs, layers: vec![layer] }
+    }
+}
+
+impl Cell {
+    #[inline(always)]
+    fn step(&mut self, gradient: f32, rate: f32, alpha: f32) {
+        let gradient = gradient + alpha * self.weight;
+        self.squares += gradient * gradient;
+        self.weight -= rate * gradient / (self.squares.sqrt() + EPSILON);
+    }
+}
+
+/// Logits to the gradient of the cross-entropy, in place; a single logit is that of class 1.
+fn loss_gradient(logits: &mut [f32], label: usize, weight: f32) {
+    if let [logit] = logits {
+        *logit = (sigmoid(*logit) - label as f32) * weight;
+        return;
+    }
+    softmax(logits);
+    logits[label] -= 1.0;
+    logits.iter_mut().for_each(|g| *g *= weight);
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// The scale of each feature, of mean square 1 over the features' occurrences, to the power
+/// `emphasis`.
+fn scales(matrix: &Matrix, targets: &Targets, classes: usize, settings: &Settings) -> Vec<f32> {
+    let (counts, totals) = class_counts(matrix, targets, classes);
+    let rows = targets.labels.len() as f32;
+    let mut squares = 0.0;
+    let mut occurrences = 0.0;
+    let raw: Vec<f32> = counts
+        .chunks_exact(classes)
+        .map(|counts| {
+            let sum: f32 = counts.iter().sum();
+            let rarity = ((rows + 1.0) / (sum + 1.0)).ln() + 1.0;
+            let scale = match settings.weighting {
+                Weighting::Rarity => rarity,
+                Weighting::Class => class_ratio(counts, &totals),
+                Weighting::Both => rarity * class_ratio(counts, &totals),
+            };
+            squares += f64::from(sum * scale * scale);
+            occurrences += f64::from(sum);
+            scale
+        })
+        .collect();
+    let norm = if squares > 0.0 { (occurrences / squares).sqrt() as f32 } else { 1.0 };
+    raw.into_iter().map(|scale| (scale * norm).powf(settings.emphasis)).collect()
+}
+
+/// Rows of each class that each feature occurs in, `[features, classes]`, and their sums by class.
+fn class_counts(matrix: &Matrix, targets: &Targets, classes: usize) -> (Vec<f32>, Vec<f32>) {
+    let mut counts = vec![0.0; matrix.columns() * classes];
+    let mut totals = vec![0.0; classes];
+    for (row, label) in targets.labels.iter().enumerate() {
+        let columns = matrix.train.row(row);
+        totals[*label as usize] += columns.len() as f32;
+        for column in columns {
+            counts[*column as usize * classes + *label as usize] += 1.0;
+        }
+    }
+    (counts, totals)
+}
+
+/// Root mean square over the classes of the smoothed log ratio between a feature's share of the
+/// class's occurrences and its share of all others'.
+fn class_ratio(counts: &[f32], totals: &[f32]) -> f32 {
+    let (sum, total): (f32, f32) = (counts.iter().sum(), totals.iter().sum());
+    let squares: f32 = counts
+        .iter()
+        .zip(totals)
+        .map(|(count, class_total)| {
+            let inside = (count + 1.0) / (class_total + 1.0);
+            let outside = (sum - count + 1.0) / (total - class_total + 1.0);
+            (inside / outside).ln().powi(2)
+        })
+        .sum();
+    (squares / counts.len() as f32).sqrt()
+}

@@ -1,0 +1,167 @@
+use std::ops::ControlFlow;
+
+use luthier_model::{Preprocess, Scratch};
+use luthier_space::{Distribution, Value, Values};
+
+use crate::{Fitted, Job, Learner, Row, Step, Subset, TextData, TrainError, learners};
+
+const WORDS: [[&str; 4]; 3] = [
+    ["lovely", "warm", "brilliant", "好吃"],
+    ["dull", "cold", "broken", "难吃"],
+    ["map", "route", "north", "地图"],
+];
+
+/// Sentences of three classes: two words of the class and neutral ones.
+fn rows(classes: usize, count: usize, salt: usize) -> Vec<(String, u32)> {
+    (0..count)
+        .map(|index| {
+            let label = index % classes;
+            let (a, b) = ((index / classes + salt) % 4, (index / 7 + salt) % 4);
+            let filler = ["the", "a", "this", "that", "one"][(index + salt) % 5];
+            let text = format!("{filler} {} thing and {} {filler}", WORDS[label][a], WORDS[label][b]);
+            (text, label as u32)
+        })
+        .collect()
+}
+
+fn data(classes: usize) -> TextData<'static> {
+    let (train, valid) = (rows(classes, 120, 0), rows(classes, 30, 2));
+    TextData::new(classes, move |subset, visit| {
+        let rows = if subset == Subset::Train { &train } else { &valid };
+        rows.iter().for_each(|(text, label)| visit(Row { text, label: *label, weight: 1.0 }));
+        Ok(())
+    })
+    .unwrap()
+}
+
+/// The middle of every range and the last option of every choice.
+fn middle(learner: &dyn Learner) -> Values {
+    learner.space().pick(|_, dimension| match &dimension.distribution {
+        Distribution::Float { low, high, .. } => Value::Float((low * high).max(0.01).sqrt()),
+        Distribution::Int { low, high, .. } => Value::Int((low + high) / 2),
+        Distribution::Choice { options } => options[options.len() - 1].clone(),
+    })
+}
+
+fn fit(learner: &dyn Learner, data: &TextData<'_>, seed: u64) -> Fitted {
+    let values = middle(learner);
+    let mut epochs = 0;
+    let fitted = learner
+        .fit(&Job { data, values: &values, seed }, &mut |step: Step<'_>| {
+            epochs += 1;
+            assert_eq!(step.epoch, epochs);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(epochs, values.int("epochs").unwrap().cast_unsigned());
+    fitted
+}
+
+#[test]
+fn learners_learn() {
+    for learner in learners() {
+        for classes in [2, 3] {
+            let data = data(classes);
+            let fitted = fit(&*learner, &data, 1);
+            let right = fitted.valid.chunks(classes).zip(&data.valid().labels).filter(|(p, label)| {
+                p.iter().all(|q| *q <= p[**label as usize])
+            });
+            assert_eq!(right.count(), 30, "{} on {classes} classes", learner.name());
+        }
+    }
+}
+
+#[test]
+fn equal_seeds_give_equal_bits_and_others_do_not() {
+    for learner in learners() {
+        let data = data(2);
+        let (a, b, c) = (fit(&*learner, &data, 1), fit(&*learner, &data, 1), fit(&*learner, &data, 2));
+        assert_eq!(a.network, b.network, "{}", learner.name());
+        assert_ne!(a.network, c.network, "{}", learner.name());
+    }
+}
+
+#[test]
+fn the_reported_probabilities_are_those_of_the_exported_features() {
+    for learner in learners() {
+        let data = data(3);
+        let fitted = fit(&*learner, &data, 3);
+        let probes = fitted.probes(&data, 30).unwrap();
+        assert_eq!(probes.len(), 30);
+        for (probe, valid) in probes.iter().zip(fitted.valid.chunks(3)) {
+            for (a, b) in probe.probabilities.iter().zip(valid) {
+                luthier_test::assert_close((*a).into(), (*b).into(), 1e-6, &probe.text);
+            }
+        }
+        let model = fitted.to_model(vec!["a".into(), "b".into(), "c".into()], None);
+        model.graph.check().unwrap();
+        let Preprocess::NgramText(text) = &model.preprocess;
+        assert_eq!(text.index().len(), model.graph.tensor("table").unwrap().shape[0]);
+        let mut scratch = Scratch::default();
+        let (rows, _) = text.features("zzqqxxyy", &mut scratch);
+        assert!(rows.len() < 3, "rows that no training row touches are not stored");
+    }
+}
+
+#[test]
+fn a_break_stops() {
+    for learner in learners() {
+        let values = middle(&*learner);
+        let mut steps = 0;
+        let stopped = learner.fit(&Job { data: &data(2), values: &values, seed: 0 }, &mut |_| {
+            steps += 1;
+            ControlFlow::Break(())
+        });
+        assert!(matches!(stopped, Err(TrainError::Stopped)));
+        assert_eq!(steps, 1);
+    }
+}
+
+#[test]
+fn weights_count_as_repeats_would_and_zero_leaves_a_row_out() {
+    for learner in learners() {
+        let flipped = |weight: f32| {
+            TextData::new(2, move |subset, visit| {
+                for (index, (text, label)) in rows(2, 120, 0).iter().enumerate() {
+                    let lie = subset == Subset::Train && index % 3 == 0;
+                    let label = if lie { 1 - label } else { *label };
+                    visit(Row { text, label, weight: if lie { weight } else { 1.0 } });
+                }
+                Ok(())
+            })
+            .unwrap()
+        };
+        let margin = |data: &TextData<'_>| {
+            let fitted = fit(&*learner, data, 1);
+            let labels = &data.valid().labels;
+            fitted.valid.chunks(2).zip(labels).map(|(p, l)| p[*l as usize]).sum::<f32>()
+        };
+        assert!(margin(&flipped(0.0)) > margin(&flipped(1.0)) + 1.0, "{}", learner.name());
+    }
+}
+
+#[test]
+fn unusable_rows_are_errors() {
+    let empty = TextData::new(2, |_, _| Ok(()));
+    assert!(matches!(empty, Err(TrainError::NoRows)));
+    let outside = TextData::new(2, |_, visit| {
+        visit(Row { text: "x", label: 2, weight: 1.0 });
+        Ok(())
+    });
+    assert!(matches!(outside, Err(TrainError::Label { classes: 2 })));
+    let failing = TextData::new(2, |_, _| Err("gone".into()));
+    assert!(matches!(failing, Err(TrainError::Source(_))));
+    let blank = TextData::new(2, |_, visit| {
+        visit(Row { text: "", label: 0, weight: 1.0 });
+        visit(Row { text: " ", label: 1, weight: 1.0 });
+        Ok(())
+    })
+    .unwrap();
+    for learner in learners() {
+        let mut values = middle(&*learner);
+        values.insert("chars", 0);
+        let job = Job { data: &blank, values: &values, seed: 0 };
+        let fitted = learner.fit(&job, &mut |_| ControlFlow::Continue(()));
+        assert!(matches!(fitted, Err(TrainError::NoFeatures)));
+    }
+}
