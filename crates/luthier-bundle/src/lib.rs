@@ -1,0 +1,270 @@
+//! The bundle: a finished model on disk.
+//!
+//! Start from [`Bundle::open`] and [`Draft::write`]. A bundle is a folder, or the same files
+//! packed into one ([`Bundle::pack`]): `manifest.json` with what a reader needs to know, the graph
+//! as `model.onnx`, the feature index, and JSON documents that travel along (`profile.json`,
+//! `report.json`). The manifest holds the SHA-256 of every other file and of itself; all are
+//! checked before anything is used. [`Predictor`] turns a bundle into answers.
+//!
+//! Opening trusts nothing: names stay inside the folder, sizes are bounded by the manifest, JSON
+//! is checked against its types, and nothing in a bundle is ever executed.
+
+mod digest;
+mod files;
+mod manifest;
+mod predictor;
+
+use std::path::{Path, PathBuf};
+
+use luthier_engine::{EngineError, Threads};
+use luthier_graph::{Graph, GraphError};
+use luthier_model::{DecisionError, Model, Preprocess, PreprocessError};
+
+pub use digest::sha256_hex;
+pub use manifest::{
+    DataDigest, FileEntry, FORMAT, Lineage, Manifest, Probe, Score, TrialOrigin,
+};
+pub use predictor::{PredictScratch, Predictor};
+
+use files::Files;
+
+const MANIFEST: &str = "manifest.json";
+const MODEL: &str = "model.onnx";
+const INDEX: &str = "features.idx";
+/// Largest difference between a probe's stored and recomputed probability.
+const PROBE_TOLERANCE: f32 = 1e-5;
+
+/// A bundle whose files have been read and checked.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    path: PathBuf,
+    manifest: Manifest,
+    files: Files,
+}
+
+/// All that goes into a bundle. `files`, `probes` and `digest` of the manifest are filled in by
+/// [`Draft::write`].
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// The model.
+    pub model: Model,
+    /// Texts whose answers are stored and checked whenever the bundle is loaded for serving.
+    pub probes: Vec<Probe>,
+    /// Name of the model, as served.
+    pub name: String,
+    /// Task, as in `luthier.toml`.
+    pub task: String,
+    /// What it scored.
+    pub scores: Vec<Score>,
+    /// Where it comes from.
+    pub lineage: Lineage,
+    /// How often the test split has been opened for it.
+    pub test_openings: u32,
+    /// Further documents by file name, such as `profile.json`.
+    pub documents: Vec<(String, Vec<u8>)>,
+}
+
+/// Why a bundle cannot be read, written or used. Every variant names the bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// There is nothing at the path, or no manifest in it.
+    #[error("{path} is no bundle: {reason}")]
+    NotABundle {
+        /// The path.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// A file is not what the manifest says.
+    #[error("{file} in bundle {path} is damaged: its SHA-256 is not the one in the manifest")]
+    Digest {
+        /// The bundle.
+        path: PathBuf,
+        /// The file.
+        file: String,
+    },
+    /// A file that the manifest names is absent, or has another size.
+    #[error("{file} in bundle {path} has {found} bytes, the manifest says {expected}")]
+    Size {
+        /// The bundle.
+        path: PathBuf,
+        /// The file.
+        file: String,
+        /// Bytes found; 0 where absent.
+        found: u64,
+        /// Bytes expected.
+        expected: u64,
+    },
+    /// A document in the bundle cannot be understood.
+    #[error("{file} in bundle {path} cannot be read: {reason}")]
+    Document {
+        /// The bundle.
+        path: PathBuf,
+        /// The file.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The bundle was written by a newer release.
+    #[error("bundle {path} has format {found}; this release reads up to {FORMAT}")]
+    Newer {
+        /// The bundle.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// The engine does not give the answers that training gave.
+    #[error(
+        "the engine gives {found} where {expected} was stored for probe {probe} of bundle {path}"
+    )]
+    Probe {
+        /// The bundle.
+        path: PathBuf,
+        /// Position of the probe.
+        probe: usize,
+        /// Stored probability.
+        expected: f32,
+        /// Probability found.
+        found: f32,
+    },
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Reading or writing failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
+}
+
+impl Bundle {
+    /// Reads the folder or packed file at `path` and checks every digest.
+    pub fn open(path: &Path) -> Result<Self, BundleError> {
+        let files = Files::read(path)?;
+        let bytes = files.get(MANIFEST).ok_or_else(|| BundleError::NotABundle {
+            path: path.to_owned(),
+            reason: format!("it has no {MANIFEST}"),
+        })?;
+        let manifest = Manifest::from_bytes(path, bytes)?;
+        for entry in &manifest.files {
+            files.check(path, entry)?;
+        }
+        Ok(Self { path: path.to_owned(), manifest, files })
+    }
+
+    /// Where it was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it says about itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Bytes of all files.
+    pub fn size_bytes(&self) -> u64 {
+        self.files.iter().map(|(_, bytes)| bytes.len() as u64).sum()
+    }
+
+    /// The document called `name`, such as `profile.json`.
+    pub fn document(&self, name: &str) -> Option<&[u8]> {
+        self.files.get(name)
+    }
+
+    /// The model.
+    pub fn model(&self) -> Result<Model, BundleError> {
+        let damaged = |file: &str, reason: String| BundleError::Document {
+            path: self.path.clone(),
+            file: file.to_owned(),
+            reason,
+        };
+        let decision = &self.manifest.decision;
+        decision.check().map_err(|e: DecisionError| damaged(MANIFEST, e.to_string()))?;
+        let preprocess = Preprocess::from_form(&self.manifest.preprocess, self.required(INDEX)?)
+            .map_err(|e: PreprocessError| damaged(INDEX, e.to_string()))?;
+        let graph = Graph::from_onnx(self.required(MODEL)?)
+            .map_err(|e: GraphError| damaged(MODEL, e.to_string()))?;
+        let signature = self.manifest.signature.clone();
+        Ok(Model { preprocess, graph, decision: decision.clone(), signature })
+    }
+
+    /// Loads the model into the engine and checks that it answers the stored probes as stored.
+    pub fn predictor(&self, threads: &Threads) -> Result<Predictor, BundleError> {
+        let predictor = Predictor::of_parts(self.model()?, self.required(MODEL)?, threads)?;
+        predictor.check_probes(&self.path, &self.manifest.probes)?;
+        Ok(predictor)
+    }
+
+    /// The model and documents as a draft, to write a changed bundle from.
+    pub fn to_draft(&self) -> Result<Draft, BundleError> {
+        let carried = |name: &str| ![MANIFEST, MODEL, INDEX].contains(&name);
+        let documents = self.files.iter().filter(|(name, _)| carried(name));
+        Ok(Draft {
+            model: self.model()?,
+            probes: self.manifest.probes.clone(),
+            name: self.manifest.name.clone(),
+            task: self.manifest.task.clone(),
+            scores: self.manifest.scores.clone(),
+            lineage: self.manifest.lineage.clone(),
+            test_openings: self.manifest.test_openings,
+            documents: documents.map(|(n, bytes)| (n.to_owned(), bytes.to_vec())).collect(),
+        })
+    }
+
+    /// Writes the whole bundle into one zstd-compressed archive. Equal bundles give equal bytes.
+    pub fn pack(&self, target: &Path) -> Result<u64, BundleError> {
+        self.files.pack(target)
+    }
+
+    fn required(&self, name: &str) -> Result<&[u8], BundleError> {
+        self.files.get(name).ok_or_else(|| BundleError::NotABundle {
+            path: self.path.clone(),
+            reason: format!("it has no {name}"),
+        })
+    }
+}
+
+impl Draft {
+    /// Writes the bundle to the folder `target`, whole or not at all: it is written beside the
+    /// target, read back, loaded into the engine and checked against the probes, and only then
+    /// renamed, replacing a bundle that was there.
+    pub fn write(&self, target: &Path) -> Result<Bundle, BundleError> {
+        let files = self.files()?;
+        let staged = files.stage(target)?;
+        let checked = Bundle::open(staged.path())?;
+        checked.predictor(&Threads::new(1))?;
+        staged.publish(target)?;
+        Ok(Bundle { path: target.to_owned(), ..checked })
+    }
+
+    fn files(&self) -> Result<Files, BundleError> {
+        let (preprocess, index) = self.model.preprocess.to_form();
+        let mut files = Files::default();
+        files.insert(MODEL, self.model.graph.to_onnx());
+        files.insert(INDEX, index);
+        for (name, bytes) in &self.documents {
+            files.insert(name, bytes.clone());
+        }
+        let manifest = Manifest {
+            format: FORMAT,
+            name: self.name.clone(),
+            task: self.task.clone(),
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            signature: self.model.signature.clone(),
+            decision: self.model.decision.clone(),
+            preprocess,
+            scores: self.scores.clone(),
+            test_openings: self.test_openings,
+            lineage: self.lineage.clone(),
+            probes: self.probes.clone(),
+            files: files.entries(),
+            digest: String::new(),
+        };
+        files.insert(MANIFEST, manifest.to_bytes());
+        Ok(files)
+    }
+}

@@ -1,0 +1,332 @@
+//! Two models on the same rows.
+
+use std::f64::consts::LN_2;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bootstrap::Sample;
+use crate::predictions::check_length;
+use crate::scorer::Scorer;
+use crate::{Bootstrap, EvalError, Interval, Metric, Predictions, Score};
+
+/// How a candidate compares with a baseline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// What is compared.
+    pub metric: Metric,
+    /// Rows that both were scored on.
+    pub rows: usize,
+    /// Score of the candidate.
+    pub candidate: f64,
+    /// Score of the baseline.
+    pub baseline: f64,
+    /// Candidate minus baseline, with the sign turned where lower is better: positive is better.
+    pub difference: f64,
+    /// Percentile interval of `difference` over resamples that both share, at the bootstrap's
+    /// confidence.
+    pub interval: Interval,
+    /// Test of the decisions, whatever the metric.
+    pub mcnemar: McNemar,
+    /// What may be claimed.
+    pub verdict: Verdict,
+}
+
+/// What a comparison allows to claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The whole interval lies above 0.
+    Better,
+    /// The whole interval lies below 0.
+    Worse,
+    /// Neither, or too few rows to tell.
+    Undecided,
+}
+
+/// McNemar's test of equal accuracy: among the rows that exactly one model decides rightly, each
+/// model should have half. P-values are two-sided.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct McNemar {
+    /// Rows that only the candidate decides rightly.
+    pub only_candidate: u64,
+    /// Rows that only the baseline decides rightly.
+    pub only_baseline: u64,
+    /// P-value of the exact binomial test.
+    pub exact: f64,
+    /// Its mid-p variant, nearer to the nominal level (Fagerland, Lydersen and Laake 2013).
+    pub mid: f64,
+}
+
+/// Whether a candidate is worse than a baseline by less than a margin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NonInferiority {
+    /// What is compared.
+    pub metric: Metric,
+    /// Rows that both were scored on.
+    pub rows: usize,
+    /// Candidate minus baseline, with the sign turned where lower is better: positive is better.
+    pub difference: f64,
+    /// One-sided lower bound of `difference`.
+    pub lower_bound: f64,
+    /// Confidence of the bound.
+    pub confidence: f64,
+    /// The margin, in units of the metric.
+    pub max_drop: f64,
+    /// What the bound allows to say.
+    pub verdict: NonInferiorityVerdict,
+}
+
+/// What a bound on a difference allows to say about a margin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NonInferiorityVerdict {
+    /// The bound is not below `-max_drop`.
+    Holds,
+    /// The difference itself is below `-max_drop`.
+    Fails,
+    /// The difference is within the margin and its bound is not: there are too few rows.
+    Undecidable {
+        /// Rows that were there.
+        rows: usize,
+        /// Rows that would do if difference and spread stayed as they are; `None` where the
+        /// difference equals `-max_drop`, or the number is beyond reason (10¹²).
+        needed: Option<usize>,
+    },
+}
+
+/// Compares `candidate` with `baseline` on the same rows by a paired bootstrap.
+///
+/// The verdict follows the interval, with one exception. However many rows there are, only those
+/// on which the two models differ inform a paired test, and *m* of them cannot give a two-sided
+/// p-value below 2¹⁻ᵐ; with fewer than it takes to reach the confidence (6 at 95 %), the verdict is
+/// `Undecided`, although a bootstrap of so few may well exclude 0.
+///
+/// # Errors
+/// The two differ in rows, classes, truth or weights; `positive` or `bootstrap` is out of range;
+/// the metric is undefined on the rows, or on at least half of the resamples.
+pub fn compare(
+    candidate: &Predictions,
+    baseline: &Predictions,
+    metric: Metric,
+    positive: Option<usize>,
+    bootstrap: &Bootstrap,
+) -> Result<Comparison, EvalError> {
+    let pair = Pair::new(candidate, baseline, metric, positive)?;
+    bootstrap.check()?;
+    let (candidate_score, baseline_score) =
+        pair.scores(candidate.weights()).ok_or(pair.undefined())?;
+    let interval = pair
+        .resample(bootstrap)
+        .interval(bootstrap.confidence)
+        .ok_or(pair.undefined())?;
+    let informed = 2f64.powf(1.0 - pair.differing_rows() as f64) <= 1.0 - bootstrap.confidence;
+    let verdict = match interval {
+        Interval { low, .. } if informed && low > 0.0 => Verdict::Better,
+        Interval { high, .. } if informed && high < 0.0 => Verdict::Worse,
+        _ => Verdict::Undecided,
+    };
+    Ok(Comparison {
+        metric,
+        rows: candidate.len(),
+        candidate: candidate_score,
+        baseline: baseline_score,
+        difference: pair.difference(candidate_score, baseline_score),
+        interval,
+        mcnemar: McNemar::of(candidate, baseline),
+        verdict,
+    })
+}
+
+/// Tests that `candidate` is worse than `baseline` by no more than `max_drop` (in units of the
+/// metric, at least 0), one-sided at the bootstrap's confidence.
+///
+/// The lower bound is the paired bootstrap's quantile, but never nearer to the difference than
+/// 1 − (1 − confidence)^(1 / rows), about 3 / rows at 95 %: a kind of row that is rarer than that
+/// may be missing from the data altogether (the rule of three), and a model may fail on every
+/// such row. Two models that agree everywhere on 100 rows thus have a bound of −0.03, not 0.
+///
+/// # Errors
+/// As [`compare`], or `max_drop` is negative or not finite.
+pub fn non_inferiority(
+    candidate: &Predictions,
+    baseline: &Predictions,
+    metric: Metric,
+    positive: Option<usize>,
+    max_drop: f64,
+    bootstrap: &Bootstrap,
+) -> Result<NonInferiority, EvalError> {
+    if !(0.0..f64::INFINITY).contains(&max_drop) {
+        return Err(EvalError::Setting {
+            name: "max_drop",
+            value: max_drop,
+        });
+    }
+    let pair = Pair::new(candidate, baseline, metric, positive)?;
+    bootstrap.check()?;
+    let (candidate_score, baseline_score) =
+        pair.scores(candidate.weights()).ok_or(pair.undefined())?;
+    let difference = pair.difference(candidate_score, baseline_score);
+    let confidence = bootstrap.confidence;
+    let rows = candidate.len();
+    let resampled = pair
+        .resample(bootstrap)
+        .quantile(1.0 - confidence)
+        .ok_or(pair.undefined())?;
+    let unseen = 1.0 - (1.0 - confidence).powf(1.0 / rows as f64);
+    let lower_bound = resampled.min(difference - unseen);
+    let verdict = if lower_bound >= -max_drop {
+        NonInferiorityVerdict::Holds
+    } else if difference < -max_drop {
+        NonInferiorityVerdict::Fails
+    } else {
+        let margin = difference + max_drop;
+        let needed = rows_needed(rows, difference - resampled, margin, confidence);
+        NonInferiorityVerdict::Undecidable { rows, needed }
+    };
+    Ok(NonInferiority {
+        metric,
+        rows,
+        difference,
+        lower_bound,
+        confidence,
+        max_drop,
+        verdict,
+    })
+}
+
+/// Rows at which a bound, now `reach` below the difference, is only `margin` below it. The
+/// bootstrap's part shrinks with the square root of the rows, the unseen part as 1 / rows.
+fn rows_needed(rows: usize, reach: f64, margin: f64, confidence: f64) -> Option<usize> {
+    if margin <= 0.0 {
+        return None;
+    }
+    let spread = rows as f64 * (reach / margin).powi(2);
+    let unseen = if margin < 1.0 {
+        (1.0 - confidence).ln() / (-margin).ln_1p()
+    } else {
+        1.0
+    };
+    let needed = spread.max(unseen).ceil();
+    (needed <= 1e12).then_some(needed as usize)
+}
+
+/// Two sets of predictions about the same rows, prepared for one metric.
+struct Pair<'a> {
+    candidate: Scorer<'a, 1>,
+    baseline: Scorer<'a, 1>,
+    predictions: [&'a Predictions; 2],
+    metric: Metric,
+}
+
+impl<'a> Pair<'a> {
+    fn new(
+        candidate: &'a Predictions,
+        baseline: &'a Predictions,
+        metric: Metric,
+        positive: Option<usize>,
+    ) -> Result<Self, EvalError> {
+        check_length("baseline", baseline.len(), candidate.len())?;
+        check_length("baseline classes", baseline.classes(), candidate.classes())?;
+        let rows =
+            |predictions: &'a Predictions| predictions.truth().iter().zip(predictions.weights());
+        if let Some(row) = rows(candidate)
+            .zip(rows(baseline))
+            .position(|(c, b)| c != b)
+        {
+            return Err(EvalError::Unpaired { row });
+        }
+        Ok(Self {
+            candidate: Scorer::new(candidate, positive, [metric])?,
+            baseline: Scorer::new(baseline, positive, [metric])?,
+            predictions: [candidate, baseline],
+            metric,
+        })
+    }
+
+    fn scores(&self, mass: &[f64]) -> Option<(f64, f64)> {
+        let ([candidate], [baseline]) = (self.candidate.scores(mass), self.baseline.scores(mass));
+        candidate.zip(baseline)
+    }
+
+    fn difference(&self, candidate: f64, baseline: f64) -> f64 {
+        if self.metric.higher_is_better() {
+            candidate - baseline
+        } else {
+            baseline - candidate
+        }
+    }
+
+    fn resample(&self, bootstrap: &Bootstrap) -> Sample {
+        let difference = |mass: &[f64]| -> [Score; 1] {
+            [self
+                .scores(mass)
+                .map(|(candidate, baseline)| self.difference(candidate, baseline))]
+        };
+        let [sample] = bootstrap.samples(self.predictions[0].weights(), difference);
+        sample
+    }
+
+    /// Rows on which the two differ in what the metric reads.
+    fn differing_rows(&self) -> usize {
+        let [candidate, baseline] = self.predictions;
+        let decisions = candidate.predicted().iter().zip(baseline.predicted());
+        if self.metric.reads_decisions() {
+            return decisions
+                .filter(|(candidate, baseline)| candidate != baseline)
+                .count();
+        }
+        candidate
+            .rows()
+            .zip(baseline.rows())
+            .filter(|(candidate, baseline)| candidate != baseline)
+            .count()
+    }
+
+    fn undefined(&self) -> EvalError {
+        EvalError::Undefined {
+            metric: self.metric,
+        }
+    }
+}
+
+impl McNemar {
+    fn of(candidate: &Predictions, baseline: &Predictions) -> Self {
+        let (mut only_candidate, mut only_baseline) = (0, 0);
+        let decided = candidate.predicted().iter().zip(baseline.predicted());
+        for ((candidate, baseline), truth) in decided.zip(candidate.truth()) {
+            match (candidate == truth, baseline == truth) {
+                (true, false) => only_candidate += 1,
+                (false, true) => only_baseline += 1,
+                _ => {}
+            }
+        }
+        let (exact, mid) = sign_test(only_candidate, only_baseline);
+        Self {
+            only_candidate,
+            only_baseline,
+            exact,
+            mid,
+        }
+    }
+}
+
+/// Two-sided p-values, exact and mid-p, of `a` heads and `b` tails from a fair coin.
+fn sign_test(a: u64, b: u64) -> (f64, f64) {
+    let (few, tosses) = (a.min(b), a + b);
+    // The logarithm of the probability of exactly `few` heads; its terms stay small where
+    // factorials would overflow.
+    let ways: f64 = (1..=few)
+        .map(|i| ((tosses - few + i) as f64 / i as f64).ln())
+        .sum();
+    let exactly = (ways - tosses as f64 * LN_2).exp();
+    let (mut term, mut at_most) = (exactly, exactly);
+    for heads in (1..=few).rev() {
+        term *= heads as f64 / (tosses - heads + 1) as f64;
+        at_most += term;
+    }
+    if a == b {
+        return (1.0, 1.0 - 0.5 * exactly);
+    }
+    let exact = (2.0 * at_most).min(1.0);
+    (exact, exact - exactly)
+}

@@ -1,0 +1,104 @@
+//! The threshold that a metric likes best.
+
+use std::cmp::Ordering;
+
+use crate::counts::Counts;
+use crate::{EvalError, Metric, Predictions};
+
+/// Scores nearer than this are a tie: sums in another order differ by roundings.
+const TIE: f64 = 1e-12;
+
+/// The threshold in 0 to 1 that scores best in a two-class task, with its score; see
+/// [`Predictions::with_threshold`] for what it decides.
+///
+/// One threshold is tried between any two neighbouring probabilities of the positive class (class 1
+/// where none is named), midway, and one below and above them all, midway to 0 and 1. Of thresholds
+/// that score the same, the one nearest to 0.5 wins, and of two equally near the higher. To a
+/// metric that reads no decisions all are the same: 0.5. The score is that of the rows the
+/// threshold was chosen on, hence flattering.
+///
+/// # Errors
+/// The task has not two classes, `positive` is out of range, or the metric is undefined.
+pub fn best_threshold(
+    predictions: &Predictions,
+    metric: Metric,
+    positive: Option<usize>,
+) -> Result<(f64, f64), EvalError> {
+    predictions.check_positive(positive)?;
+    let class = predictions
+        .binary_class(positive)
+        .ok_or(EvalError::NotBinary {
+            classes: predictions.classes(),
+        })?;
+    let undefined = EvalError::Undefined { metric };
+    if !metric.reads_decisions() {
+        return metric
+            .score(predictions, positive)
+            .map(|score| (0.5, score))
+            .ok_or(undefined);
+    }
+    let mut best: Option<(f64, f64)> = None;
+    scan(predictions, class, |threshold, counts| {
+        let Some(score) = counts.score(metric, positive) else {
+            return;
+        };
+        let wins = best.is_none_or(|(best_threshold, best_score)| {
+            let gain = score - best_score;
+            let nearer = (threshold - 0.5).abs() < (best_threshold - 0.5_f64).abs();
+            gain > TIE || (gain >= -TIE && nearer)
+        });
+        if wins {
+            best = Some((threshold, score));
+        }
+    });
+    best.ok_or(undefined)
+}
+
+/// Visits every threshold worth trying, from the highest, with the counts it leads to.
+fn scan(predictions: &Predictions, positive: usize, mut visit: impl FnMut(f64, &Counts)) {
+    let negative = 1 - positive;
+    let score = |row: usize| predictions.probability(row, positive);
+    let mut order: Vec<usize> = (0..predictions.len()).collect();
+    order.sort_by(|a, b| score(*b).partial_cmp(&score(*a)).unwrap_or(Ordering::Equal));
+    let below = masses_below(predictions, &order);
+    let mut counts = Counts::of(predictions, predictions.weights());
+    counts.hits[positive] = 0.0;
+    counts.predicted[positive] = 0.0;
+    counts.hits[negative] = below[0][negative];
+    counts.predicted[negative] = below[0].iter().sum();
+    let highest = score(order[0]);
+    if highest < 1.0 {
+        visit(midway(highest, 1.0), &counts);
+    }
+    for (index, &row) in order.iter().enumerate() {
+        let weight = predictions.weights()[row];
+        let is_positive = predictions.truth()[row] as usize == positive;
+        counts.hits[positive] += if is_positive { weight } else { 0.0 };
+        counts.predicted[positive] += weight;
+        counts.hits[negative] = below[index + 1][negative];
+        counts.predicted[negative] = below[index + 1].iter().sum();
+        match order.get(index + 1).map(|next| score(*next)) {
+            Some(next) if next == score(row) => {}
+            Some(next) => visit(midway(next, score(row)), &counts),
+            None => visit(score(row) / 2.0, &counts),
+        }
+    }
+}
+
+/// For each position of `order` and one past it, the mass per true class from there on. Added up
+/// from the far end, so that nothing left is exactly 0: taking rows away one by one would leave
+/// roundings, and a ratio of two roundings is anything.
+fn masses_below(predictions: &Predictions, order: &[usize]) -> Vec<[f64; 2]> {
+    let mut below = vec![[0.0; 2]; order.len() + 1];
+    for (index, &row) in order.iter().enumerate().rev() {
+        below[index] = below[index + 1];
+        below[index][predictions.truth()[row] as usize] += predictions.weights()[row];
+    }
+    below
+}
+
+/// The middle of two numbers, and the higher where no number lies between them.
+fn midway(low: f64, high: f64) -> f64 {
+    let middle = low + (high - low) / 2.0;
+    if middle > low { middle } else { high }
+}
