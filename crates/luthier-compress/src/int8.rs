@@ -1,0 +1,136 @@
+//! 8-bit integers for tables and dense weights.
+//!
+//! A table that feeds `Gather` → `MatMul` as the right operand becomes int8 with one scale per
+//! column; since the scale is the same for all rows, it is applied once, after the weighted sum:
+//! `Gather` → `Cast` → `MatMul` → `Mul`. Dense weights become int8 constants behind
+//! `DequantizeLinear`. Only operators of the default set are used, so every engine reads the
+//! result.
+
+use luthier_graph::{Attribute, Graph, Node, Tensor, TensorData};
+use luthier_model::Model;
+
+use crate::CompressError;
+
+/// Dense weights with fewer elements than this stay as they are: scales would eat the gain.
+const MIN_DENSE: usize = 256;
+/// ONNX's number for float32, for `Cast`.
+const FLOAT: i64 = 1;
+/// Largest magnitude of a quantised weight.
+const MAX_LEVEL: f32 = 127.0;
+
+pub(crate) fn quantize(model: &Model) -> Result<Model, CompressError> {
+    let name = table_name(&model.graph)
+        .ok_or(CompressError::NotFound { step: "int8", what: "table of n-gram rows" })?;
+    let mut model = model.clone();
+    quantize_table(&mut model.graph, &name);
+    quantize_dense(&mut model.graph);
+    Ok(model)
+}
+
+/// The constant, `[rows, width]` float32, that is gathered from and summed by a matrix product.
+pub(crate) fn table_name(graph: &Graph) -> Option<String> {
+    graph.nodes.iter().filter(|node| node.op == "Gather").find_map(|gather| {
+        let table = graph.tensor(gather.inputs.first()?)?;
+        let summed = graph.nodes.iter().any(|node| sums(node, &gather.outputs[0]));
+        let fits = table.shape.len() == 2 && matches!(table.data, TensorData::F32(_));
+        (summed && fits).then(|| table.name.clone())
+    })
+}
+
+fn sums(node: &Node, rows: &str) -> bool {
+    node.op == "MatMul" && node.inputs.get(1).is_some_and(|input| input == rows)
+}
+
+fn quantize_table(graph: &mut Graph, table: &str) {
+    let scale = format!("{table}.scale");
+    let Some(columns) = replace_by_int8(graph, table) else { return };
+    let width = columns.len();
+    graph.tensors.push(Tensor {
+        name: scale.clone(),
+        shape: vec![width],
+        data: TensorData::F32(columns),
+    });
+    let Some(gather) = graph.nodes.iter().position(|n| n.op == "Gather" && n.inputs[0] == table)
+    else {
+        return;
+    };
+    let rows = graph.nodes[gather].outputs[0].clone();
+    let levels = format!("{rows}.int8");
+    graph.nodes[gather].outputs[0].clone_from(&levels);
+    let cast = node("Cast", vec![levels], &rows, vec![("to".into(), Attribute::Int(FLOAT))]);
+    graph.nodes.insert(gather + 1, cast);
+    let Some(product) = graph.nodes.iter().position(|node| sums(node, &rows)) else { return };
+    let sum = graph.nodes[product].outputs[0].clone();
+    let unscaled = format!("{sum}.unscaled");
+    graph.nodes[product].outputs[0].clone_from(&unscaled);
+    graph.nodes.insert(product + 1, node("Mul", vec![unscaled, scale], &sum, Vec::new()));
+}
+
+fn quantize_dense(graph: &mut Graph) {
+    let dense: Vec<String> = graph
+        .nodes
+        .iter()
+        .filter(|node| node.op == "MatMul")
+        .filter_map(|node| graph.tensor(node.inputs.get(1)?))
+        .filter(|t| t.shape.len() == 2 && t.data.len() >= MIN_DENSE)
+        .map(|tensor| tensor.name.clone())
+        .collect();
+    for name in dense {
+        let Some(scales) = replace_by_int8(graph, &name) else { continue };
+        let (scale, floats) = (format!("{name}.scale"), format!("{name}.float"));
+        graph.tensors.push(Tensor {
+            name: scale.clone(),
+            shape: vec![scales.len()],
+            data: TensorData::F32(scales),
+        });
+        for node in &mut graph.nodes {
+            node.inputs.iter_mut().filter(|input| **input == name).for_each(|input| {
+                input.clone_from(&floats);
+            });
+        }
+        let axis = vec![("axis".to_owned(), Attribute::Int(1))];
+        let dequantize = node("DequantizeLinear", vec![name, scale], &floats, axis);
+        graph.nodes.insert(0, dequantize);
+    }
+}
+
+fn node(op: &str, inputs: Vec<String>, output: &str, attributes: Vec<(String, Attribute)>) -> Node {
+    Node {
+        name: format!("{op}/{output}"),
+        op: op.to_owned(),
+        domain: String::new(),
+        inputs,
+        outputs: vec![output.to_owned()],
+        attributes,
+    }
+}
+
+/// Turns a float32 matrix into int8 with one scale per column, and gives the scales.
+fn replace_by_int8(graph: &mut Graph, name: &str) -> Option<Vec<f32>> {
+    let tensor = graph.tensors.iter_mut().find(|tensor| tensor.name == name)?;
+    let TensorData::F32(values) = &tensor.data else { return None };
+    let width = *tensor.shape.last()?;
+    let scales: Vec<f32> = (0..width).map(|column| column_scale(values, width, column)).collect();
+    let levels = values.iter().enumerate().map(|(position, value)| {
+        (value / scales[position % width]).round_ties_even().clamp(-MAX_LEVEL, MAX_LEVEL) as i8
+    });
+    tensor.data = TensorData::I8(levels.collect());
+    Some(scales)
+}
+
+/// The scale of one column: the largest magnitude, or less where clipping the few largest weights
+/// lowers the squared error of all.
+fn column_scale(values: &[f32], width: usize, column: usize) -> f32 {
+    let column = || values.iter().skip(column).step_by(width).copied();
+    let largest = column().fold(0.0f32, |max, x| max.max(x.abs()));
+    if largest < f32::MIN_POSITIVE * MAX_LEVEL {
+        return 1.0;
+    }
+    let error = |scale: f32| -> f64 {
+        let error = |x: f32| x - (x / scale).round_ties_even().clamp(-MAX_LEVEL, MAX_LEVEL) * scale;
+        column().map(|x| f64::from(error(x)).powi(2)).sum()
+    };
+    let candidates = (0..10).map(|step| largest * (1.0 - 0.08 * step as f32) / MAX_LEVEL);
+    let best = candidates.map(|scale| (error(scale), scale)).min_by(|a, b| a.0.total_cmp(&b.0));
+    best.map_or(largest / MAX_LEVEL, |(_, scale)| scale)
+}

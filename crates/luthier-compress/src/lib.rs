@@ -1,0 +1,179 @@
+//! Makes a model smaller and faster.
+//!
+//! Start from [`search`]: it applies [`Recipe`]s, lists of [`Step`]s, to a model and asks a `judge`
+//! what each result is worth; the smallest that the judge accepts is chosen, and every candidate
+//! that was tried is reported. Steps map a [`Model`] to a [`Model`]; they know the shape of the
+//! graph and nothing of files, metrics or learners.
+
+mod int8;
+mod prune;
+
+use std::fmt;
+
+use luthier_model::Model;
+use serde::{Deserialize, Serialize};
+
+/// What to do to a model, in order.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Recipe(pub Vec<Step>);
+
+/// One change of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Keeps the share `keep` (0 to 1) of the n-gram rows with the largest weights and remaps the
+    /// feature index.
+    PruneRows {
+        /// Share of rows to keep.
+        keep: f64,
+    },
+    /// Stores n-gram tables and large dense weights as 8-bit integers with one scale per column.
+    Int8,
+}
+
+/// Why a step cannot be applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CompressError {
+    /// The graph has no part that the step works on.
+    #[error("step `{step}` finds no {what} in the graph")]
+    NotFound {
+        /// The step.
+        step: &'static str,
+        /// What it looks for.
+        what: &'static str,
+    },
+    /// The share of rows is not above 0 and at most 1.
+    #[error("the share of rows to keep must be above 0 and at most 1")]
+    Share,
+    /// The judge failed.
+    #[error("judging `{recipe}` failed: {reason}")]
+    Judge {
+        /// The recipe.
+        recipe: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a judge says of a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// Bytes of the whole bundle.
+    pub size_bytes: u64,
+    /// Median time of one row, milliseconds.
+    pub p50_ms: f64,
+    /// 99th percentile of the time of one row, milliseconds.
+    pub p99_ms: f64,
+    /// Score on the judging rows.
+    pub score: f64,
+    /// Score minus that of the uncompressed model; positive is better.
+    pub difference: f64,
+    /// One-sided 95 % bound of the difference.
+    pub lower_bound: f64,
+    /// What follows.
+    pub verdict: Verdict,
+}
+
+/// Whether a candidate may replace the model that it was made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It is no worse than allowed.
+    Accepted,
+    /// It is worse than allowed.
+    Rejected,
+    /// Too few rows to tell; no loss is seen.
+    Undecidable,
+}
+
+/// A recipe with its judgement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// What was done.
+    pub recipe: Recipe,
+    /// What it is worth.
+    pub judgement: Judgement,
+}
+
+/// The result of a search.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// All candidates in the order in which they were tried; the first is the model as it was.
+    pub candidates: Vec<Candidate>,
+    /// Position of the chosen one.
+    pub chosen: usize,
+    /// The chosen model.
+    pub model: Model,
+}
+
+/// Shares of rows that are tried, from gentle to harsh.
+const SHARES: [f64; 10] = [0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.055, 0.035, 0.02];
+/// Rejections in a row after which harsher shares are not tried.
+const PATIENCE: usize = 2;
+
+impl Recipe {
+    /// Applies all steps.
+    pub fn apply(&self, model: &Model) -> Result<Model, CompressError> {
+        self.0.iter().try_fold(model.clone(), |model, step| match step {
+            Step::PruneRows { keep } => prune::prune_rows(&model, *keep),
+            Step::Int8 => int8::quantize(&model),
+        })
+    }
+}
+
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("as trained");
+        }
+        for (index, step) in self.0.iter().enumerate() {
+            f.write_str(if index > 0 { ", " } else { "" })?;
+            match step {
+                Step::PruneRows { keep } => write!(f, "{}% of rows", (keep * 1e4).round() / 100.0)?,
+                Step::Int8 => f.write_str("int8")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Looks for the smallest model that `judge` accepts: 8-bit integers first, then fewer and fewer
+/// rows on top, until harsher steps keep being rejected. Where nothing is accepted, the smallest
+/// whose loss cannot be decided and is not seen is taken, and where there is none of those, the
+/// model stays as it is. `judge` gets the recipe and the model that it gives.
+pub fn search(
+    model: &Model,
+    judge: &mut dyn FnMut(&Recipe, &Model) -> Result<Judgement, String>,
+) -> Result<Found, CompressError> {
+    let mut judged = |recipe: Recipe| {
+        let changed = recipe.apply(model)?;
+        let judgement = judge(&recipe, &changed)
+            .map_err(|reason| CompressError::Judge { recipe: recipe.to_string(), reason })?;
+        Ok::<_, CompressError>((Candidate { recipe, judgement }, changed))
+    };
+    let mut tried = vec![judged(Recipe::default())?, judged(Recipe(vec![Step::Int8]))?];
+    let mut rejected = 0;
+    for keep in SHARES {
+        tried.push(judged(Recipe(vec![Step::PruneRows { keep }, Step::Int8]))?);
+        let last = &tried[tried.len() - 1].0.judgement;
+        rejected = if last.verdict == Verdict::Rejected { rejected + 1 } else { 0 };
+        if rejected == PATIENCE {
+            break;
+        }
+    }
+    let smallest = |wanted: Verdict| {
+        let worthy = tried.iter().enumerate().skip(1);
+        worthy
+            .filter(|(_, (candidate, _))| candidate.judgement.verdict == wanted)
+            .min_by_key(|(_, (candidate, _))| candidate.judgement.size_bytes)
+            .map(|(index, _)| index)
+    };
+    let chosen =
+        smallest(Verdict::Accepted).or_else(|| smallest(Verdict::Undecidable)).unwrap_or(0);
+    let (candidates, mut models): (Vec<_>, Vec<_>) = tried.into_iter().unzip();
+    Ok(Found { candidates, chosen, model: models.swap_remove(chosen) })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+use luthier_engine::{Input, Session, Threads};
+use luthier_graph::TensorData;
+use luthier_model::{FeatureIndex, Model, NgramText, Preprocess};
+use luthier_test::assert_close;
+use luthier_train::{BagNetwork, Dense, Fitted};
+
+use crate::{CompressError, Judgement, Recipe, Step, Verdict, search};
+
+const ROWS: usize = 4000;
+
+/// A network with a table of `width` columns and two dense layers, the first of 64 outputs.
+fn model(width: usize) -> Model {
+    let value = |i: usize| (((i * 7919 + 13) % 1009) as f32 / 504.5 - 1.0) * 0.7;
+    let table = (0..ROWS * width).map(|i| value(i) * (1.0 + (i / width % 10) as f32)).collect();
+    let layer = |inputs: usize, outputs: usize, relu| Dense {
+        weights: Some((0..inputs * outputs).map(|i| value(i + 31) * 0.3).collect()),
+        bias: (0..outputs).map(value).collect(),
+        relu,
+    };
+    let layers = vec![layer(width, 64, true), layer(64, 3, false)];
+    let fitted = Fitted {
+        network: BagNetwork { table, width, layers },
+        preprocess: NgramText::new(1, 0, FeatureIndex::new((0..ROWS as u32).map(|r| r * 37))),
+        valid: Vec::new(),
+    };
+    fitted.to_model(vec!["a".into(), "b".into(), "c".into()], None)
+}
+
+fn run(model: &Model, ids: &[i32]) -> Vec<f32> {
+    let session = Session::load(model.graph.to_onnx(), &Threads::new(1)).unwrap();
+    let shape = [1, ids.len()];
+    let weights = vec![0.5; ids.len()];
+    let inputs =
+        [("ids", Input::I32(&shape, ids)), ("weights", Input::F32(&shape, &weights))];
+    session.run(&inputs, "probabilities").unwrap().data
+}
+
+#[test]
+fn int8_is_a_quarter_and_nearly_the_same() {
+    for width in [1, 8] {
+        let model = model(width);
+        let small = Recipe(vec![Step::Int8]).apply(&model).unwrap();
+        small.graph.check().unwrap();
+        let (before, after) = (model.graph.weight_bytes(), small.graph.weight_bytes());
+        assert!(after * 3 < before, "{before} to {after} bytes");
+        assert!(matches!(small.graph.tensor("table").unwrap().data, TensorData::I8(_)));
+        for ids in [&[0, 3, 199][..], &[7], &[50, 60, 70, 80, 90, 100]] {
+            for (a, b) in run(&small, ids).iter().zip(run(&model, ids)) {
+                assert_close((*a).into(), b.into(), 0.02, "int8 against float32");
+            }
+        }
+    }
+}
+
+#[test]
+fn pruning_keeps_the_largest_rows_and_their_features() {
+    let model = model(2);
+    let small = Recipe(vec![Step::PruneRows { keep: 0.25 }]).apply(&model).unwrap();
+    let (Preprocess::NgramText(before), Preprocess::NgramText(after)) =
+        (&model.preprocess, &small.preprocess);
+    assert_eq!(after.index().len(), ROWS / 4);
+    let rows = |model: &Model| match &model.graph.tensor("table").unwrap().data {
+        TensorData::F32(values) => values.chunks(2).map(<[f32]>::to_vec).collect::<Vec<_>>(),
+        _ => panic!("a float table"),
+    };
+    let (all, kept) = (rows(&model), rows(&small));
+    let norm = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>();
+    let least = kept.iter().map(|row| norm(row)).fold(f32::MAX, f32::min);
+    for bucket in before.index().buckets() {
+        let old = &all[before.index().row(bucket).unwrap() as usize];
+        match after.index().row(bucket) {
+            Some(row) => assert_eq!(&kept[row as usize], old),
+            None => assert!(norm(old) <= least),
+        }
+    }
+    let bad = Recipe(vec![Step::PruneRows { keep: 0.0 }]).apply(&model);
+    assert_eq!(bad.unwrap_err(), CompressError::Share);
+}
+
+/// Searches with a judge that gives each share of rows its verdict.
+fn chosen(verdict: impl Fn(f64) -> Verdict) -> (String, usize) {
+    let model = model(1);
+    let found = search(&model, &mut |recipe, changed| {
+        let Preprocess::NgramText(text) = &changed.preprocess;
+        let keep = text.index().len() as f64 / ROWS as f64;
+        Ok(Judgement {
+            size_bytes: changed.graph.weight_bytes() as u64,
+            p50_ms: 0.0,
+            p99_ms: 0.0,
+            score: 0.0,
+            difference: 0.0,
+            lower_bound: 0.0,
+            verdict: if recipe.0.is_empty() { Verdict::Accepted } else { verdict(keep) },
+        })
+    })
+    .unwrap();
+    (found.candidates[found.chosen].recipe.to_string(), found.candidates.len())
+}
+
+#[test]
+fn the_smallest_accepted_candidate_is_chosen() {
+    use Verdict::{Accepted, Rejected, Undecidable};
+    let check = |verdict: fn(f64) -> Verdict, recipe: &str, tried| {
+        assert_eq!(chosen(verdict), (recipe.to_owned(), tried));
+    };
+    check(|_| Accepted, "2% of rows, int8", 12);
+    check(|_| Rejected, "as trained", 4);
+    check(|keep| if keep > 0.3 { Accepted } else { Rejected }, "35% of rows, int8", 7);
+    check(|keep| if keep > 0.9 { Undecidable } else { Rejected }, "int8", 4);
+    check(|keep| if keep > 0.6 { Accepted } else { Undecidable }, "70% of rows, int8", 12);
+}
+
+#[test]
+fn a_failing_judge_ends_the_search() {
+    let result = search(&model(1), &mut |_, _| Err("no rows".to_owned()));
+    assert!(matches!(result, Err(CompressError::Judge { .. })));
+}
