@@ -22,7 +22,7 @@ use luthier_model::{DecisionError, Model, Preprocess, PreprocessError};
 
 pub use digest::sha256_hex;
 pub use manifest::{
-    DataDigest, FileEntry, FORMAT, Lineage, Manifest, Probe, Score, TrialOrigin,
+    DataDigest, FORMAT, FileEntry, Lineage, Manifest, Probe, Route, Score, TrialOrigin,
 };
 pub use predictor::{PredictScratch, Predictor};
 
@@ -54,6 +54,8 @@ pub struct Draft {
     pub name: String,
     /// Task, as in `luthier.toml`.
     pub task: String,
+    /// A short route of its own that servers offer.
+    pub route: Option<Route>,
     /// What it scored.
     pub scores: Vec<Score>,
     /// Where it comes from.
@@ -208,6 +210,7 @@ impl Bundle {
             probes: self.manifest.probes.clone(),
             name: self.manifest.name.clone(),
             task: self.manifest.task.clone(),
+            route: self.manifest.route.clone(),
             scores: self.manifest.scores.clone(),
             lineage: self.manifest.lineage.clone(),
             test_openings: self.manifest.test_openings,
@@ -257,6 +260,7 @@ impl Draft {
             signature: self.model.signature.clone(),
             decision: self.model.decision.clone(),
             preprocess,
+            route: self.route.clone(),
             scores: self.scores.clone(),
             test_openings: self.test_openings,
             lineage: self.lineage.clone(),

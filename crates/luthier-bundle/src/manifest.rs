@@ -28,6 +28,9 @@ pub struct Manifest {
     pub decision: Decision,
     /// How rows become tensors.
     pub preprocess: PreprocessForm,
+    /// A short route of its own that servers offer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Route>,
     /// What it scored, with intervals.
     pub scores: Vec<Score>,
     /// How often the test split has been opened for it.
@@ -40,6 +43,18 @@ pub struct Manifest {
     pub files: Vec<FileEntry>,
     /// SHA-256 of this document with the digits of this field as zeros.
     pub digest: String,
+}
+
+/// A short route to a model: one field in, one field out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Path, such as `/sentiment`.
+    pub path: String,
+    /// Field of the request that holds the text.
+    pub input: String,
+    /// Field of the answer that holds the score.
+    pub output: String,
 }
 
 /// A score with its uncertainty.

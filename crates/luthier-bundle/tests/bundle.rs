@@ -37,6 +37,7 @@ fn draft(position: usize) -> Draft {
         probes: probes.map(|p| Probe { text: p.text, probabilities: p.probabilities }).collect(),
         name: "sample".into(),
         task: "text-classification".into(),
+        route: None,
         scores: vec![Score {
             part: "valid".into(),
             metric: "f1".into(),

@@ -1,0 +1,460 @@
+//! The rows of a job, in three parts.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::scan::{Extra, LabelTable, Layout, Scanned, reorder, scan};
+use crate::split::RowKey;
+use crate::{DataError, Row, Rows, Source, SplitPlan};
+
+/// What to read and how to split it.
+///
+/// Parts come from files of their own or, by `split`, from `train`; a file wins over a fraction of
+/// the plan. With neither a `valid` file nor a plan, [`SplitPlan::default`] applies, less the parts
+/// that have files.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DatasetSpec {
+    /// The training rows, or all of them.
+    pub train: PathBuf,
+    /// The validation rows.
+    pub valid: Option<PathBuf>,
+    /// The test rows.
+    pub test: Option<PathBuf>,
+    /// How to split `train`.
+    pub split: Option<SplitPlan>,
+    /// The text columns, joined by newlines.
+    pub text: Vec<String>,
+    /// The label column.
+    pub label: String,
+    /// The class that binary metrics speak of.
+    pub positive: Option<String>,
+    /// A column that names rows.
+    pub id: Option<String>,
+    /// A column of weights, finite and at least 0.
+    pub weight: Option<String>,
+}
+
+/// One of the three parts of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// What models learn from.
+    Train,
+    /// What choices are made on.
+    Valid,
+    /// What the final score is measured on.
+    Test,
+}
+
+impl Part {
+    /// All parts, in order.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Valid, Self::Test];
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "train",
+            Self::Valid => "valid",
+            Self::Test => "test",
+        })
+    }
+}
+
+/// One labelled row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Example {
+    /// The data row in its file, 1-based.
+    pub row: u64,
+    /// Its first line in the file; see [`Row::line`].
+    pub line: u64,
+    /// The cell of the id column.
+    pub id: Option<String>,
+    /// The text columns joined by newlines; a missing cell is empty.
+    pub text: String,
+    /// Position of the label among [`Dataset::labels`].
+    pub label: u32,
+    /// The weight, 1 without a weight column.
+    pub weight: f32,
+}
+
+/// What a file was when the data set was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileDigest {
+    /// The file.
+    pub path: PathBuf,
+    /// SHA-256 of its content, in hex.
+    pub sha256: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Number of its data rows.
+    pub rows: u64,
+}
+
+/// Labelled rows that have all been read and checked once. Holds a byte per row of a file that is
+/// split, and nothing per row otherwise.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    layout: Layout,
+    files: Vec<(Source, FileDigest)>,
+    /// Position in `files` of each part's rows.
+    homes: [Option<usize>; 3],
+    /// The part of each row of the first file, if that is split.
+    assignment: Option<Arc<Vec<u8>>>,
+    labels: Arc<LabelTable>,
+    positive: Option<usize>,
+    counts: [Vec<u64>; 3],
+    digest: String,
+}
+
+impl Dataset {
+    /// Reads every file once to check all rows, learn the labels and assign parts, and once more
+    /// for its digest.
+    pub fn open(spec: &DatasetSpec) -> Result<Self, DataError> {
+        let plan = resolve(spec)?;
+        let layout = Layout::of(spec);
+        let mut labels = LabelTable::default();
+        let mut dataset = Self {
+            layout,
+            files: Vec::new(),
+            homes: [None; 3],
+            assignment: None,
+            labels: Arc::default(),
+            positive: None,
+            counts: Default::default(),
+            digest: String::new(),
+        };
+        let extra = plan.as_ref().map_or(Extra::None, SplitPlan::extra);
+        let mut train = dataset.add(Part::Train, &spec.train, &extra, &mut labels)?;
+        for (part, path) in [(Part::Valid, &spec.valid), (Part::Test, &spec.test)] {
+            if let Some(path) = path {
+                let scanned = dataset.add(part, path, &Extra::None, &mut labels)?;
+                dataset.counts[part as usize] = scanned.counts;
+            }
+        }
+        let order = labels.sort();
+        train.renumber(&order);
+        dataset.counts[Part::Train as usize] = train.counts;
+        for part in [Part::Valid, Part::Test] {
+            let counts = &mut dataset.counts[part as usize];
+            *counts = reorder(counts, &order);
+        }
+        dataset.labels = Arc::new(labels);
+        if let Some(plan) = &plan {
+            dataset.split(plan, &train.keys);
+        }
+        dataset.check_parts(spec, plan.as_ref())?;
+        dataset.positive = dataset.find_positive(spec)?;
+        dataset.digest = dataset.describe(spec, plan.as_ref());
+        Ok(dataset)
+    }
+
+    /// The labels, trimmed of white space: in numeric order if all are integers, else in byte
+    /// order.
+    pub fn labels(&self) -> &[String] {
+        self.labels.names()
+    }
+
+    /// Position of the positive class of a binary data set: the one given; else `1`, `true`, `yes`,
+    /// `positive` or `pos` in any case; else the second label.
+    pub fn positive(&self) -> Option<usize> {
+        self.positive
+    }
+
+    /// Number of rows of a part, 0 if the data set has no such part.
+    pub fn len(&self, part: Part) -> u64 {
+        self.class_counts(part).iter().sum()
+    }
+
+    /// Whether a part has no rows.
+    pub fn is_empty(&self, part: Part) -> bool {
+        self.len(part) == 0
+    }
+
+    /// Rows of each class in a part, in the order of [`Self::labels`].
+    pub fn class_counts(&self, part: Part) -> &[u64] {
+        &self.counts[part as usize]
+    }
+
+    /// SHA-256, in hex, of the contents of the files and of what the spec makes of them. Paths play
+    /// no role.
+    pub fn digest(&self) -> String {
+        self.digest.clone()
+    }
+
+    /// The files that were read.
+    pub fn files(&self) -> Vec<FileDigest> {
+        self.files.iter().map(|(_, digest)| digest.clone()).collect()
+    }
+
+    /// For each row of the train file its part as a number (0 train, 1 valid, 2 test), if a plan
+    /// splits that file; [`crate::write_split`] takes it.
+    pub fn assignment(&self) -> Option<&[u8]> {
+        self.assignment.as_ref().map(|parts| parts.as_slice())
+    }
+
+    /// Streams a part in the order of its file.
+    pub fn examples(&self, part: Part) -> Result<Examples, DataError> {
+        let home = self.homes[part as usize].map(|index| &self.files[index]);
+        let rows = home.map(|(source, _)| source.rows(&self.layout.columns(&Extra::None)));
+        let filter = match self.homes[part as usize] {
+            Some(0) => self.assignment.clone(),
+            _ => None,
+        };
+        Ok(Examples {
+            rows: rows.transpose()?,
+            path: home.map(|(source, _)| source.path().to_owned()).unwrap_or_default(),
+            expected: home.map_or(0, |(_, digest)| digest.rows),
+            row: 0,
+            part,
+            filter,
+            layout: self.layout.clone(),
+            labels: Arc::clone(&self.labels),
+        })
+    }
+
+    /// Whether weights are read from a column.
+    pub(crate) fn is_weighted(&self) -> bool {
+        self.layout.weight.is_some()
+    }
+
+    /// Scans the file of a part.
+    fn add(
+        &mut self,
+        part: Part,
+        path: &Path,
+        extra: &Extra,
+        labels: &mut LabelTable,
+    ) -> Result<Scanned, DataError> {
+        let source = Source::open(path)?;
+        let mut scanned = scan(&source, &self.layout, extra, labels)?;
+        let digest = digest_file(path, scanned.rows)?;
+        if part != Part::Train {
+            scanned.keys = Vec::new();
+        }
+        self.homes[part as usize] = Some(self.files.len());
+        self.files.push((source, digest));
+        Ok(scanned)
+    }
+
+    fn split(&mut self, plan: &SplitPlan, keys: &[RowKey]) {
+        let parts = plan.assign(keys, self.labels.len());
+        for (part, fraction) in [(Part::Valid, plan.valid), (Part::Test, plan.test)] {
+            if fraction > 0.0 {
+                self.homes[part as usize] = Some(0);
+                self.counts[part as usize] = vec![0; self.labels.len()];
+            }
+        }
+        self.counts[0].fill(0);
+        for (part, key) in parts.iter().zip(keys) {
+            self.counts[usize::from(*part)][usize::from(key.label)] += 1;
+        }
+        self.assignment = Some(Arc::new(parts));
+    }
+
+    fn check_parts(&self, spec: &DatasetSpec, plan: Option<&SplitPlan>) -> Result<(), DataError> {
+        let fractions = plan.map_or([0.0; 2], |plan| [plan.valid, plan.test]);
+        let wanted = [
+            (Part::Train, true),
+            (Part::Valid, spec.valid.is_some() || fractions[0] > 0.0),
+            (Part::Test, spec.test.is_some() || fractions[1] > 0.0),
+        ];
+        for (part, wanted) in wanted {
+            if wanted && self.is_empty(part) {
+                return Err(DataError::EmptySplit { path: self.path(part), part });
+            }
+        }
+        for part in [Part::Valid, Part::Test] {
+            let pairs = self.class_counts(part).iter().zip(self.class_counts(Part::Train));
+            for (class, (here, learned)) in pairs.enumerate() {
+                if *here > 0 && *learned == 0 {
+                    return Err(self.unseen(part, class)?);
+                }
+            }
+        }
+        match self.labels() {
+            [class] => {
+                Err(DataError::OneClass { path: self.path(Part::Train), class: class.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn unseen(&self, part: Part, class: usize) -> Result<DataError, DataError> {
+        let mut line = 0;
+        for example in self.examples(part)? {
+            let example = example?;
+            if example.label as usize == class {
+                line = example.line;
+                break;
+            }
+        }
+        let class = self.labels.name(class).to_owned();
+        Ok(DataError::UnseenClass { path: self.path(part), line, class, part })
+    }
+
+    fn path(&self, part: Part) -> PathBuf {
+        let home = self.homes[part as usize].unwrap_or(0);
+        self.files.get(home).map(|(source, _)| source.path().to_owned()).unwrap_or_default()
+    }
+
+    fn find_positive(&self, spec: &DatasetSpec) -> Result<Option<usize>, DataError> {
+        let names = self.labels();
+        let given = match spec.positive.as_deref().map(str::trim) {
+            None => None,
+            Some(positive) => {
+                let index = names.iter().position(|name| name == positive);
+                Some(index.ok_or_else(|| DataError::UnknownPositive {
+                    path: spec.train.clone(),
+                    positive: positive.to_owned(),
+                    labels: names.iter().take(100).cloned().collect(),
+                })?)
+            }
+        };
+        let usual = ["1", "true", "yes", "positive", "pos"];
+        let likely = || names.iter().position(|n| usual.contains(&n.to_lowercase().as_str()));
+        Ok((names.len() == 2).then(|| given.or_else(likely).unwrap_or(1)))
+    }
+
+    /// The digest of everything that decides what examples there are.
+    fn describe(&self, spec: &DatasetSpec, plan: Option<&SplitPlan>) -> String {
+        #[derive(Serialize)]
+        struct Description<'a> {
+            version: u32,
+            text: &'a [String],
+            label: &'a str,
+            positive: Option<usize>,
+            id: Option<&'a str>,
+            weight: Option<&'a str>,
+            split: Option<&'a SplitPlan>,
+            files: Vec<(Part, &'static str, &'a str)>,
+        }
+        let file = |part: &Part| {
+            let (source, digest) = &self.files[self.homes[*part as usize]?];
+            Some((*part, source.format().extension(), digest.sha256.as_str()))
+        };
+        let description = Description {
+            version: 1,
+            text: &spec.text,
+            label: &spec.label,
+            positive: self.positive,
+            id: spec.id.as_deref(),
+            weight: spec.weight.as_deref(),
+            split: plan,
+            files: Part::ALL.iter().filter_map(file).collect(),
+        };
+        // Strings and finite numbers always have a JSON form.
+        hex(&Sha256::digest(serde_json::to_vec(&description).unwrap_or_default()))
+    }
+}
+
+/// The plan that applies to `train`, if it is split at all.
+fn resolve(spec: &DatasetSpec) -> Result<Option<SplitPlan>, DataError> {
+    let mut plan = match (&spec.split, &spec.valid) {
+        (Some(plan), _) => plan.clone(),
+        (None, Some(_)) => return Ok(None),
+        (None, None) => SplitPlan::default(),
+    };
+    if spec.valid.is_some() {
+        plan.valid = 0.0;
+    }
+    if spec.test.is_some() {
+        plan.test = 0.0;
+    }
+    plan.check()?;
+    Ok((plan.valid + plan.test > 0.0).then_some(plan))
+}
+
+/// A stream of one part's rows; see [`Dataset::examples`].
+pub struct Examples {
+    rows: Option<Rows>,
+    path: PathBuf,
+    /// Rows the file had when it was opened.
+    expected: u64,
+    /// Rows read.
+    row: u64,
+    part: Part,
+    filter: Option<Arc<Vec<u8>>>,
+    layout: Layout,
+    labels: Arc<LabelTable>,
+}
+
+impl Iterator for Examples {
+    type Item = Result<Example, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let row = match self.rows.as_mut()?.next() {
+                Some(Ok(row)) => row,
+                Some(Err(error)) => return Some(self.stop(error)),
+                None if self.row == self.expected => return None,
+                None => {
+                    return Some(self.stop(DataError::Changed { path: self.path.clone() }));
+                }
+            };
+            self.row += 1;
+            if let Some(parts) = &self.filter
+                && parts.get(self.row as usize - 1).is_some_and(|part| *part != self.part as u8)
+            {
+                continue;
+            }
+            return Some(match self.example(row) {
+                Ok(example) => Ok(example),
+                Err(error) => self.stop(error),
+            });
+        }
+    }
+}
+
+impl Examples {
+    fn example(&self, row: Row) -> Result<Example, DataError> {
+        let number = self.row;
+        let cells = self.layout.read(&self.path, row)?;
+        let label = self.labels.find(cells.label.trim());
+        let (Some(label), true) = (label, number <= self.expected) else {
+            return Err(DataError::Changed { path: self.path.clone() });
+        };
+        Ok(Example {
+            row: number,
+            line: cells.line,
+            id: cells.id,
+            text: cells.text,
+            label: u32::from(label),
+            weight: cells.weight,
+        })
+    }
+
+    fn stop(&mut self, error: DataError) -> Result<Example, DataError> {
+        self.rows = None;
+        Err(error)
+    }
+}
+
+fn digest_file(path: &Path, rows: u64) -> Result<FileDigest, DataError> {
+    let mut file = File::open(path).map_err(DataError::io(path))?;
+    let mut sha = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    let mut bytes = 0;
+    loop {
+        let read = file.read(&mut buffer).map_err(DataError::io(path))?;
+        if read == 0 {
+            break;
+        }
+        sha.update(&buffer[..read]);
+        bytes += read as u64;
+    }
+    Ok(FileDigest { path: path.to_owned(), sha256: hex(&sha.finalize()), bytes, rows })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests;

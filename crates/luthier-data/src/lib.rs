@@ -1,0 +1,42 @@
+//! Labelled rows: readers, schema, splits, folds and profiles.
+//!
+//! Start from [`Dataset::open`], which reads the files a [`DatasetSpec`] names, checks every row,
+//! learns the labels and decides which part each row belongs to; [`Dataset::examples`] then streams
+//! one part as often as wanted. Below it lies [`Source`], one file of rows in any [`Format`], whose
+//! cells are text whatever the file held.
+//!
+//! Two choices shape the crate. Rows are streamed, never held: a data set is what can be said of it
+//! in a few bytes per row, so files larger than memory work. And splits follow from the seed and
+//! the *content* of a row, not from its position, so that shuffling, sorting or appending to a file
+//! does not move the rows that were there between parts more than the fractions demand.
+//!
+//! [`Source::schema`] describes the columns of a file, [`Dataset::profile`] a whole data set,
+//! [`assign_folds`] deals rows for cross-validation and [`write_split`] makes files of an
+//! assignment. The crate knows no features, models or engines and prints nothing; a problem in a
+//! file is a [`DataError`] that says where.
+
+mod columnar;
+mod dataset;
+mod delimited;
+mod error;
+mod hash;
+mod json_lines;
+mod profile;
+mod scan;
+mod schema;
+mod source;
+mod split;
+mod time;
+mod write;
+
+pub use dataset::{Dataset, DatasetSpec, Example, Examples, FileDigest, Part};
+pub use error::DataError;
+pub use profile::{
+    Finding, Leakage, LengthQuantile, PartProfile, Profile, RowRef, Scripts, Severity, Twins,
+    WeightProfile,
+};
+pub use scan::MAX_CLASSES;
+pub use schema::{Column, Distinct, Kind, Schema};
+pub use source::{Format, MAX_FIELD_BYTES, MAX_RECORD_BYTES, Row, Rows, Source};
+pub use split::{FoldSpec, Folds, SplitPlan, assign_folds};
+pub use write::write_split;

@@ -1,0 +1,100 @@
+//! The figures a reader looks for first.
+
+use crate::html::{Html, element};
+use crate::{Headline, Outcome, RunReport, number};
+
+/// The title, the cards and the verdicts.
+pub(crate) fn header(report: &RunReport) -> Html {
+    let title = element("h1", &[], Html::isolated(&report.name));
+    let about = [
+        Html::isolated(&report.task),
+        Html::isolated(&report.created),
+        Html::text("Luthier ").then(Html::isolated(&report.release)),
+    ];
+    let about = about.into_iter().map(|piece| element("span", &[], piece)).collect();
+    let about = element("p", &[("class", "about")], about);
+    let cards = element("div", &[("class", "cards")], cards(report).into_iter().collect());
+    element("header", &[], title.then(about).then(cards).then(verdicts(&report.headline)))
+}
+
+fn cards(report: &RunReport) -> Vec<Html> {
+    let headline = &report.headline;
+    let mut cards = vec![score_card(report), openings_card(headline)];
+    if let Some(size) = headline.size_bytes {
+        cards.push(card(Html::text("Model size"), &number::bytes(size), "on disk"));
+    }
+    if headline.p50_ms.is_some() || headline.p99_ms.is_some() {
+        let tail = format!("median of one row; p99 {}", number::milliseconds(headline.p99_ms));
+        cards.push(card(Html::text("Latency"), &number::milliseconds(headline.p50_ms), &tail));
+    }
+    if headline.wall_seconds.is_some() {
+        let time = number::duration(headline.wall_seconds);
+        cards.push(card(Html::text("Wall time"), &time, "from rows to this report"));
+    }
+    cards
+}
+
+fn score_card(report: &RunReport) -> Html {
+    let score = report.headline.score;
+    let mut detail = match number::interval(score.low, score.high) {
+        Some(interval) => format!("95 % interval {interval}, {}", rows(report.headline.rows)),
+        None => rows(report.headline.rows),
+    };
+    if !report.metric.higher_is_better {
+        detail.push_str("; lower is better");
+    }
+    if let Some(target) = number::finite(report.metric.target) {
+        detail.push_str(&format!("; target {}", number::chosen(target)));
+    }
+    let name = Html::text("Test ").then(Html::isolated(&report.metric.name));
+    let name = match &report.positive {
+        Some(positive) => name.then(Html::text(", class ")).then(Html::isolated(positive)),
+        None => name,
+    };
+    card(name, &number::score(score.value), &detail)
+}
+
+fn openings_card(headline: &Headline) -> Html {
+    let (value, detail) = match headline.test_openings {
+        0 => ("never".to_owned(), "there is no test score yet"),
+        1 => ("once".to_owned(), "after all choices were made"),
+        times => {
+            (format!("{} times", number::count(times)), "choices made in between flatter the score")
+        }
+    };
+    card(Html::text("Test split opened"), &value, detail)
+}
+
+fn card(name: Html, value: &str, detail: &str) -> Html {
+    let pieces = [
+        element("div", &[("class", "name")], name),
+        element("div", &[("class", "value")], Html::text(value)),
+        element("div", &[("class", "detail")], Html::text(detail)),
+    ];
+    element("div", &[("class", "card")], pieces.into_iter().collect())
+}
+
+fn verdicts(headline: &Headline) -> Html {
+    if headline.verdicts.is_empty() {
+        return Html::default();
+    }
+    let lines = headline.verdicts.iter().map(|verdict| {
+        let text = element("span", &[], Html::clipped(&verdict.text));
+        element("li", &[], badge(verdict.outcome).then(text))
+    });
+    element("ul", &[("class", "verdicts")], lines.collect())
+}
+
+/// The outcome as a sign and a word, so that it does not rest on its colour.
+pub(crate) fn badge(outcome: Outcome) -> Html {
+    let (class, text) = match outcome {
+        Outcome::Holds => ("badge good", "✓ met"),
+        Outcome::Fails => ("badge bad", "✗ not met"),
+        Outcome::Undecided => ("badge warn", "? undecided"),
+    };
+    element("span", &[("class", class)], Html::text(text))
+}
+
+fn rows(rows: u64) -> String {
+    format!("{} {}", number::count(rows), if rows == 1 { "row" } else { "rows" })
+}

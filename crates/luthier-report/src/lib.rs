@@ -1,0 +1,38 @@
+//! HTML reports from finished values.
+//!
+//! Start from [`RunReport`]: it is what `report.json` holds, and [`render`] turns it into one HTML
+//! page that opens offline, with plots that zoom and answer the pointer. The page needs nothing
+//! beside it: style, figures and Plotly are inside, and its policy forbids every request.
+//!
+//! The input has its own plain types, so that it can be read back years later whatever became of
+//! the engines, samplers and metrics that filled it in; this crate knows none of them. Everything
+//! in it counts as untrusted text: markup is only ever made from the program's own strings and
+//! from escaped ones. What the report lacks, the page leaves out.
+
+mod compression;
+mod data;
+mod figure;
+mod headline;
+mod html;
+mod input;
+mod number;
+mod page;
+mod rows;
+mod scores;
+mod tuning;
+mod usage;
+
+pub use input::{
+    Candidate, ClassScores, Compression, CurvePoint, DataSummary, Estimate, Evaluation, FORMAT,
+    Fact, Finding, Headline, LearningCurve, MetricScores, Mistake, Objective, Outcome, Parameter,
+    ParameterKind, PartSummary, Quantile, ReliabilityBin, RunReport, Severity, Snippet, Suspect,
+    Trial, TrialState, Tuning, Verdict,
+};
+
+/// The report as one self-contained HTML page (UTF-8, about 1.5 MB, most of it Plotly).
+///
+/// Sections whose values are absent are left out, numbers that are not finite show as "–", and no
+/// input makes it fail. The same report gives the same bytes.
+pub fn render(report: &RunReport) -> String {
+    page::page(report)
+}

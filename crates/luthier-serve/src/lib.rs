@@ -1,0 +1,36 @@
+//! Serves bundles over HTTP.
+//!
+//! Start from [`Server::bind`]: a [`ServeConfig`] and loaded [`Models`] in, a listening server out,
+//! which [`Server::run`] drives until its shutdown future completes. The REST interface is
+//! TensorFlow Serving's, so its clients work unchanged; alias routes ([`Route`]) answer in a shape
+//! of the user's own.
+//!
+//! ```text
+//! socket ─► rest: path, JSON ─► Service: limits, queue, counters ─► worker: text, graph, scores
+//!        ◄─ rest: JSON       ◄───────────────────────────────────◄─
+//! ```
+//!
+//! The protocol only translates. What a call may cost, who waits, what is refused and what is
+//! counted is decided once, in the service below, so that another protocol can stand beside REST.
+//! Connections are asynchronous tasks; models run on worker threads of their own, each inside the
+//! engine's thread pool, where starting a graph costs no hand-over. Between them lies one bounded
+//! queue: when it is full a request is refused at once, because a client that is told so can go
+//! elsewhere, and one that waits cannot.
+//!
+//! It trains nothing, reads no model file itself, prints nothing (logs are `tracing` events, and
+//! never hold a request's text) and does not know where its configuration comes from.
+
+mod config;
+mod error;
+mod metrics;
+mod models;
+mod rest;
+mod server;
+mod service;
+mod texts;
+mod worker;
+
+pub use config::{Route, ServeConfig};
+pub use error::{RouteProblem, ServeError};
+pub use models::{ModelSource, Models};
+pub use server::{Drained, Server};

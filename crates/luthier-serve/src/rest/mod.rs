@@ -1,0 +1,405 @@
+//! REST over the service: paths and JSON in, JSON out.
+
+mod access;
+mod body;
+mod json;
+mod path;
+mod render;
+
+use std::future::poll_fn;
+use std::hash::{BuildHasher, RandomState};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::{
+    ACCEPT, ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
+};
+use hyper::{Method, Request, Response, StatusCode};
+
+use crate::metrics::{Rejection, to_prometheus};
+use crate::models::ServedModel;
+use crate::service::{Code, PredictCall, Service, ServiceError, Task, Version};
+use crate::{Route, RouteProblem, ServeConfig, ServeError};
+
+use access::{Access, REQUEST_ID};
+use body::{Body, BodyError};
+use path::{Api, Target};
+
+const JSON: &str = "application/json";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Seconds after which a refused client may try again.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+/// Longest time that is spent on reading a body which is too large, so that the client sees the
+/// answer and not a reset connection.
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+
+/// The REST interface of a service.
+pub(crate) struct Rest {
+    pub(crate) service: Service,
+    routes: Vec<Route>,
+    max_body_bytes: usize,
+    request_timeout: Duration,
+    /// Whether the server is going away: not ready, and connections end with their answer.
+    closing: AtomicBool,
+    in_flight: AtomicUsize,
+    answered: AtomicU64,
+    ids: AtomicU64,
+    /// Sets the ids of this process apart from those of others.
+    id_prefix: u64,
+}
+
+/// An answer before it becomes a response.
+struct Reply {
+    status: StatusCode,
+    content_type: &'static str,
+    body: String,
+    allow: Option<&'static str>,
+    /// Whether the connection cannot go on, because the request has not been read to its end.
+    ends_connection: bool,
+}
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    #[error("Malformed request: {method} {path}")]
+    Malformed { method: Method, path: String },
+    #[error("Missing model name in request.")]
+    MissingName,
+    #[error("Failed to convert version: {text} to numeric.")]
+    VersionNumber { text: String },
+    #[error("Not found: {path}")]
+    NoRoute { path: String },
+    #[error("Method not allowed, use {allow}")]
+    Method { allow: &'static str },
+    #[error("Request body is larger than {limit} bytes")]
+    TooLarge { limit: usize },
+    #[error("Content-Encoding is not supported, send the body as it is")]
+    Encoding,
+    #[error("Request body did not arrive in time")]
+    SlowBody,
+    #[error("Request body could not be read")]
+    BrokenBody,
+}
+
+impl Rest {
+    /// An interface to `service`; alias routes are checked against its models.
+    pub(crate) fn new(service: Service, config: ServeConfig) -> Result<Self, ServeError> {
+        check_routes(&config.routes, &service)?;
+        Ok(Self {
+            service,
+            routes: config.routes,
+            max_body_bytes: config.max_body_bytes,
+            request_timeout: config.request_timeout,
+            closing: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
+            answered: AtomicU64::new(0),
+            ids: AtomicU64::new(0),
+            id_prefix: RandomState::new().hash_one(()),
+        })
+    }
+
+    /// From now on the server is not ready, and every answer ends its connection.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// Requests that have been answered.
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Requests that have not been answered yet.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Sends a first request through parsing, queue, worker and rendering, and lets `model` answer
+    /// others if it is answered.
+    pub(crate) async fn warm_up(&self, model: &ServedModel) -> Result<(), ServeError> {
+        let deadline = Instant::now() + self.request_timeout;
+        let body = br#"{"instances": ["warm-up"]}"#;
+        self.run(model, Task::Predict, body, deadline).await.map_err(|fault| {
+            ServeError::WarmUp {
+                name: model.name.to_string(),
+                version: model.version,
+                reason: fault.to_string(),
+            }
+        })?;
+        model.set_available();
+        Ok(())
+    }
+
+    /// Answers one request.
+    pub(crate) async fn respond(&self, request: Request<Incoming>) -> Response<String> {
+        let mut access = Access::begin(self, &request);
+        let reply = match self.answer(request, &mut access).await {
+            Ok(reply) => reply,
+            Err(fault) => Reply::fault(&fault),
+        };
+        let id = access.finish(&reply);
+        let mut response = Response::new(reply.body);
+        *response.status_mut() = reply.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
+        headers.insert(REQUEST_ID, id);
+        if let Some(allow) = reply.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if matches!(reply.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            headers.insert(RETRY_AFTER, RETRY_SECONDS);
+        }
+        if reply.ends_connection || self.closing.load(Ordering::Acquire) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        access: &mut Access<'_>,
+    ) -> Result<Reply, Fault> {
+        let deadline = access.started + self.request_timeout;
+        let (head, body) = request.into_parts();
+        let target = path::target(&head.method, head.uri.path(), &self.routes)?;
+        access.target(&target);
+        match target {
+            Target::Index => Ok(Reply::ok(render::index(self.service.models(), &self.routes))),
+            Target::Health => Ok(Reply::ok(r#"{"status": "ok"}"#.to_owned())),
+            Target::Ready => Ok(self.readiness()),
+            Target::Metrics => Ok(self.metrics(&head.headers)),
+            Target::Alias(route) => {
+                let route = &self.routes[route];
+                let model = self.service.find(&route.model, Version::Latest)?;
+                access.model(model);
+                let body = self.read(&head.headers, body, deadline).await?;
+                self.alias(route, model, &body, deadline).await
+            }
+            Target::Model { name, version, api: Api::Status } => {
+                let found = self.service.status(&name, version.version())?;
+                if let Some(model) = found.first() {
+                    access.model(model);
+                }
+                Ok(Reply::ok(render::status(&found)))
+            }
+            Target::Model { name, version, api } => {
+                let model = self.service.find(&name, version.version())?;
+                access.model(model);
+                let Api::Run(task) = api else { return Ok(Reply::ok(render::metadata(model))) };
+                let body = self.read(&head.headers, body, deadline).await?;
+                self.run(model, task, &body, deadline).await
+            }
+        }
+    }
+
+    async fn run(
+        &self,
+        model: &ServedModel,
+        task: Task,
+        body: &[u8],
+        deadline: Instant,
+    ) -> Result<Reply, Fault> {
+        // The tree of the body ends here: it must not be alive while the model runs.
+        let (form, texts) = {
+            let body = Body::parse(body)?;
+            task.check_signature(body.signature()?)?;
+            match task {
+                Task::Classify => (None, body.examples(model.input())?),
+                _ => {
+                    let (form, texts) = body.rows(model.input())?;
+                    (Some(form), texts)
+                }
+            }
+        };
+        let found = self.service.predict(PredictCall { model, texts, deadline }).await?;
+        Ok(Reply::ok(match form {
+            Some(form) => render::predictions(form, &model.decision, &found),
+            None => render::classes(&model.decision, &found),
+        }))
+    }
+
+    async fn alias(
+        &self,
+        route: &Route,
+        model: &ServedModel,
+        body: &[u8],
+        deadline: Instant,
+    ) -> Result<Reply, Fault> {
+        let (texts, is_list) = Body::parse(body)?.field(&route.input)?;
+        let found = self.service.predict(PredictCall { model, texts, deadline }).await?;
+        Ok(Reply::ok(render::alias(&route.output, is_list, &model.decision, &found)))
+    }
+
+    fn readiness(&self) -> Reply {
+        let ready = self.service.is_ready() && !self.closing.load(Ordering::Acquire);
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        Reply { status, ..Reply::ok(render::readiness(ready, self.service.models())) }
+    }
+
+    fn metrics(&self, headers: &HeaderMap) -> Reply {
+        let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let rendered = self.service.render_metrics();
+        match accept.contains("application/openmetrics-text") {
+            true => Reply { content_type: OPEN_METRICS, ..Reply::ok(rendered) },
+            false => Reply { content_type: PROMETHEUS, ..Reply::ok(to_prometheus(&rendered)) },
+        }
+    }
+
+    /// The whole body; as it arrived where it came in one piece.
+    async fn read(
+        &self,
+        headers: &HeaderMap,
+        mut body: Incoming,
+        deadline: Instant,
+    ) -> Result<Bytes, Fault> {
+        if headers.get(CONTENT_ENCODING).is_some_and(|value| value != "identity") {
+            return Err(Fault::Encoding);
+        }
+        let too_large = Fault::TooLarge { limit: self.max_body_bytes };
+        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        let read = async {
+            if announced > self.max_body_bytes {
+                return Err(too_large);
+            }
+            let Some(first) = next_data(&mut body).await? else { return Ok(Bytes::new()) };
+            if body.is_end_stream() && first.len() <= self.max_body_bytes {
+                return Ok(first);
+            }
+            let mut whole = Vec::with_capacity(announced.max(first.len()));
+            let mut next = Some(first);
+            while let Some(data) = next {
+                if whole.len() + data.len() > self.max_body_bytes {
+                    return Err(too_large);
+                }
+                whole.extend_from_slice(&data);
+                next = next_data(&mut body).await?;
+            }
+            Ok(whole.into())
+        };
+        let read = tokio::time::timeout_at(deadline.into(), read).await;
+        let read = read.unwrap_or(Err(Fault::SlowBody));
+        if matches!(read, Err(Fault::TooLarge { .. })) {
+            self.service.metrics().rejected(Rejection::BodyTooLarge);
+            // A client that waits for leave to send its body needs none of it to be read.
+            if !headers.contains_key("expect") {
+                discard(&mut body, self.max_body_bytes).await;
+            }
+        }
+        read
+    }
+
+    fn new_id(&self) -> HeaderValue {
+        let number = self.ids.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{:016x}-{number:x}", self.id_prefix);
+        HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("none"))
+    }
+}
+
+fn check_routes(routes: &[Route], service: &Service) -> Result<(), ServeError> {
+    for (index, route) in routes.iter().enumerate() {
+        let check = || {
+            path::check_alias(&route.path)?;
+            if routes[..index].iter().any(|other| other.path == route.path) {
+                return Err(RouteProblem::Duplicate);
+            }
+            if route.input.is_empty() || route.output.is_empty() {
+                return Err(RouteProblem::Field);
+            }
+            match service.models().iter().any(|model| *model.name == *route.model) {
+                true => Ok(()),
+                false => Err(RouteProblem::Model(route.model.clone())),
+            }
+        };
+        check().map_err(|problem| ServeError::Route { path: route.path.clone(), problem })?;
+    }
+    Ok(())
+}
+
+/// The next piece of a body, `None` at its end.
+async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, Fault> {
+    loop {
+        match poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
+            None => return Ok(None),
+            Some(Err(_)) => return Err(Fault::BrokenBody),
+            Some(Ok(frame)) => {
+                // Trailers say nothing that is needed.
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+/// Reads up to `limit` bytes of a body and forgets them.
+async fn discard(body: &mut Incoming, limit: usize) {
+    let read = async {
+        let mut left = limit;
+        while let Ok(Some(data)) = next_data(body).await {
+            match left.checked_sub(data.len()) {
+                Some(less) => left = less,
+                None => break,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIME, read).await;
+}
+
+impl Reply {
+    fn ok(body: String) -> Self {
+        Self {
+            status: StatusCode::OK,
+            content_type: JSON,
+            body,
+            allow: None,
+            ends_connection: false,
+        }
+    }
+
+    fn fault(fault: &Fault) -> Self {
+        Self {
+            status: fault.status(),
+            allow: match fault {
+                Fault::Method { allow } => Some(allow),
+                _ => None,
+            },
+            ends_connection: matches!(
+                fault,
+                Fault::TooLarge { .. } | Fault::Encoding | Fault::SlowBody | Fault::BrokenBody
+            ),
+            ..Self::ok(render::error(&fault.to_string()))
+        }
+    }
+}
+
+impl Fault {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Service(error) => match error.code() {
+                Code::InvalidArgument => StatusCode::BAD_REQUEST,
+                Code::NotFound => StatusCode::NOT_FOUND,
+                Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+                Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+                Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+                Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+            },
+            Self::NoRoute { .. } => StatusCode::NOT_FOUND,
+            Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::Body(_)
+            | Self::Malformed { .. }
+            | Self::MissingName
+            | Self::VersionNumber { .. }
+            | Self::BrokenBody => StatusCode::BAD_REQUEST,
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Which question a method and a path ask.
+//!
+//! TensorFlow Serving's paths end in `:predict` and match without regard to case in their fixed
+//! parts, which no path router expresses; they are matched by hand, as its two regular expressions
+//! (`http_rest_api_util.cc`) do.
+
+use std::borrow::Cow;
+
+use hyper::Method;
+
+use super::Fault;
+use crate::service::{Task, Version};
+use crate::{Route, RouteProblem};
+
+/// A question.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Target<'p> {
+    /// Which routes there are.
+    Index,
+    /// Whether the process lives.
+    Health,
+    /// Whether the models answer.
+    Ready,
+    /// The counters.
+    Metrics,
+    /// An alias route, by position.
+    Alias(usize),
+    /// Something about a model.
+    Model { name: Cow<'p, str>, version: Spec<'p>, api: Api },
+}
+
+/// Which version a path names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Spec<'p> {
+    Latest,
+    Version(i64),
+    Label(Cow<'p, str>),
+}
+
+/// What is asked about a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Api {
+    Run(Task),
+    Status,
+    Metadata,
+}
+
+/// The paths of the server itself.
+const OWN: [(&str, Target<'static>); 4] = [
+    ("/", Target::Index),
+    ("/healthz", Target::Health),
+    ("/readyz", Target::Ready),
+    ("/metrics", Target::Metrics),
+];
+
+impl Target<'_> {
+    /// The path, without what varies, for logs.
+    pub(super) fn template<'r>(&self, routes: &'r [Route]) -> &'r str {
+        match self {
+            Self::Index => "/",
+            Self::Health => "/healthz",
+            Self::Ready => "/readyz",
+            Self::Metrics => "/metrics",
+            Self::Alias(route) => &routes[*route].path,
+            Self::Model { api: Api::Run(Task::Predict), .. } => "/v1/models/{model}:predict",
+            Self::Model { api: Api::Run(Task::Classify), .. } => "/v1/models/{model}:classify",
+            Self::Model { api: Api::Run(Task::Regress), .. } => "/v1/models/{model}:regress",
+            Self::Model { api: Api::Status, .. } => "/v1/models/{model}",
+            Self::Model { api: Api::Metadata, .. } => "/v1/models/{model}/metadata",
+        }
+    }
+
+    /// Name of the API in metrics.
+    pub(super) fn api(&self) -> &'static str {
+        match self {
+            Self::Index => "index",
+            Self::Health => "health",
+            Self::Ready => "ready",
+            Self::Metrics => "metrics",
+            Self::Alias(_) => "alias",
+            Self::Model { api: Api::Run(Task::Predict), .. } => "predict",
+            Self::Model { api: Api::Run(Task::Classify), .. } => "classify",
+            Self::Model { api: Api::Run(Task::Regress), .. } => "regress",
+            Self::Model { api: Api::Status, .. } => "status",
+            Self::Model { api: Api::Metadata, .. } => "metadata",
+        }
+    }
+}
+
+impl Spec<'_> {
+    /// As the service takes it.
+    pub(super) fn version(&self) -> Version<'_> {
+        match self {
+            Self::Latest => Version::Latest,
+            Self::Version(version) => Version::Specific(*version),
+            Self::Label(label) => Version::Label(label),
+        }
+    }
+}
+
+/// The question that `method` and `path` ask.
+pub(super) fn target<'p>(
+    method: &Method,
+    path: &'p str,
+    routes: &[Route],
+) -> Result<Target<'p>, Fault> {
+    if let Some(route) = routes.iter().position(|route| route.path == path) {
+        return match *method {
+            Method::POST => Ok(Target::Alias(route)),
+            _ => Err(Fault::Method { allow: "POST" }),
+        };
+    }
+    if let Some((_, own)) = OWN.into_iter().find(|(own, _)| *own == path) {
+        return match *method {
+            Method::GET | Method::HEAD => Ok(own),
+            _ => Err(Fault::Method { allow: "GET, HEAD" }),
+        };
+    }
+    match strip_prefix_ignoring_case(path, "/v1/") {
+        Some(_) => model(method, path),
+        None => Err(Fault::NoRoute { path: path.to_owned() }),
+    }
+}
+
+/// Checks that the server has no route `path` of its own.
+pub(super) fn check_alias(path: &str) -> Result<(), RouteProblem> {
+    let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'%');
+    if !path.starts_with('/') || !path.bytes().all(plain) {
+        return Err(RouteProblem::Path);
+    }
+    let own = OWN.iter().any(|(own, _)| *own == path);
+    match own || strip_prefix_ignoring_case(path, "/v1/").is_some() {
+        true => Err(RouteProblem::Reserved),
+        false => Ok(()),
+    }
+}
+
+fn model<'p>(method: &Method, path: &'p str) -> Result<Target<'p>, Fault> {
+    let malformed = || Fault::Malformed { method: method.clone(), path: path.to_owned() };
+    let rest = strip_prefix_ignoring_case(path, "/v1/models").ok_or_else(malformed)?;
+    let (place, verb) = match *method {
+        Method::POST => rest.rsplit_once(':').ok_or_else(malformed)?,
+        Method::GET if rest.is_empty() => return Err(Fault::MissingName),
+        Method::GET => (rest, ""),
+        _ => return Err(malformed()),
+    };
+    let mut parts = place.strip_prefix('/').ok_or_else(malformed)?.splitn(5, '/');
+    let name = parts.next().unwrap_or_default();
+    let mut rest = [parts.next(), parts.next(), parts.next(), parts.next()];
+    let mut metadata = false;
+    if *method == Method::GET
+        && let Some(last) = rest.iter().rposition(Option::is_some)
+        && rest[last].is_some_and(|part| part.eq_ignore_ascii_case("metadata"))
+        && last != 1
+    {
+        rest[last] = None;
+        metadata = true;
+    }
+    let version = match rest {
+        [None, None, None, None] => Spec::Latest,
+        [Some(word), Some(number), None, None] if word.eq_ignore_ascii_case("versions") => {
+            if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(malformed());
+            }
+            let unreadable = |_| Fault::VersionNumber { text: number.to_owned() };
+            Spec::Version(number.parse().map_err(unreadable)?)
+        }
+        [Some(word), Some(label), None, None]
+            if word.eq_ignore_ascii_case("labels") && is_part(label) =>
+        {
+            Spec::Label(decoded(label).ok_or_else(malformed)?)
+        }
+        _ => return Err(malformed()),
+    };
+    let api = match verb {
+        "predict" => Api::Run(Task::Predict),
+        "classify" => Api::Run(Task::Classify),
+        "regress" => Api::Run(Task::Regress),
+        "" if *method == Method::GET => {
+            if metadata {
+                Api::Metadata
+            } else {
+                Api::Status
+            }
+        }
+        _ => return Err(malformed()),
+    };
+    match is_part(name) {
+        true => Ok(Target::Model { name: decoded(name).ok_or_else(malformed)?, version, api }),
+        false => Err(malformed()),
+    }
+}
+
+/// Whether `text` can be a name or label in a path.
+fn is_part(text: &str) -> bool {
+    !text.is_empty() && !text.contains(':')
+}
+
+fn strip_prefix_ignoring_case<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
+    let (head, rest) = path.split_at_checked(prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+/// `text` with `%41` turned to `A`; a `%` without two digits stands for itself. `None` where the
+/// result is not UTF-8.
+fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('%') {
+        return Some(Cow::Borrowed(text));
+    }
+    let digit = |b: &u8| char::from(*b).to_digit(16);
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        match (first, tail) {
+            (b'%', [high, low, tail @ ..]) => match (digit(high), digit(low)) {
+                (Some(high), Some(low)) => {
+                    decoded.push((high * 16 + low) as u8);
+                    rest = tail;
+                }
+                _ => decoded.push(b'%'),
+            },
+            _ => decoded.push(*first),
+        }
+    }
+    String::from_utf8(decoded).ok().map(Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,33 @@
+//! The rows of a call.
+
+/// Texts in one buffer, one after another: two allocations however many there are, and nothing
+/// borrowed, so that they cross to a worker as they are.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Texts {
+    buffer: String,
+    ends: Vec<usize>,
+}
+
+impl Texts {
+    /// No texts yet, with room for `texts` of them.
+    pub(crate) fn with_capacity(texts: usize) -> Self {
+        Self { buffer: String::new(), ends: Vec::with_capacity(texts) }
+    }
+
+    /// Adds a text.
+    pub(crate) fn push(&mut self, text: &str) {
+        self.buffer.push_str(text);
+        self.ends.push(self.buffer.len());
+    }
+
+    /// Number of texts.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The texts in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.buffer[start..*end])
+    }
+}

@@ -1,0 +1,297 @@
+//! Workers: threads that take trials and evaluate them until there are enough.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use luthier_space::Values;
+use luthier_tune::{State, Trial};
+
+use crate::ledger::{Claim, Outcome};
+use crate::session::{Cause, Failure, Session};
+use crate::{Study, StudyError};
+
+/// A run is given up when so many trials fail without another outcome in between.
+pub const MAX_FAILURES_IN_A_ROW: u32 = 10;
+
+/// How long a worker that has to wait for another sleeps before it looks whether the run ends.
+const POLL: Duration = Duration::from_millis(50);
+
+/// How far to take a study.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'a> {
+    /// Number of finished trials to reach, those of earlier runs included; `None` for no bound.
+    pub trials: Option<u64>,
+    /// When to stop; trials that run then are put back.
+    pub deadline: Option<Instant>,
+    /// Number of threads, at least 1.
+    pub workers: usize,
+    /// Set from outside to stop; trials that run then are put back.
+    pub stop: &'a AtomicBool,
+}
+
+/// Something that happened in a run. Events of one trial come in order, from the worker that
+/// evaluates it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A trial is about to be evaluated.
+    Started {
+        /// Its number.
+        number: u64,
+        /// Its configuration.
+        values: Values,
+    },
+    /// A trial reported a score on its way.
+    Step {
+        /// Its number.
+        number: u64,
+        /// The step.
+        step: u64,
+        /// The score at that step.
+        score: f64,
+    },
+    /// A trial has ended and is recorded.
+    Finished {
+        /// The trial.
+        trial: Trial,
+        /// Number and score of the best complete trial so far.
+        best: Option<(u64, f64)>,
+        /// Number of finished trials so far.
+        finished: u64,
+    },
+}
+
+/// A study at the end of a run; the counts include earlier runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// Number of finished trials.
+    pub finished: u64,
+    /// Number of those that have a score.
+    pub complete: u64,
+    /// Number of those given up early.
+    pub pruned: u64,
+    /// Number of those that failed.
+    pub failed: u64,
+    /// The complete trial with the best score.
+    pub best: Option<Trial>,
+    /// Whether the space ran out of configurations.
+    pub exhausted: bool,
+    /// Whether the stop flag or the deadline ended the run.
+    pub stopped: bool,
+}
+
+impl Study {
+    /// Evaluates trials with `objective` until `run` is fulfilled, telling `on_event` of each step
+    /// on the way. Both are called from all workers, at once if there are several.
+    ///
+    /// A panic of the objective, and a score that is not finite, count as failures of the trial.
+    /// The run ends early with an error when [`MAX_FAILURES_IN_A_ROW`] trials fail or the study
+    /// cannot be written; trials that run at that time are put back.
+    ///
+    /// # Panics
+    /// If `on_event` does.
+    pub fn run(
+        &self,
+        run: &Run<'_>,
+        objective: &(dyn Fn(&Session<'_>) -> Result<f64, Failure> + Sync),
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> Result<Summary, StudyError> {
+        let crew = Crew {
+            study: self,
+            run,
+            objective,
+            on_event,
+            halted: AtomicBool::new(false),
+            progress: Mutex::default(),
+            freed: Condvar::new(),
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..run.workers {
+                scope.spawn(|| crew.work());
+            }
+            crew.work();
+        });
+        let progress = crew.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match progress.error {
+            Some(error) => Err(error),
+            None => Ok(self.summary(progress.exhausted, progress.stopped)),
+        }
+    }
+
+    fn summary(&self, exhausted: bool, stopped: bool) -> Summary {
+        let ledger = self.ledger();
+        Summary {
+            finished: ledger.finished(),
+            complete: ledger.count(State::Complete),
+            pruned: ledger.count(State::Pruned),
+            failed: ledger.count(State::Failed),
+            best: ledger.best().map(|(number, _)| ledger.trials()[number as usize].clone()),
+            exhausted,
+            stopped,
+        }
+    }
+}
+
+/// What the workers of one run share. Where two locks are held, the ledger's is taken first.
+pub(crate) struct Crew<'a> {
+    pub(crate) study: &'a Study,
+    run: &'a Run<'a>,
+    objective: &'a (dyn Fn(&Session<'_>) -> Result<f64, Failure> + Sync),
+    on_event: &'a (dyn Fn(Event) + Sync),
+    /// Set when the run ends with an error.
+    halted: AtomicBool,
+    progress: Mutex<Progress>,
+    /// Signalled when a trial has ended, for workers that wait for it.
+    freed: Condvar,
+}
+
+/// How the run went so far.
+#[derive(Default)]
+struct Progress {
+    failures_in_a_row: u32,
+    exhausted: bool,
+    stopped: bool,
+    error: Option<StudyError>,
+}
+
+impl Crew<'_> {
+    /// Whether running trials have to be put back.
+    pub(crate) fn interrupted(&self) -> bool {
+        self.stopping() || self.run.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// Whether the run ends at someone's will, or with an error, rather than by the clock.
+    fn stopping(&self) -> bool {
+        self.run.stop.load(Ordering::Relaxed) || self.halted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn emit(&self, event: Event) {
+        (self.on_event)(event);
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Ends the run with an error, the first of which counts.
+    fn halt(&self, error: StudyError) {
+        self.halted.store(true, Ordering::Relaxed);
+        self.update(|progress| {
+            progress.error.get_or_insert(error);
+        });
+        self.freed.notify_all();
+    }
+
+    /// The life of a worker.
+    fn work(&self) {
+        let work = || -> Result<(), StudyError> {
+            while let Some(trial) = self.claim()? {
+                self.evaluate(&trial)?;
+            }
+            Ok(())
+        };
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.halt(error),
+            // A panic of `on_event`. The others must not wait for this worker's trial.
+            Err(panic) => {
+                self.halted.store(true, Ordering::Relaxed);
+                self.freed.notify_all();
+                resume_unwind(panic);
+            }
+        }
+    }
+
+    /// The next trial to evaluate, once there is one; `None` when the run is over.
+    fn claim(&self) -> Result<Option<Trial>, StudyError> {
+        let limit = self.run.trials.unwrap_or(u64::MAX);
+        let study = self.study;
+        let mut ledger = study.ledger();
+        loop {
+            let over = ledger.finished() >= limit;
+            if !over && self.interrupted() {
+                self.update(|progress| progress.stopped = true);
+                return Ok(None);
+            }
+            match ledger.claim(&study.spec, study.sampler.as_ref(), limit)? {
+                Claim::Trial(trial) => return Ok(Some(trial)),
+                Claim::Enough => return Ok(None),
+                Claim::Exhausted => {
+                    self.update(|progress| progress.exhausted = true);
+                    return Ok(None);
+                }
+                Claim::Later => {
+                    let waited = self.freed.wait_timeout(ledger, POLL);
+                    ledger = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
+        }
+    }
+
+    fn evaluate(&self, trial: &Trial) -> Result<(), StudyError> {
+        let Trial { number, ref values, .. } = *trial;
+        self.emit(Event::Started { number, values: values.clone() });
+        let session = Session::new(self, trial);
+        let start = Instant::now();
+        let result = catch_unwind(AssertUnwindSafe(|| (self.objective)(&session)));
+        let outcome = self.judge(&session, result, start.elapsed());
+
+        let mut ledger = self.study.ledger();
+        let Some(outcome) = outcome else { return ledger.put_back(number) };
+        let trial = ledger.finish(number, outcome, &self.study.spec)?;
+        let (best, finished) = (ledger.best(), ledger.finished());
+        drop(ledger);
+        self.freed.notify_all();
+        self.count_failures(&trial);
+        self.emit(Event::Finished { trial, best, finished });
+        Ok(())
+    }
+
+    /// What a result means for the trial; `None` that it has to be put back.
+    fn judge(
+        &self,
+        session: &Session<'_>,
+        result: Result<Result<f64, Failure>, Box<dyn Any + Send>>,
+        elapsed: Duration,
+    ) -> Option<Outcome> {
+        let (state, score, reason) = match (result, session.cause()) {
+            (Ok(Ok(score)), _) if score.is_finite() => (State::Complete, Some(score), None),
+            (Ok(Ok(score)), _) => (State::Failed, None, Some(format!("the score is {score}"))),
+            (Err(panic), _) => (State::Failed, None, Some(panic_message(panic.as_ref()))),
+            (Ok(Err(_)), Some(Cause::Interrupted)) => return None,
+            (Ok(Err(_)), Some(Cause::NotFinite { step, score })) => {
+                (State::Failed, None, Some(format!("the score at step {step} is {score}")))
+            }
+            (Ok(Err(Failure::Pruned)), Some(Cause::Pruned)) => (State::Pruned, None, None),
+            // An evaluation may notice by itself that the run is being stopped, or be cut off by
+            // what stops it, as a child process is by a signal to the group.
+            (Ok(Err(_)), None) if self.stopping() => return None,
+            (Ok(Err(Failure::Pruned)), None) => (State::Pruned, None, None),
+            (Ok(Err(Failure::Error(reason))), _) => (State::Failed, None, Some(reason)),
+        };
+        Some(Outcome { state, score, reason, seconds: elapsed.as_secs_f64() })
+    }
+
+    fn count_failures(&self, trial: &Trial) {
+        let mut failures = 0;
+        self.update(|progress| {
+            progress.failures_in_a_row += 1;
+            if trial.state != State::Failed {
+                progress.failures_in_a_row = 0;
+            }
+            failures = progress.failures_in_a_row;
+        });
+        if failures >= MAX_FAILURES_IN_A_ROW {
+            let reason = trial.reason.clone().unwrap_or_default();
+            self.halt(StudyError::Failures { in_a_row: failures, reason });
+        }
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the evaluation panicked: {}", text.unwrap_or("no message"))
+}

@@ -1,0 +1,129 @@
+//! What a study is set up to do.
+
+use std::fmt;
+
+use luthier_space::{Dimension, Space};
+use luthier_tune::Direction;
+use serde::{Deserialize, Serialize};
+
+/// The setup of a study. All of it but `sampler` and `pruner` is fixed once the study exists.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StudySpec {
+    /// What the study is called.
+    pub name: String,
+    /// Where to search.
+    pub space: Space,
+    /// Which scores are better.
+    pub direction: Direction,
+    /// What the scores measure.
+    pub metric: String,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Name of the sampler ([`luthier_tune::SAMPLERS`]).
+    pub sampler: String,
+    /// Name of the pruner ([`luthier_tune::PRUNERS`]).
+    pub pruner: String,
+    /// With a lag of *l*, trial *n* is proposed from the results of trials below *n − l* and starts
+    /// when these have finished; the trials are then the same for any number of workers, of which
+    /// *l + 1* at most are busy. Without, it is proposed from all results there are.
+    pub lag: Option<u64>,
+}
+
+/// A difference between the setup of a study on disk and the one asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// What differs: `name`, `direction`, `metric`, `seed`, `lag`, ``parameter `alpha` `` or
+    /// `order of the parameters`.
+    pub what: String,
+    /// How it is in the file; `None` if there is no such parameter.
+    pub before: Option<String>,
+    /// What was asked for; `None` if there is no such parameter.
+    pub now: Option<String>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let before = self.before.as_deref().unwrap_or("absent");
+        let now = self.now.as_deref().unwrap_or("absent");
+        write!(f, "{} was {before}, is now {now}", self.what)
+    }
+}
+
+impl StudySpec {
+    /// The first parameter without sensible values, and what is wrong with it.
+    pub(crate) fn fault(&self) -> Option<(&str, String)> {
+        self.space.dimensions().iter().enumerate().find_map(|(index, dimension)| {
+            // A space that was read from somewhere may be anything.
+            let hangs = dimension.condition.is_some_and(|condition| condition.parent >= index);
+            let fault = match hangs {
+                true => Some("it hangs on a parameter that does not come before it".to_owned()),
+                false => dimension.distribution.fault(),
+            };
+            Some((dimension.name.as_str(), fault?))
+        })
+    }
+
+    /// The first difference to `now` among what is fixed.
+    pub(crate) fn change(&self, now: &Self) -> Option<Change> {
+        let differs = |what: &str, before: String, now: String| {
+            let change = Change { what: what.into(), before: Some(before), now: Some(now) };
+            (change.before != change.now).then_some(change)
+        };
+        let direction = |spec: &Self| match spec.direction {
+            Direction::Maximize => "maximize".to_owned(),
+            Direction::Minimize => "minimize".to_owned(),
+        };
+        let lag = |spec: &Self| spec.lag.map_or_else(|| "none".to_owned(), |lag| lag.to_string());
+        differs("name", self.name.clone(), now.name.clone())
+            .or_else(|| differs("direction", direction(self), direction(now)))
+            .or_else(|| differs("metric", self.metric.clone(), now.metric.clone()))
+            .or_else(|| differs("seed", self.seed.to_string(), now.seed.to_string()))
+            .or_else(|| differs("lag", lag(self), lag(now)))
+            .or_else(|| space_change(&self.space, &now.space))
+    }
+}
+
+fn space_change(before: &Space, now: &Space) -> Option<Change> {
+    if before == now {
+        return None;
+    }
+    let names = |space: &Space| -> Vec<String> {
+        space.dimensions().iter().map(|d| d.name.clone()).collect()
+    };
+    let both = names(before).into_iter().chain(names(now));
+    let parameter = both.into_iter().find_map(|name| {
+        let (old, new) = (before.get(&name), now.get(&name));
+        let same = match (old, new) {
+            (Some(old), Some(new)) => {
+                old.distribution == new.distribution && parent(before, old) == parent(now, new)
+            }
+            _ => false,
+        };
+        (!same).then(|| Change {
+            what: format!("parameter `{name}`"),
+            before: old.map(|old| describe(before, old)),
+            now: new.map(|new| describe(now, new)),
+        })
+    });
+    let order = || Change {
+        what: "order of the parameters".into(),
+        before: Some(names(before).join(", ")),
+        now: Some(names(now).join(", ")),
+    };
+    Some(parameter.unwrap_or_else(order))
+}
+
+/// What a dimension hangs on: the name of the parent and its option.
+fn parent<'a>(space: &'a Space, dimension: &Dimension) -> Option<(&'a str, usize)> {
+    let condition = dimension.condition?;
+    Some((space.dimensions().get(condition.parent)?.name.as_str(), condition.option))
+}
+
+/// A dimension in words, exact to the last digit.
+fn describe(space: &Space, dimension: &Dimension) -> String {
+    let distribution = &dimension.distribution;
+    match parent(space, dimension) {
+        Some((parent, option)) => format!("{distribution}, under option {option} of `{parent}`"),
+        None => distribution.to_string(),
+    }
+}

@@ -1,0 +1,303 @@
+//! The file of a study.
+//!
+//! SQLite with a write-ahead log. A commit is in the operating system's hands when it returns, so it
+//! survives the death of the process (`synchronous = NORMAL`; after a power cut the last few may be
+//! missing, the file stays sound). Trials and steps are rows, the setup and the values of a trial are
+//! JSON; what is in the file is format [`FORMAT`], whatever becomes of the types in memory.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use luthier_tune::{State, Trial};
+use rusqlite::{Connection, OpenFlags, Row, params};
+
+use crate::{StudyError, StudySpec};
+
+/// The format that this release writes, kept in SQLite's `user_version`.
+const FORMAT: i64 = 1;
+/// Marks the file as a study, in SQLite's `application_id`.
+const APPLICATION: i64 = 0x4c75_7468;
+
+const TABLES: &str = "
+    CREATE TABLE studies (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        spec TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE trials (
+        number INTEGER PRIMARY KEY,
+        state TEXT NOT NULL,
+        trial_values TEXT NOT NULL,
+        sampler TEXT NOT NULL,
+        pruner TEXT,
+        score REAL,
+        reason TEXT,
+        seconds REAL
+    ) STRICT;
+    CREATE TABLE steps (
+        number INTEGER NOT NULL,
+        step INTEGER NOT NULL,
+        score REAL NOT NULL,
+        PRIMARY KEY (number, step)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// State of a trial whose evaluation was cut short and has to start over.
+const WAITING: &str = "waiting";
+const RUNNING: &str = "running";
+
+/// An open file.
+pub(crate) struct Storage {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl Storage {
+    /// Opens the file for writing, and makes it a study with `spec` if it is new. Returns the spec
+    /// that is in it.
+    pub(crate) fn open(path: &Path, spec: &StudySpec) -> Result<(Self, StudySpec), StudyError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let mut storage = Self::connect(path, flags)?;
+        if storage.is_new()? {
+            storage.create(spec)?;
+        }
+        storage.check_format()?;
+        storage.guard(|connection| {
+            connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+            connection.execute_batch("PRAGMA synchronous = NORMAL")
+        })?;
+        let found = storage.spec()?;
+        Ok((storage, found))
+    }
+
+    /// Opens an existing study for reading, whoever writes to it.
+    pub(crate) fn read(path: &Path) -> Result<Self, StudyError> {
+        std::fs::metadata(path).map_err(|error| StudyError::io(path, error))?;
+        let storage = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        storage.check_format()?;
+        Ok(storage)
+    }
+
+    fn connect(path: &Path, flags: OpenFlags) -> Result<Self, StudyError> {
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)
+            .map_err(|error| StudyError::sqlite(path, error))?;
+        let storage = Self { path: path.to_owned(), connection };
+        // A reader and the writer meet only for moments, as when the log is folded in.
+        storage.guard(|connection| connection.busy_timeout(Duration::from_secs(10)))?;
+        Ok(storage)
+    }
+
+    /// Runs `work` and says which file its error comes from.
+    fn guard<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StudyError> {
+        work(&self.connection).map_err(|error| StudyError::sqlite(&self.path, error))
+    }
+
+    fn pragma(&self, name: &str) -> Result<i64, StudyError> {
+        self.guard(|connection| connection.pragma_query_value(None, name, |row| row.get(0)))
+    }
+
+    fn is_new(&self) -> Result<bool, StudyError> {
+        let tables: i64 = self.guard(|connection| {
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        })?;
+        Ok(tables == 0 && self.pragma("user_version")? == 0)
+    }
+
+    fn check_format(&self) -> Result<(), StudyError> {
+        if self.pragma("application_id")? != APPLICATION {
+            return Err(StudyError::corrupt(&self.path, "an SQLite file of some other program"));
+        }
+        match self.pragma("user_version")? {
+            FORMAT => Ok(()),
+            format if format > FORMAT => {
+                Err(StudyError::Newer { path: self.path.clone(), format, known: FORMAT })
+            }
+            format => Err(StudyError::corrupt(&self.path, format!("unknown format {format}"))),
+        }
+    }
+
+    /// Creates the tables and the study, all or nothing.
+    fn create(&mut self, spec: &StudySpec) -> Result<(), StudyError> {
+        let json = self.to_json(spec)?;
+        let create = |connection: &mut Connection| {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(TABLES)?;
+            transaction.execute("INSERT INTO studies (id, spec) VALUES (1, ?1)", [json])?;
+            transaction.pragma_update(None, "application_id", APPLICATION)?;
+            transaction.pragma_update(None, "user_version", FORMAT)?;
+            transaction.commit()
+        };
+        create(&mut self.connection).map_err(|error| StudyError::sqlite(&self.path, error))
+    }
+
+    fn to_json(&self, value: &impl serde::Serialize) -> Result<String, StudyError> {
+        serde_json::to_string(value).map_err(|error| StudyError::io(&self.path, error.into()))
+    }
+
+    /// The setup of the study.
+    pub(crate) fn spec(&self) -> Result<StudySpec, StudyError> {
+        let json: String = self.guard(|connection| {
+            connection.query_row("SELECT spec FROM studies", [], |row| row.get(0))
+        })?;
+        let corrupt = |detail| StudyError::corrupt(&self.path, format!("its setup: {detail}"));
+        let spec: StudySpec =
+            serde_json::from_str(&json).map_err(|error| corrupt(error.to_string()))?;
+        match spec.fault() {
+            Some((parameter, fault)) => Err(corrupt(format!("parameter `{parameter}`: {fault}"))),
+            None => Ok(spec),
+        }
+    }
+
+    /// Replaces the setup of the study.
+    pub(crate) fn set_spec(&self, spec: &StudySpec) -> Result<(), StudyError> {
+        let json = self.to_json(spec)?;
+        self.guard(|connection| connection.execute("UPDATE studies SET spec = ?1", [json]))?;
+        Ok(())
+    }
+
+    /// All trials in the order of their numbers, checked: numbered from 0 without gaps, and with
+    /// values that fit the space.
+    pub(crate) fn trials(&self, spec: &StudySpec) -> Result<Vec<Trial>, StudyError> {
+        // One transaction, so that steps and trials are of the same moment.
+        let mut trials = self.guard(|connection| {
+            let transaction = connection.unchecked_transaction()?;
+            let mut trials = read_trials(&transaction)?;
+            read_steps(&transaction, &mut trials)?;
+            Ok(trials)
+        })?;
+        for (place, trial) in trials.iter_mut().enumerate() {
+            let corrupt = |detail: String| StudyError::corrupt(&self.path, detail);
+            if trial.number != place as u64 {
+                return Err(corrupt(format!("trial {place} is missing")));
+            }
+            if let Err(error) = spec.space.check(&trial.values) {
+                return Err(corrupt(format!("trial {place}: {error}")));
+            }
+            if (trial.state == State::Complete) != trial.score.is_some() {
+                return Err(corrupt(format!("trial {place}: its score and state disagree")));
+            }
+        }
+        Ok(trials)
+    }
+
+    /// Adds a trial that is about to run.
+    pub(crate) fn add(&self, trial: &Trial, sampler: &str) -> Result<(), StudyError> {
+        let values = self.to_json(&trial.values)?;
+        self.guard(|connection| {
+            let mut insert = connection.prepare_cached(
+                "INSERT INTO trials (number, state, trial_values, sampler) VALUES (?1, ?2, ?3, ?4)",
+            )?;
+            insert.execute(params![trial.number, RUNNING, values, sampler])
+        })?;
+        Ok(())
+    }
+
+    /// Marks a trial as running again.
+    pub(crate) fn start_over(&self, number: u64) -> Result<(), StudyError> {
+        self.set_state(number, RUNNING)
+    }
+
+    /// Marks a trial as cut short.
+    pub(crate) fn put_back(&self, number: u64) -> Result<(), StudyError> {
+        self.set_state(number, WAITING)
+    }
+
+    fn set_state(&self, number: u64, state: &str) -> Result<(), StudyError> {
+        self.guard(|connection| {
+            let mut update =
+                connection.prepare_cached("UPDATE trials SET state = ?2 WHERE number = ?1")?;
+            update.execute(params![number, state])
+        })?;
+        Ok(())
+    }
+
+    /// Writes how a trial ended, with its steps.
+    pub(crate) fn finish(&self, trial: &Trial, pruner: &str) -> Result<(), StudyError> {
+        self.guard(|connection| {
+            let transaction = connection.unchecked_transaction()?;
+            transaction
+                .prepare_cached(
+                    "UPDATE trials SET state = ?2, score = ?3, reason = ?4, seconds = ?5,
+                     pruner = ?6 WHERE number = ?1",
+                )?
+                .execute(params![
+                    trial.number,
+                    state_name(trial.state),
+                    trial.score,
+                    trial.reason,
+                    trial.seconds,
+                    pruner
+                ])?;
+            let mut insert = transaction
+                .prepare_cached("INSERT INTO steps (number, step, score) VALUES (?1, ?2, ?3)")?;
+            for &(step, score) in &trial.steps {
+                insert.execute(params![trial.number, step, score])?;
+            }
+            drop(insert);
+            transaction.commit()
+        })
+    }
+}
+
+fn read_trials(connection: &Connection) -> rusqlite::Result<Vec<Trial>> {
+    let mut select = connection.prepare(
+        "SELECT number, state, trial_values, score, reason, seconds FROM trials ORDER BY number",
+    )?;
+    select.query_map([], read_trial)?.collect()
+}
+
+fn read_trial(row: &Row<'_>) -> rusqlite::Result<Trial> {
+    let wrong = |column: usize, error: Box<dyn std::error::Error + Send + Sync>| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error)
+    };
+    let state: String = row.get(1)?;
+    let state = state_of(&state).ok_or_else(|| wrong(1, format!("state `{state}`").into()))?;
+    let values: String = row.get(2)?;
+    Ok(Trial {
+        number: row.get(0)?,
+        state,
+        values: serde_json::from_str(&values).map_err(|error| wrong(2, error.into()))?,
+        score: row.get(3)?,
+        steps: Vec::new(),
+        reason: row.get(4)?,
+        seconds: row.get(5)?,
+    })
+}
+
+fn read_steps(connection: &Connection, trials: &mut [Trial]) -> rusqlite::Result<()> {
+    let mut select =
+        connection.prepare("SELECT number, step, score FROM steps ORDER BY number, step")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let number: usize = row.get(0)?;
+        if let Some(trial) = trials.get_mut(number) {
+            trial.steps.push((row.get(1)?, row.get(2)?));
+        }
+    }
+    Ok(())
+}
+
+fn state_name(state: State) -> &'static str {
+    match state {
+        State::Running => RUNNING,
+        State::Complete => "complete",
+        State::Pruned => "pruned",
+        State::Failed => "failed",
+    }
+}
+
+fn state_of(name: &str) -> Option<State> {
+    match name {
+        RUNNING | WAITING => Some(State::Running),
+        "complete" => Some(State::Complete),
+        "pruned" => Some(State::Pruned),
+        "failed" => Some(State::Failed),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! What stands in the way of opening a study.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use luthier_space::{Distribution, Space};
+use luthier_study::{Study, StudyError, StudySpec};
+use luthier_test::Scratch;
+use luthier_tune::Direction;
+
+use crate::{objective, run, spec, trials_of};
+
+/// A study with a few trials, closed.
+fn finished(scratch: &Scratch) -> PathBuf {
+    let path = scratch.path().join("study.db");
+    let study = Study::open(&path, &spec()).unwrap();
+    study.run(&run(6, 1), &objective, &|_| {}).unwrap();
+    path
+}
+
+fn failure(path: &Path, spec: &StudySpec) -> StudyError {
+    Study::open(path, spec).err().expect("an error")
+}
+
+#[test]
+fn a_changed_setup_is_told_exactly() {
+    let scratch = Scratch::new();
+    let path = finished(&scratch);
+    let alter = |change: fn(&mut StudySpec)| {
+        let mut spec = spec();
+        change(&mut spec);
+        spec
+    };
+    let space = |kind: Distribution, depth: Distribution| {
+        let x = ("x", Distribution::float(-1.0, 1.0));
+        Space::of([x, ("rate", Distribution::log_float(1e-6, 1.0)), ("kind", kind)]).when(
+            "kind",
+            "b",
+            Space::of([("depth", depth)]),
+        )
+    };
+    let kinds = || Distribution::choice(["a", "b"]);
+    let in_space = |space: Space| StudySpec { space, ..spec() };
+    let cases = [
+        (alter(|s| s.name = "other".into()), "name was test, is now other"),
+        (alter(|s| s.direction = Direction::Minimize), "direction was maximize, is now minimize"),
+        (alter(|s| s.metric = "auc".into()), "metric was f1, is now auc"),
+        (alter(|s| s.seed = 8), "seed was 7, is now 8"),
+        (alter(|s| s.lag = None), "lag was 3, is now none"),
+        (
+            in_space(space(kinds(), Distribution::int(1, 10))),
+            "parameter `depth` was an integer from 1 to 9, under option 1 of `kind`, \
+             is now an integer from 1 to 10, under option 1 of `kind`",
+        ),
+        (
+            in_space(space(Distribution::choice(["a", "b", "c"]), Distribution::int(1, 9))),
+            "parameter `kind` was one of a, b, is now one of a, b, c",
+        ),
+        (
+            in_space(Space::of([("x", Distribution::float(-1.0, 1.0))])),
+            "parameter `rate` was a number from 0.000001 to 1 (log), is now absent",
+        ),
+    ];
+    for (spec, expected) in cases {
+        let StudyError::Changed(change) = failure(&path, &spec) else { panic!("{expected}") };
+        assert_eq!(change.to_string(), expected);
+    }
+    // Nothing of this has touched the study.
+    Study::open(&path, &spec()).unwrap();
+}
+
+#[test]
+fn the_sampler_and_the_pruner_may_change() {
+    let scratch = Scratch::new();
+    let path = finished(&scratch);
+    let before = trials_of(&path);
+    let changed = StudySpec { sampler: "random".into(), pruner: "none".into(), ..spec() };
+    let study = Study::open(&path, &changed).unwrap();
+    study.run(&run(9, 1), &objective, &|_| {}).unwrap();
+    let (found, trials) = Study::load(&path).unwrap();
+    assert_eq!((found, trials.len()), (changed, 9));
+    assert_eq!(trials[..6], before);
+}
+
+#[test]
+fn names_and_distributions_are_checked_before_anything_is_written() {
+    let scratch = Scratch::new();
+    let path = scratch.path().join("study.db");
+    let wrong = StudySpec { sampler: "tpee".into(), ..spec() };
+    assert!(
+        matches!(failure(&path, &wrong), StudyError::UnknownName(e) if e.nearest == Some("tpe"))
+    );
+    let space = Space::of([("x", Distribution::float(1.0, 0.0))]);
+    let error = failure(&path, &StudySpec { space, ..spec() });
+    assert!(matches!(error, StudyError::Space { parameter, .. } if parameter == "x"));
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_study_in_use_can_be_read_but_not_opened() {
+    let scratch = Scratch::new();
+    let path = finished(&scratch);
+    let study = Study::open(&path, &spec()).unwrap();
+    let StudyError::InUse { pid } = failure(&path, &spec()) else { panic!("in use") };
+    assert_eq!(pid, Some(std::process::id()));
+    assert_eq!(trials_of(&path), study.trials());
+    drop(study);
+    Study::open(&path, &spec()).unwrap();
+}
+
+#[test]
+fn damage_is_noticed() {
+    let scratch = Scratch::new();
+    let check = |name: &str, path: PathBuf| {
+        let open = failure(&path, &spec());
+        assert!(matches!(open, StudyError::Corrupt { .. }), "{name}: {open}");
+        let load = Study::load(&path).unwrap_err();
+        assert!(matches!(load, StudyError::Corrupt { .. }), "{name}: {load}");
+    };
+    check("text", scratch.write("text.db", "not a database, but some text of a decent length"));
+
+    let sound = fs::read(finished(&scratch)).unwrap();
+    assert!(sound.len() > 3 * 4096);
+    check("cut", scratch.write("cut.db", &sound[..4096 + 100]));
+    let mut pages = sound.clone();
+    pages[4096..].fill(0xa5);
+    check("overwritten", scratch.write("overwritten.db", pages));
+
+    let edits = [
+        ("values", "UPDATE trials SET trial_values = '{\"x\": 5.0}' WHERE number = 2"),
+        ("json", "UPDATE trials SET trial_values = '{' WHERE number = 2"),
+        ("state", "UPDATE trials SET state = 'odd' WHERE number = 2"),
+        ("score", "UPDATE trials SET state = 'complete', score = NULL WHERE number = 2"),
+        ("number", "DELETE FROM trials WHERE number = 2"),
+        ("negative", "UPDATE trials SET number = -1 WHERE number = 2"),
+        ("spec", "UPDATE studies SET spec = '{}'"),
+        ("parent", "UPDATE studies SET spec = json_set(spec, '$.space[3].condition.parent', 9)"),
+        ("step", "UPDATE studies SET spec = json_set(spec, '$.space[3].distribution.step', 0)"),
+        ("study", "DELETE FROM studies"),
+        ("table", "DROP TABLE steps"),
+        ("program", "PRAGMA application_id = 1"),
+        ("format", "PRAGMA user_version = 0"),
+    ];
+    for (name, edit) in edits {
+        let path = scratch.write(&format!("{name}.db"), &sound);
+        rusqlite::Connection::open(&path).unwrap().execute_batch(edit).unwrap();
+        check(name, path);
+    }
+}
+
+#[test]
+fn a_newer_format_is_left_alone() {
+    let scratch = Scratch::new();
+    let path = finished(&scratch);
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
+    let error = failure(&path, &spec());
+    assert!(matches!(error, StudyError::Newer { format: 9, known: 1, .. }), "{error}");
+}
+
+#[test]
+fn a_missing_file_or_folder_is_said() {
+    let scratch = Scratch::new();
+    let nowhere = scratch.path().join("none").join("study.db");
+    for error in [failure(&nowhere, &spec()), Study::load(&nowhere).unwrap_err()] {
+        let StudyError::Io { source, .. } = error else { panic!("{error}") };
+        assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
+    }
+}
+
+#[test]
+fn an_empty_file_becomes_a_study() {
+    // A process killed at the very start leaves one.
+    let scratch = Scratch::new();
+    let path = scratch.write("study.db", "");
+    Study::open(&path, &spec()).unwrap();
+    assert_eq!(trials_of(&path), []);
+}

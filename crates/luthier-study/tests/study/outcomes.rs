@@ -1,0 +1,88 @@
+//! How one evaluation can end.
+
+use luthier_study::{Failure, MAX_FAILURES_IN_A_ROW, Session, Study, StudyError, StudySpec};
+use luthier_test::Scratch;
+use luthier_tune::{State, Trial};
+
+use crate::{run, spec, trials_of};
+
+/// Runs one trial in an asynchronous study without a pruner and returns it as it is on disk.
+fn outcome(evaluate: impl Fn(&Session<'_>) -> Result<f64, Failure> + Sync) -> Trial {
+    let scratch = Scratch::new();
+    let path = scratch.path().join("study.db");
+    let spec = StudySpec { pruner: "none".into(), lag: None, ..spec() };
+    let study = Study::open(&path, &spec).unwrap();
+    study.run(&run(1, 1), &evaluate, &|_| {}).unwrap();
+    assert_eq!(study.trials(), trials_of(&path));
+    trials_of(&path).remove(0)
+}
+
+#[track_caller]
+fn check(trial: &Trial, state: State, score: Option<f64>, reason: Option<&str>) {
+    let expected = (state, score, reason, true);
+    let seconds = trial.seconds.is_some();
+    assert_eq!((trial.state, trial.score, trial.reason.as_deref(), seconds), expected);
+}
+
+#[test]
+fn scores_and_failures_are_recorded() {
+    let bad = || Err(Failure::Error("the data is gone".into()));
+    check(&outcome(|_| Ok(0.1 + 0.2)), State::Complete, Some(0.1 + 0.2), None);
+    check(&outcome(|_| bad()), State::Failed, None, Some("the data is gone"));
+    check(&outcome(|_| Err(Failure::Pruned)), State::Pruned, None, None);
+    check(&outcome(|_| Ok(f64::NAN)), State::Failed, None, Some("the score is NaN"));
+    check(&outcome(|_| Ok(f64::INFINITY)), State::Failed, None, Some("the score is inf"));
+    let panicked = Some("the evaluation panicked: index 3");
+    check(&outcome(|_| panic!("index {}", 3)), State::Failed, None, panicked);
+}
+
+#[test]
+fn steps_ascend_and_are_finite() {
+    let trial = outcome(|session| {
+        for (step, score) in [(1, 0.5), (3, 0.25), (3, 9.0), (2, 9.0), (u64::MAX, 0.1)] {
+            assert!(session.report(step, score).is_continue());
+        }
+        Ok(1.0)
+    });
+    assert_eq!(trial.steps, [(1, 0.5), (3, 0.25), (i64::MAX as u64, 0.1)]);
+
+    let trial = outcome(|session| {
+        assert!(session.report(1, 0.5).is_continue());
+        assert!(session.report(2, f64::NAN).is_break());
+        assert!(session.report(3, 0.5).is_break());
+        Err(Failure::Pruned)
+    });
+    check(&trial, State::Failed, None, Some("the score at step 2 is NaN"));
+}
+
+#[test]
+fn every_bit_of_values_and_scores_survives_the_file() {
+    let scratch = Scratch::new();
+    let path = scratch.path().join("study.db");
+    let spec = StudySpec { sampler: "random".into(), lag: None, ..spec() };
+    let study = Study::open(&path, &spec).unwrap();
+    let score = |session: &Session<'_>| Ok(session.values().float("rate").unwrap() / 3.0);
+    study.run(&run(400, 1), &score, &|_| {}).unwrap();
+    let before = study.trials();
+    drop(study);
+    assert_eq!(Study::open(&path, &spec).unwrap().trials(), before);
+    assert_eq!(Study::load(&path).unwrap(), (spec, before));
+}
+
+#[test]
+fn a_run_of_failures_ends_with_the_last_reason() {
+    let scratch = Scratch::new();
+    let path = scratch.path().join("study.db");
+    let study = Study::open(&path, &spec()).unwrap();
+    let fails = |session: &Session<'_>| match session.number() {
+        3 => Ok(1.0),
+        number => Err(Failure::Error(format!("reason {number}"))),
+    };
+    let error = study.run(&run(100, 1), &fails, &|_| {}).unwrap_err();
+    let StudyError::Failures { in_a_row, reason } = error else { panic!("{error}") };
+    assert_eq!((in_a_row, reason.as_str()), (MAX_FAILURES_IN_A_ROW, "reason 13"));
+    assert_eq!(trials_of(&path).len(), 14);
+    // Once the cause is gone the study goes on.
+    let summary = study.run(&run(20, 2), &|_| Ok(0.0), &|_| {}).unwrap();
+    assert_eq!((summary.finished, summary.failed, summary.complete), (20, 13, 7));
+}

@@ -1,0 +1,174 @@
+//! What many workers share, and that they change nothing.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use luthier_study::{Event, Failure, Run, Session, Study, StudySpec};
+use luthier_test::Scratch;
+use luthier_tune::{State, Trial};
+
+use crate::{objective, run, spec, timeless, trials_of};
+
+#[test]
+fn with_a_lag_the_trials_are_the_same_for_any_number_of_workers() {
+    for sampler in ["tpe", "random", "grid"] {
+        for pruner in ["median", "halving"] {
+            let spec = StudySpec { sampler: sampler.into(), pruner: pruner.into(), ..spec() };
+            let trials = [1, 2, 4].map(|workers| trials(&spec, workers));
+            assert_eq!(trials[0].len(), 30);
+            assert!(trials[0].iter().any(|trial| trial.state == State::Pruned));
+            assert!(trials[0].iter().any(|trial| trial.state == State::Failed));
+            assert_eq!(trials[0], trials[1], "{sampler} {pruner}");
+            assert_eq!(trials[0], trials[2], "{sampler} {pruner}");
+        }
+    }
+}
+
+/// The trials of a study whose evaluations take times that have nothing to do with their numbers.
+fn trials(spec: &StudySpec, workers: usize) -> Vec<Trial> {
+    let scratch = Scratch::new();
+    let study = Study::open(&scratch.path().join("study.db"), spec).unwrap();
+    let slow = |session: &Session<'_>| {
+        std::thread::sleep(Duration::from_micros(session.seed() % 3000));
+        objective(session)
+    };
+    study.run(&run(30, workers), &slow, &|_| {}).unwrap();
+    timeless(&study.trials())
+}
+
+#[test]
+fn as_many_workers_as_the_lag_allows_are_busy_at_once() {
+    for (lag, workers, expected) in [(Some(2), 8, 3), (Some(0), 8, 1), (None, 4, 4)] {
+        let scratch = Scratch::new();
+        let spec = StudySpec { lag, sampler: "random".into(), ..spec() };
+        let study = Study::open(&scratch.path().join("study.db"), &spec).unwrap();
+        let (busy, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let count = |_: &Session<'_>| {
+            most.fetch_max(busy.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(30));
+            busy.fetch_sub(1, Ordering::SeqCst);
+            Ok(0.0)
+        };
+        study.run(&run(12, workers), &count, &|_| {}).unwrap();
+        assert_eq!(most.into_inner(), expected, "lag {lag:?}");
+    }
+}
+
+#[test]
+fn the_space_runs_out_once() {
+    let space = luthier_space::Space::of([("n", luthier_space::Distribution::int(1, 7))]);
+    for lag in [None, Some(3)] {
+        let scratch = Scratch::new();
+        let spec = StudySpec { lag, space: space.clone(), ..spec() };
+        let study = Study::open(&scratch.path().join("study.db"), &spec).unwrap();
+        let summary =
+            study.run(&run(50, 4), &|s| Ok(s.values().float("n").unwrap()), &|_| {}).unwrap();
+        assert_eq!((summary.finished, summary.exhausted, summary.stopped), (7, true, false));
+        let best = summary.best.unwrap();
+        assert_eq!((best.score, best.values.int("n")), (Some(7.0), Ok(7)));
+    }
+}
+
+#[test]
+fn what_is_interrupted_is_put_back_and_comes_first_the_next_time() {
+    let scratch = Scratch::new();
+    let path = scratch.path().join("study.db");
+    let stop = AtomicBool::new(false);
+    let started: Mutex<Vec<u64>> = Mutex::default();
+    let stops = |session: &Session<'_>| {
+        if session.number() == 7 {
+            stop.store(true, Ordering::SeqCst);
+        }
+        objective(session)
+    };
+    let note = |event: Event| {
+        if let Event::Started { number, .. } = event {
+            started.lock().unwrap().push(number);
+        }
+    };
+    let study = Study::open(&path, &spec()).unwrap();
+    let summary = study.run(&Run { stop: &stop, ..run(12, 1) }, &stops, &note).unwrap();
+    assert_eq!((summary.finished, summary.stopped), (7, true));
+    let interrupted = study.trials();
+    assert_eq!((interrupted.len(), interrupted[7].state), (8, State::Running));
+    drop(study);
+    assert_eq!(trials_of(&path), interrupted);
+
+    started.lock().unwrap().clear();
+    let study = Study::open(&path, &spec()).unwrap();
+    let summary = study.run(&run(12, 1), &objective, &note).unwrap();
+    assert_eq!((summary.finished, summary.stopped), (12, false));
+    assert_eq!(*started.lock().unwrap(), [7, 8, 9, 10, 11]);
+    assert_eq!(study.trials()[7].values, interrupted[7].values);
+
+    let whole = Study::open(&scratch.path().join("whole.db"), &spec()).unwrap();
+    whole.run(&run(12, 1), &objective, &|_| {}).unwrap();
+    assert_eq!(timeless(&study.trials()), timeless(&whole.trials()));
+}
+
+#[test]
+fn a_deadline_interrupts_too() {
+    let scratch = Scratch::new();
+    let study = Study::open(&scratch.path().join("study.db"), &spec()).unwrap();
+    let endless = |session: &Session<'_>| {
+        for step in 1.. {
+            std::thread::sleep(Duration::from_millis(1));
+            if session.report(step, 1.0).is_break() {
+                break;
+            }
+        }
+        Err(Failure::Pruned)
+    };
+    let deadline = Some(Instant::now() + Duration::from_millis(60));
+    let summary = study.run(&Run { deadline, ..run(9, 2) }, &endless, &|_| {}).unwrap();
+    assert_eq!((summary.finished, summary.stopped), (0, true));
+    assert!(study.trials().iter().all(|t| t.state == State::Running && t.steps.is_empty()));
+}
+
+#[test]
+fn events_of_a_trial_come_in_order_and_the_best_only_improves() {
+    let scratch = Scratch::new();
+    let study = Study::open(&scratch.path().join("study.db"), &spec()).unwrap();
+    let events: Mutex<Vec<Event>> = Mutex::default();
+    let note = |event| events.lock().unwrap().push(event);
+    let summary = study.run(&run(20, 1), &objective, &note).unwrap();
+    let events = events.into_inner().unwrap();
+    let mut best = None;
+    for trial in study.trials() {
+        let own: Vec<&Event> =
+            events.iter().filter(|event| number(event) == trial.number).collect();
+        assert!(matches!(own[0], Event::Started { values, .. } if *values == trial.values));
+        let steps = own[1..own.len() - 1].iter().map(|event| match event {
+            Event::Step { step, score, .. } => (*step, *score),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(steps.collect::<Vec<_>>(), trial.steps);
+        let Event::Finished { trial: finished, best: now, finished: count } = own[own.len() - 1]
+        else {
+            panic!("the last event of trial {}", trial.number)
+        };
+        assert_eq!((finished, *count), (&trial, trial.number + 1));
+        assert!(now.map(|(_, score)| score) >= best, "{now:?} after {best:?}");
+        best = now.map(|(_, score)| score);
+    }
+    assert_eq!(summary.best.and_then(|trial| trial.score), best);
+}
+
+fn number(event: &Event) -> u64 {
+    match event {
+        Event::Started { number, .. } | Event::Step { number, .. } => *number,
+        Event::Finished { trial, .. } => trial.number,
+    }
+}
+
+#[test]
+fn a_panic_of_the_listener_ends_the_run_and_hangs_nobody() {
+    let scratch = Scratch::new();
+    let study = Study::open(&scratch.path().join("study.db"), &spec()).unwrap();
+    let note = |event: Event| {
+        assert!(!matches!(event, Event::Started { number: 2, .. }), "enough");
+    };
+    let run = || study.run(&run(30, 3), &objective, &note);
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
+}

@@ -1,0 +1,24 @@
+//! Samplers, pruners, trials: the thinking part of a study.
+//!
+//! Start from [`Sampler`]: given a space, a direction and the trials so far ([`Request`]), it names
+//! the configuration to try next. A [`Pruner`] says when a running [`Trial`] is not worth finishing.
+//! [`Tpe`] is the default sampler and follows the tree-structured Parzen estimator of Optuna 5, with
+//! two differences: conditional dimensions are part of the joint model, and no configuration that
+//! was already tried is proposed again.
+//!
+//! Everything here is a pure function of its arguments. A sampler keeps no state between calls and
+//! draws from a generator keyed by the study's seed and the trial's number, so a study can be
+//! stopped, continued or spread over workers and propose the same trials. The crate knows nothing of
+//! models, threads, clocks, files or databases.
+
+mod name;
+mod pruner;
+mod sampler;
+mod trial;
+mod view;
+
+pub use name::UnknownName;
+pub use pruner::{Median, NoPruner, PRUNERS, Pruner, SuccessiveHalving, pruner_by_name};
+pub use sampler::{Grid, Random, Request, SAMPLERS, Sampler, Tpe, sampler_by_name, trial_seed};
+pub use trial::{Direction, State, Trial, best};
+pub use view::View;

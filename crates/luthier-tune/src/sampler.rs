@@ -1,0 +1,90 @@
+//! Where to look next.
+
+mod axis;
+mod frame;
+mod grid;
+mod lattice;
+mod normal;
+mod parzen;
+mod proposed;
+mod random;
+mod tpe;
+
+use luthier_space::{Space, Values};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::Rng;
+
+use crate::{Direction, Trial, UnknownName};
+
+pub use grid::Grid;
+pub use random::Random;
+pub use tpe::Tpe;
+
+/// Proposes configurations.
+///
+/// Implementations keep no state: the answer follows from the request alone, and the same request
+/// gets the same answer. They may be called from several threads and never fail.
+///
+/// Proposed values have exactly the active dimensions of the space ([`Space::check`] holds). In a
+/// finite space no configuration among the request's trials is proposed again, whatever became of
+/// it.
+pub trait Sampler: Send + Sync {
+    /// The configuration for trial `request.number`; `None` when the space has none left. A space
+    /// with a faulty distribution has none.
+    fn suggest(&self, request: &Request<'_>) -> Option<Values>;
+}
+
+/// What a [`Sampler`] may base its proposal on.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Where to search.
+    pub space: &'a Space,
+    /// Which scores are better.
+    pub direction: Direction,
+    /// The trials so far, by ascending number. Running ones are pending: their values are taken,
+    /// their scores not known.
+    pub trials: &'a [Trial],
+    /// Number of the trial that the proposal is for.
+    pub number: u64,
+    /// Seed of the study.
+    pub seed: u64,
+}
+
+impl Request<'_> {
+    fn rng(&self) -> ChaCha8Rng {
+        trial_rng(self.seed, self.number)
+    }
+}
+
+/// A generator of its own for each pair of a study's seed and a trial's number.
+fn trial_rng(seed: u64, number: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(number);
+    rng
+}
+
+/// The seed with which trial `number` of a study is to be evaluated. It has nothing to do with the
+/// numbers that its configuration was drawn from.
+pub fn trial_seed(seed: u64, number: u64) -> u64 {
+    let mut rng = trial_rng(seed, number);
+    // Far behind anything that a sampler draws.
+    rng.set_word_pos(1 << 40);
+    rng.next_u64()
+}
+
+/// The names that [`sampler_by_name`] knows.
+pub const SAMPLERS: &[&str] = &["auto", "tpe", "random", "grid"];
+
+/// The sampler called `auto` (which is `tpe`), `tpe`, `random` or `grid`, with its default settings.
+pub fn sampler_by_name(name: &str) -> Result<Box<dyn Sampler>, UnknownName> {
+    match name {
+        "auto" | "tpe" => Ok(Box::new(Tpe::default())),
+        "random" => Ok(Box::new(Random)),
+        "grid" => Ok(Box::new(Grid::default())),
+        _ => Err(UnknownName::new("sampler", name, SAMPLERS)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

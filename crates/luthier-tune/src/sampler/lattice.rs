@@ -1,0 +1,164 @@
+//! Counting the configurations of a finite space.
+
+use super::axis::Axis;
+use super::frame::{Frame, Point};
+
+/// A one-to-one map between the configurations of a finite space, conditional branches included, and
+/// the integers below [`Lattice::size`]: a mixed-radix number whose digits are the dimensions of one
+/// branch, each digit of a choice running through the numbers of all its branches in turn.
+pub(super) struct Lattice<'a> {
+    frame: &'a Frame<'a>,
+    levels: Vec<Levels>,
+    /// Dimensions without a condition.
+    roots: Vec<usize>,
+    /// Dimensions that hang on each option of each dimension.
+    children: Vec<Vec<Vec<usize>>>,
+    /// Number of configurations of each dimension with all that hangs on it.
+    sizes: Vec<u64>,
+    size: u64,
+}
+
+/// The coordinates that a dimension takes on the lattice.
+enum Levels {
+    /// All it has.
+    All(u64),
+    /// A selection, ascending.
+    Points(Vec<f64>),
+}
+
+impl<'a> Lattice<'a> {
+    /// All configurations; `None` if there are infinitely many or more than 2⁶⁴.
+    pub(super) fn all(frame: &'a Frame<'a>) -> Option<Self> {
+        let levels = frame.axes.iter().map(|axis| axis.levels().map(Levels::All));
+        Self::new(frame, levels.collect::<Option<_>>()?)
+    }
+
+    /// A grid with `points` evenly spaced coordinates on every range that is continuous or
+    /// logarithmic, and all values of the others; `None` if it has more than 2⁶⁴ points.
+    pub(super) fn grid(frame: &'a Frame<'a>, points: u64) -> Option<Self> {
+        let levels = frame.axes.iter().map(|axis| match (axis, axis.levels()) {
+            (Axis::Range(range), levels) if levels.is_none_or(|n| range.is_log() && n > points) => {
+                let (first, last) = range.ends();
+                let gap = (last - first) / points.saturating_sub(1).max(1) as f64;
+                let start = if points == 1 { first + (last - first) / 2.0 } else { first };
+                let mut points: Vec<f64> =
+                    (0..points).map(|i| range.snap(start + i as f64 * gap)).collect();
+                points.dedup();
+                Levels::Points(points)
+            }
+            (_, levels) => Levels::All(levels.unwrap_or(0)),
+        });
+        Self::new(frame, levels.collect())
+    }
+
+    fn new(frame: &'a Frame<'a>, levels: Vec<Levels>) -> Option<Self> {
+        let count = |axis: &Axis| match axis {
+            Axis::Choice(options) => options.len(),
+            _ => 1,
+        };
+        let mut roots = Vec::new();
+        let mut children: Vec<Vec<Vec<usize>>> =
+            frame.axes.iter().map(|axis| vec![Vec::new(); count(axis)]).collect();
+        for (index, dimension) in frame.space.dimensions().iter().enumerate() {
+            match dimension.condition {
+                None => roots.push(index),
+                Some(condition) => {
+                    children[condition.parent].get_mut(condition.option)?.push(index);
+                }
+            }
+        }
+        let sizes = vec![0; frame.axes.len()];
+        let mut lattice = Self { frame, levels, roots, children, sizes, size: 0 };
+        for index in (0..lattice.sizes.len()).rev() {
+            lattice.sizes[index] = lattice.size_of(index)?;
+        }
+        lattice.size = lattice.product(&lattice.roots)?;
+        Some(lattice)
+    }
+
+    /// Number of configurations.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The configuration with this number, which is below [`Lattice::size`].
+    pub(super) fn point(&self, rank: u64) -> Point {
+        let mut point = vec![f64::NAN; self.sizes.len()];
+        self.place(&self.roots, rank, &mut point);
+        point
+    }
+
+    /// The number of a configuration; `None` if it is not on the lattice.
+    pub(super) fn rank(&self, point: &[f64]) -> Option<u64> {
+        self.rank_of(&self.roots, point)
+    }
+
+    fn size_of(&self, index: usize) -> Option<u64> {
+        match (&self.frame.axes[index], &self.levels[index]) {
+            (Axis::Choice(_), _) => {
+                let branches = self.children[index].iter();
+                branches
+                    .map(|branch| self.product(branch))
+                    .try_fold(0, |sum: u64, size| sum.checked_add(size?))
+            }
+            (_, Levels::All(count)) => Some(*count),
+            (_, Levels::Points(points)) => Some(points.len() as u64),
+        }
+    }
+
+    /// Number of configurations of dimensions that are active together.
+    fn product(&self, dimensions: &[usize]) -> Option<u64> {
+        dimensions.iter().try_fold(1u64, |product, &index| product.checked_mul(self.sizes[index]))
+    }
+
+    fn place(&self, dimensions: &[usize], mut rank: u64, point: &mut Point) {
+        for &index in dimensions {
+            let mut digit = rank % self.sizes[index].max(1);
+            rank /= self.sizes[index].max(1);
+            if !matches!(self.frame.axes[index], Axis::Choice(_)) {
+                point[index] = match &self.levels[index] {
+                    Levels::All(_) => self.frame.axes[index].at_level(digit),
+                    Levels::Points(points) => points[digit as usize],
+                };
+                continue;
+            }
+            for (option, branch) in self.children[index].iter().enumerate() {
+                let size = self.product(branch).unwrap_or(0);
+                if digit < size {
+                    point[index] = option as f64;
+                    self.place(branch, digit, point);
+                    break;
+                }
+                digit -= size;
+            }
+        }
+    }
+
+    fn rank_of(&self, dimensions: &[usize], point: &[f64]) -> Option<u64> {
+        let (mut rank, mut scale) = (0u64, 1u64);
+        for &index in dimensions {
+            let digit = match (&self.frame.axes[index], &self.levels[index]) {
+                (Axis::Choice(_), _) => {
+                    let option = point[index] as usize;
+                    let before = self.children[index].get(..option)?.iter();
+                    let skipped: u64 = before.filter_map(|branch| self.product(branch)).sum();
+                    skipped + self.rank_of(&self.children[index][option], point)?
+                }
+                (axis, Levels::All(_)) => axis.level(point[index]),
+                (_, Levels::Points(points)) => nearest(points, point[index])?,
+            };
+            rank += digit * scale;
+            scale = scale.saturating_mul(self.sizes[index]);
+        }
+        Some(rank)
+    }
+}
+
+/// Index of the point at `coordinate`, which may be off by rounding.
+fn nearest(points: &[f64], coordinate: f64) -> Option<u64> {
+    let width = points.last()? - points.first()?;
+    let tolerance = 1e-9 * width.max(coordinate.abs());
+    let after = points.partition_point(|&point| point < coordinate - tolerance);
+    let found = points.get(after).is_some_and(|&point| point <= coordinate + tolerance);
+    found.then_some(after as u64)
+}

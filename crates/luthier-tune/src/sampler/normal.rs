@@ -1,0 +1,140 @@
+//! The normal distribution: logarithms of its probabilities, accurate far into the tails, and draws
+//! from its truncated form.
+
+use std::f64::consts::{FRAC_1_SQRT_2, PI, TAU};
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+/// ln √(2π).
+pub(super) const LN_SQRT_TAU: f64 = 0.918_938_533_204_672_8;
+
+/// Logarithm of the standard normal's probability between `a` and `b`, `a < b`.
+pub(super) fn log_mass(a: f64, b: f64) -> f64 {
+    // The difference of two nearly equal probabilities loses digits. In so thin a slice the density
+    // at its middle says more; the next term of its series is below 5e-6.
+    let (width, middle) = (b - a, a + (b - a) / 2.0);
+    if width * (1.0 + middle.abs()) < 0.3 {
+        let bend = (middle * middle - 1.0) * width * width / 24.0;
+        return width.ln() - LN_SQRT_TAU - 0.5 * middle * middle + bend - 0.5 * bend * bend;
+    }
+    if a > 0.0 {
+        return log_tail(a, b);
+    }
+    if b <= 0.0 {
+        return log_tail(-b, -a);
+    }
+    // Beyond this nothing of a float's 53 bits is left.
+    let outside = |x: f64| if x > 8.5 { 0.0 } else { 0.5 * erfc(x * FRAC_1_SQRT_2) };
+    (-(outside(-a) + outside(b))).ln_1p()
+}
+
+/// [`log_mass`] for `0 ≤ a < b`: the density at `a` is taken out, so that nothing underflows.
+fn log_tail(a: f64, b: f64) -> f64 {
+    let decay = 0.5 * (b - a) * (a + b);
+    let beyond = if decay > 40.0 { 0.0 } else { erfcx(b * FRAC_1_SQRT_2) * (-decay).exp() };
+    (0.5 * (erfcx(a * FRAC_1_SQRT_2) - beyond)).ln() - 0.5 * a * a
+}
+
+/// The complementary error function of `x ≥ 0`.
+fn erfc(x: f64) -> f64 {
+    erfcx(x) * (-x * x).exp()
+}
+
+/// exp(x²) · erfc(x) for `x ≥ 0`, by the rational approximations of W. J. Cody, "Rational Chebyshev
+/// approximations for the error function", Mathematics of Computation 23 (1969), with the
+/// coefficients of his SPECFUN.
+fn erfcx(x: f64) -> f64 {
+    const A: [f64; 5] = [
+        3.209_377_589_138_469_4e3,
+        3.774_852_376_853_02e2,
+        1.138_641_541_510_501_6e2,
+        3.161_123_743_870_565_6,
+        1.857_777_061_846_031_5e-1,
+    ];
+    const B: [f64; 5] = [
+        2.844_236_833_439_171e3,
+        1.282_616_526_077_372_3e3,
+        2.440_246_379_344_441_7e2,
+        2.360_129_095_234_412_2e1,
+        1.0,
+    ];
+    const C: [f64; 9] = [
+        1.230_339_354_797_997_2e3,
+        2.051_078_377_826_071_6e3,
+        1.712_047_612_634_070_7e3,
+        8.819_522_212_417_69e2,
+        2.986_351_381_974_001e2,
+        6.611_919_063_714_163e1,
+        8.883_149_794_388_377,
+        5.641_884_969_886_701e-1,
+        2.153_115_354_744_038_3e-8,
+    ];
+    const D: [f64; 9] = [
+        1.230_339_354_803_749_5e3,
+        3.439_367_674_143_721_6e3,
+        4.362_619_090_143_247e3,
+        3.290_799_235_733_459_7e3,
+        1.621_389_574_566_690_3e3,
+        5.371_811_018_620_099e2,
+        1.176_939_508_913_125e2,
+        1.574_492_611_070_983_3e1,
+        1.0,
+    ];
+    const P: [f64; 6] = [
+        6.587_491_615_298_378e-4,
+        1.608_378_514_874_227_5e-2,
+        1.257_817_261_112_292_6e-1,
+        3.603_448_999_498_044_5e-1,
+        3.053_266_349_612_323_6e-1,
+        1.631_538_713_730_209_7e-2,
+    ];
+    const Q: [f64; 6] = [
+        2.335_204_976_268_691_8e-3,
+        6.051_834_131_244_132e-2,
+        5.279_051_029_514_285e-1,
+        1.872_952_849_923_460_4,
+        2.568_520_192_289_822,
+        1.0,
+    ];
+    let square = x * x;
+    if x <= 0.46875 {
+        return (1.0 - x * polynomial(&A, square) / polynomial(&B, square)) * square.exp();
+    }
+    if x <= 4.0 {
+        return polynomial(&C, x) / polynomial(&D, x);
+    }
+    let inverse = 1.0 / square;
+    let rest = inverse * polynomial(&P, inverse) / polynomial(&Q, inverse);
+    (1.0 / PI.sqrt() - rest) / x
+}
+
+/// The polynomial with these coefficients, from the constant one up.
+fn polynomial(coefficients: &[f64], x: f64) -> f64 {
+    coefficients.iter().rev().fold(0.0, |sum, coefficient| sum * x + coefficient)
+}
+
+/// A draw from the normal distribution around `mean`, which lies between `low` and `high`, kept
+/// within them. By rejection: with `deviation` no more than the width of the range at least a third
+/// of the draws is inside.
+pub(super) fn draw_truncated(
+    mean: f64,
+    deviation: f64,
+    low: f64,
+    high: f64,
+    rng: &mut ChaCha8Rng,
+) -> f64 {
+    loop {
+        // Box and Muller's pair.
+        let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt() * deviation;
+        let angle = TAU * rng.random::<f64>();
+        for draw in [mean + radius * angle.cos(), mean + radius * angle.sin()] {
+            if (low..=high).contains(&draw) {
+                return draw;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,291 @@
+//! Parzen estimators over a space with conditions.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::axis::{Axis, Range};
+use super::frame::{Frame, Point};
+use super::normal::{LN_SQRT_TAU, draw_truncated, log_mass};
+
+/// A density over the configurations of a space: a mixture with one kernel per observation and one
+/// for the prior, each a product over the dimensions.
+///
+/// A dimension that is not active in an observation has the prior's factor in that observation's
+/// kernel. So every kernel is a density over the whole tree of branches, whichever branch it stems
+/// from, and on a space without conditions the mixture is that of Optuna's multivariate estimator.
+pub(super) struct Mixture<'a> {
+    frame: &'a Frame<'a>,
+    /// Weights of the kernels, the prior's last; they sum to 1.
+    weights: Vec<f64>,
+    columns: Vec<Column>,
+}
+
+/// All kernels' factors for one dimension.
+enum Column {
+    /// Of a dimension with one value.
+    Fixed,
+    /// Of a choice with `options` options: the observed option has probability `hit` and every other
+    /// one `miss`. Kernels without an observation have `usize::MAX` and are uniform.
+    Choice { observed: Vec<usize>, options: usize, hit: f64, miss: f64 },
+    /// Of a continuous range: truncated normals, one per kernel.
+    Real(Normals),
+    /// Of a discrete range: truncated normals, gathered in the cell around each value, and which of
+    /// them each kernel has. Kernels of equal observations share theirs.
+    Discrete { normals: Normals, shares: Vec<u32> },
+}
+
+/// Truncated normal distributions.
+#[derive(Default)]
+struct Normals {
+    means: Vec<f64>,
+    /// One by the standard deviation.
+    precisions: Vec<f64>,
+    /// Logarithms of the probability that the truncation keeps.
+    log_kept: Vec<f64>,
+    /// Logarithms of the density's factor before the exponential.
+    scales: Vec<f64>,
+}
+
+impl<'a> Mixture<'a> {
+    /// Fits the mixture to observations, the oldest first. The newest 25 have weight 1 and older
+    /// ones less, down to 1 / n; the prior has weight 1.
+    pub(super) fn fit(frame: &'a Frame<'a>, observations: &[&Point]) -> Self {
+        let count = observations.len();
+        let old = count.saturating_sub(25);
+        let first = 1.0 / count.max(1) as f64;
+        let slope = (1.0 - first) / old.saturating_sub(1).max(1) as f64;
+        let weight = |age: usize| if age < old { first + slope * age as f64 } else { 1.0 };
+        let mut weights: Vec<f64> = (0..count).map(weight).chain([1.0]).collect();
+        let sum: f64 = weights.iter().sum();
+        weights.iter_mut().for_each(|weight| *weight /= sum);
+        let columns = frame.axes.iter().enumerate().map(|(index, axis)| {
+            let coordinates = observations.iter().map(|point| point[index]);
+            Column::fit(axis, coordinates.collect())
+        });
+        Self { frame, weights, columns: columns.collect() }
+    }
+
+    /// Draws a configuration.
+    pub(super) fn draw(&self, rng: &mut ChaCha8Rng) -> Point {
+        let mut rest: f64 = rng.random();
+        let kernel = self.weights.iter().position(|weight| {
+            rest -= weight;
+            rest < 0.0
+        });
+        let kernel = kernel.unwrap_or(self.weights.len() - 1);
+        let columns = &self.columns;
+        let point = self.frame.walk(|index, axis| Some(columns[index].draw(axis, kernel, rng)));
+        point.unwrap_or_default()
+    }
+
+    /// Logarithm of the density at each point.
+    pub(super) fn log_densities(&self, points: &[Point]) -> Vec<f64> {
+        let base: Vec<f64> = self.weights.iter().map(|weight| weight.ln()).collect();
+        points.iter().map(|point| self.log_density(point, base.clone())).collect()
+    }
+
+    /// `terms` come as the logarithms of the weights.
+    fn log_density(&self, point: &Point, mut terms: Vec<f64>) -> f64 {
+        let columns = self.columns.iter().zip(&self.frame.axes).zip(point);
+        let active = columns.filter(|(_, x)| !x.is_nan());
+        let mut discrete = Vec::new();
+        for ((column, axis), &x) in active {
+            match column {
+                Column::Real(normals) => normals.add_log_densities(x, &mut terms),
+                _ => discrete.push((column, axis, x)),
+            }
+        }
+        // The other factors are probabilities, at most 1. So a term that is now far below what the
+        // prior's will be in the end does not count, and with a few continuous dimensions that goes
+        // for nearly all.
+        let prior = terms.len() - 1;
+        let factors =
+            discrete.iter().map(|(column, axis, x)| column.log_probability(axis, *x, prior));
+        let floor = terms[prior] + factors.sum::<f64>() - NEGLIGIBLE;
+        let mut kernels: Vec<u32> = (0..terms.len() as u32).collect();
+        kernels.retain(|&kernel| terms[kernel as usize] >= floor);
+        let mut terms: Vec<f64> = kernels.iter().map(|&kernel| terms[kernel as usize]).collect();
+        for (column, axis, x) in discrete {
+            column.add_log_probabilities(axis, x, &kernels, &mut terms);
+        }
+        log_sum_exp(&terms)
+    }
+}
+
+/// Terms of a sum that are smaller than the largest by more than a factor of the exponential of this
+/// do not change it.
+const NEGLIGIBLE: f64 = 40.0;
+
+impl Column {
+    /// `coordinates` of the observations, NaN where the dimension is not active.
+    fn fit(axis: &Axis, coordinates: Vec<f64>) -> Self {
+        match axis {
+            Axis::Fixed(_) => Self::Fixed,
+            Axis::Choice(options) => {
+                let active = coordinates.iter().filter(|x| !x.is_nan()).count();
+                // The prior's weight is shared between the kernels, and its share between options.
+                let share = 1.0 / (active + 1) as f64;
+                let sum = 1.0 + share * options.len() as f64;
+                let index = |x: f64| if x.is_nan() { usize::MAX } else { x as usize };
+                let observed = coordinates.into_iter().map(index).chain([usize::MAX]).collect();
+                let (hit, miss) = ((1.0 + share) / sum, share / sum);
+                Self::Choice { observed, options: options.len(), hit, miss }
+            }
+            Axis::Range(range) => Self::fit_range(range, &coordinates),
+        }
+    }
+
+    fn fit_range(range: &Range, coordinates: &[f64]) -> Self {
+        let width = range.high - range.low;
+        // The prior stands in for inactive observations and comes last for itself.
+        let prior = (range.low + width / 2.0, width);
+        let mut sorted: Vec<(f64, u32)> = coordinates.iter().copied().zip(0..).collect();
+        sorted.retain(|(x, _)| !x.is_nan());
+        sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let narrowest = width / (sorted.len() as f64 + 2.0).min(100.0);
+        let shapes = sorted.iter().enumerate().map(|(place, &(mean, kernel))| {
+            let deviation = gap(&sorted, place, range).clamp(narrowest, width);
+            ((mean, deviation), kernel as usize)
+        });
+        if range.is_discrete() {
+            let mut normals = Normals::default();
+            let mut shares = vec![0; coordinates.len() + 1];
+            let mut last = prior;
+            normals.push(prior, range);
+            for (shape, kernel) in shapes {
+                if shape != last {
+                    normals.push(shape, range);
+                    last = shape;
+                }
+                shares[kernel] = (normals.means.len() - 1) as u32;
+            }
+            return Self::Discrete { normals, shares };
+        }
+        let mut of_kernels = vec![prior; coordinates.len() + 1];
+        shapes.for_each(|(shape, kernel)| of_kernels[kernel] = shape);
+        let mut normals = Normals::default();
+        of_kernels.into_iter().for_each(|shape| normals.push(shape, range));
+        Self::Real(normals)
+    }
+
+    fn draw(&self, axis: &Axis, kernel: usize, rng: &mut ChaCha8Rng) -> f64 {
+        match (self, axis) {
+            (Self::Choice { observed, options, hit, miss }, _) => {
+                let observed = observed[kernel];
+                if observed == usize::MAX || rng.random::<f64>() >= hit - miss {
+                    // What is left after the surplus of the observed option is uniform.
+                    return (rng.random::<f64>() * *options as f64).floor();
+                }
+                observed as f64
+            }
+            (Self::Real(normals), Axis::Range(range)) => normals.draw(kernel, range, rng),
+            (Self::Discrete { normals, shares }, Axis::Range(range)) => {
+                range.snap(normals.draw(shares[kernel] as usize, range, rng))
+            }
+            _ => 0.0,
+        }
+    }
+
+    /// Logarithm of one kernel's probability at `x`, of a discrete dimension.
+    fn log_probability(&self, axis: &Axis, x: f64, kernel: usize) -> f64 {
+        match (self, axis) {
+            (Self::Choice { observed, options, hit, miss }, _) => match observed[kernel] {
+                usize::MAX => -(*options as f64).ln(),
+                observed if observed as f64 == x => hit.ln(),
+                _ => miss.ln(),
+            },
+            (Self::Discrete { normals, shares }, Axis::Range(range)) => {
+                normals.log_probability(shares[kernel] as usize, range.cell(x))
+            }
+            _ => 0.0,
+        }
+    }
+
+    /// Adds the logarithms of the kernels' probabilities at `x`, of a discrete dimension, to their
+    /// terms.
+    fn add_log_probabilities(&self, axis: &Axis, x: f64, kernels: &[u32], terms: &mut [f64]) {
+        let terms = terms.iter_mut().zip(kernels);
+        match (self, axis) {
+            (Self::Discrete { normals, shares }, Axis::Range(range)) => {
+                let cell = range.cell(x);
+                let count = normals.means.len();
+                if kernels.len() < count {
+                    return terms.for_each(|(term, &kernel)| {
+                        *term += normals.log_probability(shares[kernel as usize] as usize, cell);
+                    });
+                }
+                let shared: Vec<f64> =
+                    (0..count).map(|index| normals.log_probability(index, cell)).collect();
+                for (term, &kernel) in terms {
+                    *term += shared[shares[kernel as usize] as usize];
+                }
+            }
+            (Self::Choice { observed, options, hit, miss }, _) => {
+                let (hit, miss, uniform) = (hit.ln(), miss.ln(), -(*options as f64).ln());
+                for (term, &kernel) in terms {
+                    *term += match observed[kernel as usize] {
+                        usize::MAX => uniform,
+                        observed if observed as f64 == x => hit,
+                        _ => miss,
+                    };
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The larger of the distances to the neighbours of an observation among all, sorted. The ends of
+/// the range count as neighbours only of an observation that has no other.
+fn gap(sorted: &[(f64, u32)], place: usize, range: &Range) -> f64 {
+    let x = sorted[place].0;
+    let below = place.checked_sub(1).map(|place| x - sorted[place].0);
+    let above = sorted.get(place + 1).map(|next| next.0 - x);
+    match (below, above) {
+        (None, None) => (x - range.low).max(range.high - x),
+        _ => below.unwrap_or(0.0).max(above.unwrap_or(0.0)),
+    }
+}
+
+impl Normals {
+    fn push(&mut self, (mean, deviation): (f64, f64), range: &Range) {
+        let precision = 1.0 / deviation;
+        let ends = ((range.low - mean) * precision, (range.high - mean) * precision);
+        self.means.push(mean);
+        self.precisions.push(precision);
+        let log_kept = log_mass(ends.0, ends.1);
+        self.log_kept.push(log_kept);
+        self.scales.push(precision.ln() - LN_SQRT_TAU - log_kept);
+    }
+
+    fn draw(&self, index: usize, range: &Range, rng: &mut ChaCha8Rng) -> f64 {
+        let deviation = 1.0 / self.precisions[index];
+        draw_truncated(self.means[index], deviation, range.low, range.high, rng)
+    }
+
+    fn add_log_densities(&self, x: f64, terms: &mut [f64]) {
+        let normals = self.means.iter().zip(&self.precisions).zip(&self.scales);
+        for (term, ((mean, precision), scale)) in terms.iter_mut().zip(normals) {
+            let z = (x - mean) * precision;
+            *term += scale - 0.5 * z * z;
+        }
+    }
+
+    fn log_probability(&self, index: usize, (low, high): (f64, f64)) -> f64 {
+        let (mean, precision) = (self.means[index], self.precisions[index]);
+        log_mass((low - mean) * precision, (high - mean) * precision) - self.log_kept[index]
+    }
+}
+
+/// ln Σ exp, without overflow.
+fn log_sum_exp(terms: &[f64]) -> f64 {
+    let top = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if top == f64::NEG_INFINITY {
+        return top;
+    }
+    let visible = terms.iter().map(|term| term - top).filter(|&term| term > -NEGLIGIBLE);
+    top + visible.map(f64::exp).sum::<f64>().ln()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! The contract of [`Sampler`], for all samplers.
+
+use std::collections::HashSet;
+
+use luthier_space::Distribution;
+
+use super::*;
+use crate::State;
+
+fn finite() -> Space {
+    let deep = Space::of([("deep", Distribution::choice(["p", "q"]))]).when(
+        "deep",
+        "q",
+        Space::of([("steps", Distribution::int(1, 3))]),
+    );
+    Space::of([
+        ("branch", Distribution::choice(["a", "b", "c"])),
+        ("flag", Distribution::choice([true, false])),
+    ])
+    .when("branch", "a", Space::of([("share", stepped(0.1, 0.5, 0.2))]))
+    .when("branch", "b", deep)
+}
+
+fn stepped(low: f64, high: f64, step: f64) -> Distribution {
+    Distribution::Float { low, high, log: false, step: Some(step) }
+}
+
+fn spaces() -> Vec<Space> {
+    let wild = Space::of([
+        ("branch", Distribution::choice(["a", "b"])),
+        ("huge", Distribution::int(-(1 << 61), 1 << 61)),
+        ("long", Distribution::Int { low: -7, high: 1 << 61, log: false, step: 1 << 40 }),
+        ("one", Distribution::float(2.5, 2.5)),
+        ("narrow", Distribution::log_float(1.0, 1.0 + f64::EPSILON)),
+        ("wide", Distribution::float(-f64::MAX, f64::MAX)),
+        ("uneven", stepped(0.0, 1.0, 0.3)),
+    ])
+    .when("branch", "b", Space::of([("rate", Distribution::log_float(1e-300, 1e300))]));
+    let ints = Space::of([
+        ("even", Distribution::Int { low: 2, high: 11, log: false, step: 2 }),
+        ("log", Distribution::log_int(1, 1_000_000)),
+        ("x", Distribution::float(-1.0, 1.0)),
+    ]);
+    vec![finite(), wild, ints, Space::of([("only", Distribution::float(0.0, 1.0))])]
+}
+
+/// The trials of a study of which every fifth fails, every seventh is pruned and the last two are
+/// always pending.
+fn study(sampler: &dyn Sampler, space: &Space, seed: u64, count: u64) -> Vec<Trial> {
+    let mut trials: Vec<Trial> = Vec::new();
+    for number in 0..count {
+        let request =
+            Request { space, direction: Direction::Maximize, trials: &trials, number, seed };
+        let Some(values) = sampler.suggest(&request) else { break };
+        trials.push(Trial::running(number, values));
+        if let Some(trial) = trials.iter_mut().rev().nth(2) {
+            let score = (trial.number * 37 % 101) as f64;
+            trial.steps = vec![(1, score)];
+            trial.state = match trial.number {
+                n if n % 5 == 4 => State::Failed,
+                n if n % 7 == 6 => State::Pruned,
+                _ => State::Complete,
+            };
+            trial.score = (trial.state == State::Complete).then_some(score);
+        }
+    }
+    trials
+}
+
+fn each(check: impl Fn(&str, &dyn Sampler)) {
+    for name in SAMPLERS {
+        check(name, sampler_by_name(name).unwrap().as_ref());
+    }
+}
+
+#[test]
+fn proposals_always_fit_the_space() {
+    each(|name, sampler| {
+        for space in spaces() {
+            let trials = study(sampler, &space, 5, 60);
+            assert!(!trials.is_empty(), "{name}");
+            for trial in trials {
+                space.check(&trial.values).unwrap_or_else(|error| panic!("{name}: {error}"));
+            }
+        }
+    });
+}
+
+#[test]
+fn the_same_request_gets_the_same_answer_and_another_seed_another() {
+    each(|name, sampler| {
+        for space in spaces() {
+            let trials = study(sampler, &space, 5, 30);
+            assert_eq!(trials, study(sampler, &space, 5, 30), "{name}");
+            assert_ne!(trials, study(sampler, &space, 6, 30), "{name}");
+        }
+    });
+}
+
+#[test]
+fn a_finite_space_is_exhausted_exactly() {
+    let space = finite();
+    assert_eq!(space.cardinality(), Some(2 * (3 + (1 + 3) + 1)));
+    each(|name, sampler| {
+        let trials = study(sampler, &space, 11, 1000);
+        let distinct: HashSet<String> = trials.iter().map(|t| t.values.to_string()).collect();
+        assert_eq!((trials.len(), distinct.len()), (16, 16), "{name}");
+    });
+}
+
+#[test]
+fn a_sampler_carries_on_where_another_stopped() {
+    let space = finite();
+    each(|name, sampler| {
+        let mut trials = study(&Random, &space, 1, 9);
+        for number in 9.. {
+            let direction = Direction::Minimize;
+            let request = Request { space: &space, direction, trials: &trials, number, seed: 2 };
+            let Some(values) = sampler.suggest(&request) else { break };
+            assert!(trials.iter().all(|trial| trial.values != values), "{name}");
+            trials.push(Trial::running(number, values));
+        }
+        assert_eq!(trials.len(), 16, "{name}");
+    });
+}
+
+#[test]
+fn a_space_without_sense_has_no_proposals() {
+    let json = [
+        r#"[{"name":"x","distribution":{"kind":"float","low":1.0,"high":0.0}}]"#,
+        r#"[{"name":"x","distribution":{"kind":"choice","options":[]}}]"#,
+        r#"[{"name":"x","distribution":{"kind":"int","low":0,"high":3,"step":1},
+             "condition":{"parent":0,"option":0}}]"#,
+    ];
+    each(|name, sampler| {
+        for json in json {
+            let space: Space = serde_json::from_str(json).unwrap();
+            assert_eq!(study(sampler, &space, 1, 3), [], "{name}: {json}");
+        }
+        // Without dimensions there is one configuration.
+        assert_eq!(study(sampler, &Space::default(), 1, 3).len(), 1, "{name}");
+    });
+}
+
+#[test]
+fn a_grid_has_the_ends_and_even_distances_on_the_scale() {
+    let space = Space::of([
+        ("rate", Distribution::log_float(1e-4, 1.0)),
+        ("units", Distribution::log_int(1, 100)),
+        ("depth", Distribution::int(1, 2)),
+    ]);
+    let trials = study(&Grid { points_per_float: 3 }, &space, 1, 100);
+    assert_eq!(trials.len(), 3 * 3 * 2);
+    let mut pairs: Vec<(f64, i64)> = trials
+        .iter()
+        .map(|trial| (trial.values.float("rate").unwrap(), trial.values.int("units").unwrap()))
+        .collect();
+    pairs.sort_by(|a, b| a.partial_cmp(b).unwrap());
+    pairs.dedup();
+    let expected = [1e-4f64, 1e-2, 1.0].map(|rate| [1, 10, 100].map(|units| (rate, units)));
+    for (pair, expected) in pairs.iter().zip(expected.concat()) {
+        luthier_test::assert_close(pair.0.ln(), expected.0.ln(), 1e-9, "rate");
+        assert_eq!(pair.1, expected.1);
+    }
+}
+
+#[test]
+fn names_are_known_or_corrected() {
+    let error = sampler_by_name("tpr").err().unwrap();
+    assert_eq!((error.kind, error.nearest, error.known), ("sampler", Some("tpe"), SAMPLERS));
+}
+
+#[test]
+fn seeds_of_trials_differ_and_stay() {
+    assert_eq!(trial_seed(1, 2), trial_seed(1, 2));
+    let seeds: HashSet<u64> =
+        (0..10).flat_map(|seed| (0..10).map(move |number| trial_seed(seed, number))).collect();
+    assert_eq!(seeds.len(), 100);
+}

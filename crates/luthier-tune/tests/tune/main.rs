@@ -1,0 +1,5 @@
+//! Samplers as a study uses them: how good their proposals are, and how long they take.
+
+mod functions;
+mod quality;
+mod speed;

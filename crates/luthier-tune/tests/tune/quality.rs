@@ -1,0 +1,29 @@
+//! The regret that the estimator is left with, beside random search and Optuna's.
+
+use luthier_tune::{Direction, Random, Sampler, Tpe, best};
+
+use crate::functions::{Function, all, study};
+
+#[test]
+fn regret_is_far_below_random_search_and_level_with_optuna() {
+    let fixture = include_str!("../fixtures/optuna_tpe.json");
+    let fixture: serde_json::Value = serde_json::from_str(fixture).unwrap();
+    let count = |key: &str| fixture[key].as_u64().unwrap();
+    let (trials, seeds) = (count("trials"), count("seeds"));
+    for function in all() {
+        let name = function.name;
+        let optuna = fixture["mean_regret"][name].as_f64().unwrap();
+        let random = mean_regret(&Random, &function, trials, seeds);
+        let tpe = mean_regret(&Tpe::default(), &function, trials, seeds);
+        assert!(tpe < 0.5 * random, "{name}: tpe {tpe}, random {random}");
+        assert!(tpe < 1.25 * optuna, "{name}: tpe {tpe}, Optuna {optuna}");
+    }
+}
+
+fn mean_regret(sampler: &dyn Sampler, function: &Function, trials: u64, seeds: u64) -> f64 {
+    let regret = |seed| {
+        let trials = study(sampler, function, seed, trials);
+        best(&trials, Direction::Minimize).and_then(|trial| trial.score).unwrap()
+    };
+    (0..seeds).map(regret).sum::<f64>() / seeds as f64
+}

@@ -1,0 +1,243 @@
+//! `luthier data`.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use luthier_data::{
+    DataError, Dataset, DatasetSpec, Distinct, FoldSpec, Profile, Schema, Severity, Source,
+    SplitPlan, assign_folds, write_split,
+};
+use luthier_eval::Metric;
+use luthier_report::LearningCurve;
+use serde::Serialize;
+
+use super::{print, print_json};
+use crate::cli::{DataArgs, DataCommand, Format, SplitArgs};
+use crate::failure::Failure;
+use crate::job::{FILE, Job};
+use crate::stages;
+use crate::term::{Reporter, table};
+
+/// Rows that the schema of a file is inferred from.
+const SCHEMA_ROWS: u64 = 100_000;
+
+/// All that the command may have to say.
+#[derive(Serialize)]
+struct Seen {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<Schema>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<Profile>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    learning_curve: Option<LearningCurve>,
+}
+
+pub(crate) fn data(args: &DataArgs, format: Format, stop: &AtomicBool) -> Result<(), Failure> {
+    if let Some(DataCommand::Split(split_args)) = &args.command {
+        return split(split_args, format);
+    }
+    let path = args.path.as_deref().unwrap_or(Path::new("."));
+    let is_job = path.is_dir() || path.extension().is_some_and(|ext| ext == "toml");
+    let reporter = Reporter::new(format == Format::Json);
+    let mut seen = Seen { schema: None, profile: None, learning_curve: None };
+    if is_job {
+        let job = Job::load(path)?;
+        let dataset = Dataset::open(&job.dataset)?;
+        seen.schema = Some(Source::open(&job.dataset.train)?.schema(Some(SCHEMA_ROWS))?);
+        seen.profile = Some(dataset.profile()?);
+        if args.learning_curve {
+            let metric = job.objective.metric;
+            seen.learning_curve =
+                Some(stages::learning_curve(&dataset, metric, &reporter, stop)?);
+        }
+    } else {
+        seen.schema = Some(Source::open(path)?.schema(Some(SCHEMA_ROWS))?);
+        if let Some(dataset) = guessed_dataset(path)? {
+            seen.profile = Some(dataset.profile()?);
+            if args.learning_curve {
+                let curve = stages::learning_curve(&dataset, Metric::F1, &reporter, stop)?;
+                seen.learning_curve = Some(curve);
+            }
+        } else if args.learning_curve {
+            return Err(Failure::input("a learning curve needs columns `text` and `label`")
+                .hint(format!("write a {FILE} that names the columns, and give its path")));
+        }
+    }
+    match format {
+        Format::Json => print_json(&seen),
+        Format::Text => print(&render(&seen)),
+    }
+}
+
+/// A lone file with columns `text` and `label` is profiled as a data set.
+fn guessed_dataset(path: &Path) -> Result<Option<Dataset>, Failure> {
+    let source = Source::open(path)?;
+    let has = |name: &str| source.columns().iter().any(|column| column == name);
+    if !has("text") || !has("label") {
+        return Ok(None);
+    }
+    let spec = DatasetSpec {
+        train: path.to_owned(),
+        text: vec!["text".to_owned()],
+        label: "label".to_owned(),
+        ..DatasetSpec::default()
+    };
+    Ok(Some(Dataset::open(&spec)?))
+}
+
+fn render(seen: &Seen) -> String {
+    let mut text = String::new();
+    if let Some(schema) = &seen.schema {
+        text += &render_schema(schema);
+    }
+    if let Some(profile) = &seen.profile {
+        text += "\n";
+        text += &render_profile(profile);
+    }
+    if let Some(curve) = &seen.learning_curve {
+        text += "\n";
+        text += &render_curve(curve);
+    }
+    text
+}
+
+fn render_schema(schema: &Schema) -> String {
+    let head = ["column", "kind", "missing", "distinct", "example"];
+    let mut lines = vec![head.map(str::to_owned).to_vec()];
+    for column in &schema.columns {
+        let distinct = match column.distinct {
+            Distinct::Exactly(n) => n.to_string(),
+            Distinct::MoreThan(n) => format!("{n}+"),
+        };
+        let example: String = column.example.as_deref().unwrap_or("–").chars().take(40).collect();
+        lines.push(vec![
+            column.name.clone(),
+            format!("{:?}", column.kind).to_lowercase(),
+            column.missing.to_string(),
+            distinct,
+            example.replace(['\n', '\r', '\t'], " "),
+        ]);
+    }
+    table(&lines)
+}
+
+fn render_profile(profile: &Profile) -> String {
+    let mut lines = vec![vec!["part".to_owned(), "rows".to_owned()]];
+    let shown = profile.labels.iter().take(8);
+    lines[0].extend(shown.clone().map(|label| format!("class {label}")));
+    lines[0].extend(["median", "95 %", "longest", "empty", "twins", "near"].map(str::to_owned));
+    for part in &profile.parts {
+        let at = |q: f64| {
+            let found = part.lengths.iter().find(|length| length.q == q);
+            found.map_or("–".to_owned(), |length| length.characters.to_string())
+        };
+        let mut line = vec![part.part.to_string(), part.rows.to_string()];
+        line.extend(shown.clone().zip(&part.class_counts).map(|(_, count)| count.to_string()));
+        line.extend([at(0.5), at(0.95), at(1.0)]);
+        line.extend([part.empty, part.duplicates, part.near_duplicates].map(|n| n.to_string()));
+        lines.push(line);
+    }
+    let mut text = table(&lines);
+    if profile.classes > 8 {
+        text += &format!("and {} more classes\n", profile.classes - 8);
+    }
+    text += "median, 95 %, longest: characters; twins: rows whose text stands earlier in the part\n";
+    if !profile.findings.is_empty() {
+        text += "\n";
+    }
+    for finding in &profile.findings {
+        let severity = match finding.severity {
+            Severity::Note => "note",
+            Severity::Warning => "warning",
+        };
+        text += &format!("{severity}: {}\n", finding.message);
+    }
+    text
+}
+
+fn render_curve(curve: &LearningCurve) -> String {
+    let mut lines = vec![["rows", "score", "95 %"].map(str::to_owned).to_vec()];
+    for point in &curve.points {
+        let number = |x: Option<f64>| x.map_or("–".to_owned(), |x| format!("{x:.4}"));
+        let interval = format!("{} to {}", number(point.low), number(point.high));
+        lines.push(vec![point.rows.to_string(), number(point.score), interval]);
+    }
+    format!("{}{}\n", table(&lines), curve.sentence)
+}
+
+/// What was written where.
+#[derive(Serialize)]
+struct Written {
+    path: PathBuf,
+    rows: u64,
+}
+
+fn split(args: &SplitArgs, format: Format) -> Result<(), Failure> {
+    let source = Source::open(&args.file)?;
+    let (assignment, names) = match args.folds {
+        Some(folds) => {
+            let spec = FoldSpec {
+                file: args.file.clone(),
+                text: args.text.clone(),
+                label: args.label.clone(),
+                group: args.group.clone(),
+                folds,
+                seed: args.seed,
+            };
+            let names = (0..folds).map(|fold| format!("fold{fold}")).collect::<Vec<_>>();
+            (assign_folds(&spec)?.fold_of_row, names)
+        }
+        None => {
+            let spec = DatasetSpec {
+                train: args.file.clone(),
+                split: Some(SplitPlan {
+                    valid: args.valid,
+                    test: args.test,
+                    seed: args.seed,
+                    group: args.group.clone(),
+                    time: args.time.clone(),
+                }),
+                text: args.text.clone(),
+                label: args.label.clone(),
+                ..DatasetSpec::default()
+            };
+            let assignment = Dataset::open(&spec)?.assignment().map(<[u8]>::to_vec);
+            (assignment.unwrap_or_default(), ["train", "valid", "test"].map(String::from).to_vec())
+        }
+    };
+    let beside = args.file.parent().map_or_else(PathBuf::new, Path::to_owned);
+    let folder = args.out.clone().unwrap_or(beside);
+    std::fs::create_dir_all(&folder).map_err(Failure::io(&folder))?;
+    let written = write_parts(&source, &assignment, &names, &folder)?;
+    match format {
+        Format::Json => print_json(&written),
+        Format::Text => {
+            let mut lines = vec![["file", "rows"].map(str::to_owned).to_vec()];
+            let line = |w: &Written| vec![w.path.display().to_string(), w.rows.to_string()];
+            lines.extend(written.iter().map(line));
+            print(&table(&lines))
+        }
+    }
+}
+
+/// Writes the parts that got rows.
+fn write_parts(
+    source: &Source,
+    assignment: &[u8],
+    names: &[String],
+    folder: &Path,
+) -> Result<Vec<Written>, DataError> {
+    let extension = match source.format().extension() {
+        "parquet" => "csv",
+        other => other,
+    };
+    let used: Vec<usize> =
+        (0..names.len()).filter(|part| assignment.contains(&(*part as u8))).collect();
+    let position = |part: u8| used.iter().position(|used| *used == usize::from(part));
+    let dense: Vec<u8> =
+        assignment.iter().map(|part| position(*part).unwrap_or(0) as u8).collect();
+    let paths: Vec<PathBuf> =
+        used.iter().map(|part| folder.join(format!("{}.{extension}", names[*part]))).collect();
+    let counts = write_split(source, &dense, &paths)?;
+    Ok(paths.into_iter().zip(counts).map(|(path, rows)| Written { path, rows }).collect())
+}

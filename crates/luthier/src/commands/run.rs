@@ -1,0 +1,92 @@
+//! `luthier run`.
+
+use std::sync::atomic::AtomicBool;
+
+use luthier_report::{Outcome, RunReport};
+
+use super::{print, print_json};
+use crate::cli::{Format, RunArgs};
+use crate::failure::Failure;
+use crate::job::Job;
+use crate::stages;
+use crate::term::{Reporter, milliseconds, size};
+
+pub(crate) fn run(args: &RunArgs, format: Format, stop: &AtomicBool) -> Result<(), Failure> {
+    let mut job = Job::load(&args.job)?;
+    job.tune.trials = args.trials.unwrap_or(job.tune.trials).max(1);
+    job.tune.workers = args.workers.unwrap_or(job.tune.workers).max(1);
+    job.tune.seed = args.seed.unwrap_or(job.tune.seed);
+    let report = stages::run(&job, &Reporter::new(false), stop)?;
+    match format {
+        Format::Json => print_json(&report)?,
+        Format::Text => print(&closing(&job, &report))?,
+    }
+    verdict(&report)
+}
+
+/// What a reader wants to know when the work is done.
+fn closing(job: &Job, report: &RunReport) -> String {
+    let headline = &report.headline;
+    let folder = job.run_folder();
+    let part = if headline.test_openings > 0 { "test" } else { "valid" };
+    let score = headline.score.value.map_or("undefined".to_owned(), |v| format!("{v:.4}"));
+    let interval = match (headline.score.low, headline.score.high) {
+        (Some(low), Some(high)) => format!(", 95 % {low:.4} to {high:.4}"),
+        _ => String::new(),
+    };
+    let opened = match headline.test_openings {
+        0 => String::new(),
+        1 => ", opened once".to_owned(),
+        n => format!(", opened {n} times"),
+    };
+    let mut text = format!(
+        "\n{}\n  score     {part} {} {score} ({} rows{interval}{opened})\n",
+        report.name, report.metric.name, headline.rows
+    );
+    let before = report.compression.as_ref().and_then(|c| c.candidates.first());
+    let bytes = headline.size_bytes.unwrap_or(0);
+    let smaller = match before {
+        Some(before) if bytes > 0 && before.size_bytes > bytes => {
+            format!(" ({:.1}x smaller than as trained)", before.size_bytes as f64 / bytes as f64)
+        }
+        _ => String::new(),
+    };
+    text += &format!("  size      {}{smaller}\n", size(bytes));
+    if let (Some(p50), Some(p99)) = (headline.p50_ms, headline.p99_ms) {
+        let (p50, p99) = (milliseconds(p50), milliseconds(p99));
+        text += &format!("  one row   {p50} median, {p99} at the 99th percentile\n");
+    }
+    for verdict in &headline.verdicts {
+        let mark = match verdict.outcome {
+            Outcome::Holds => "yes",
+            Outcome::Fails => "NO",
+            Outcome::Undecided => "open",
+        };
+        text += &format!("  {mark:<9} {}\n", verdict.text);
+    }
+    text += &format!("  bundle    {}\n", folder.join("bundle").display());
+    text += &format!("  report    {}\n", folder.join("report.html").display());
+    let wanted = if job.route.is_some() { "short route" } else { "TensorFlow" };
+    for snippet in &report.commands {
+        if snippet.title.starts_with("Serve") {
+            text += &format!("\nServe it:  {}\n", snippet.command);
+        } else if snippet.title.contains(wanted) {
+            text += &format!("Ask it:    {}\n", snippet.command);
+        }
+    }
+    text
+}
+
+/// A target or limit that is missed is a "no" of the check that the job asked for.
+fn verdict(report: &RunReport) -> Result<(), Failure> {
+    let demands = report.headline.verdicts.iter().filter(|v| !v.text.contains("compress"));
+    let missed: Vec<&str> = demands
+        .filter(|verdict| verdict.outcome == Outcome::Fails)
+        .map(|verdict| verdict.text.as_str())
+        .collect();
+    match missed.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::no(format!("the model is finished, but {}", missed.join("; ")))
+            .hint("raise `tune.trials`, widen `tune.space`, or move the target or limit")),
+    }
+}

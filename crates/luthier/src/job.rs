@@ -1,0 +1,525 @@
+//! `luthier.toml`: the whole job in one file.
+//!
+//! [`Job::load`] reads and checks it; whatever comes after trusts the result.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use luthier_data::{DatasetSpec, SplitPlan};
+use luthier_eval::Metric;
+use luthier_space::{Space, Value};
+use luthier_train::{Learner, learner_by_name, learners};
+use serde::Deserialize;
+use toml::Table;
+
+use crate::failure::{Failure, did_you_mean, nearest};
+
+/// Name of the file.
+pub(crate) const FILE: &str = "luthier.toml";
+/// The one task there is so far.
+const TEXT_CLASSIFICATION: &str = "text-classification";
+/// Tasks that are planned.
+const LATER_TASKS: [&str; 2] = ["tabular-classification", "tabular-regression"];
+
+/// A checked job.
+pub(crate) struct Job {
+    /// Folder of the file; relative paths start here.
+    pub(crate) folder: PathBuf,
+    pub(crate) name: String,
+    pub(crate) task: String,
+    pub(crate) dataset: DatasetSpec,
+    pub(crate) objective: Objective,
+    pub(crate) tune: Tune,
+    pub(crate) compress: CompressForm,
+    pub(crate) route: Option<RouteForm>,
+}
+
+pub(crate) struct Objective {
+    pub(crate) metric: Metric,
+    pub(crate) target: Option<f64>,
+    pub(crate) limits: Limits,
+}
+
+pub(crate) struct Tune {
+    pub(crate) learners: Vec<Box<dyn Learner>>,
+    /// The space of all learners together, a choice called `learner` at its root.
+    pub(crate) space: Space,
+    pub(crate) trials: u64,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) sampler: String,
+    pub(crate) pruner: String,
+    pub(crate) workers: usize,
+    pub(crate) seed: u64,
+    pub(crate) storage: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JobForm {
+    name: String,
+    task: String,
+    data: DataForm,
+    #[serde(default)]
+    objective: ObjectiveForm,
+    #[serde(default)]
+    tune: TuneForm,
+    #[serde(default)]
+    compress: CompressForm,
+    #[serde(default)]
+    serve: ServeForm,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DataForm {
+    train: PathBuf,
+    valid: Option<PathBuf>,
+    test: Option<PathBuf>,
+    split: Option<SplitForm>,
+    text: OneOrMany,
+    label: String,
+    positive: Option<Scalar>,
+    id: Option<String>,
+    weight: Option<String>,
+    #[serde(default)]
+    ignore: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SplitForm {
+    #[serde(default)]
+    valid: Option<f64>,
+    #[serde(default)]
+    test: Option<f64>,
+    seed: Option<u64>,
+    group: Option<String>,
+    time: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a column name or a list of them")]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a label")]
+enum Scalar {
+    Text(String),
+    Int(i64),
+    Bool(bool),
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct ObjectiveForm {
+    metric: Option<String>,
+    target: Option<f64>,
+    #[serde(default)]
+    limits: Limits,
+}
+
+/// What the finished model may cost.
+#[derive(Deserialize, Default, Clone, Copy, Debug)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limits {
+    /// Milliseconds for one raw row, one thread, 99th percentile.
+    pub(crate) p99_latency_ms: Option<f64>,
+    /// Megabytes (10⁶ bytes) of the whole bundle.
+    pub(crate) size_mb: Option<f64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct TuneForm {
+    learners: Option<Vec<String>>,
+    trials: Option<u64>,
+    timeout: Option<String>,
+    sampler: Option<String>,
+    pruner: Option<String>,
+    workers: Option<usize>,
+    seed: Option<u64>,
+    storage: Option<String>,
+    #[serde(default)]
+    space: Table,
+}
+
+/// `[compress]`.
+#[derive(Deserialize, Clone, Copy)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct CompressForm {
+    /// Largest loss of the objective that is allowed.
+    pub(crate) max_drop: f64,
+    /// Whether to compress at all.
+    pub(crate) enabled: bool,
+}
+
+impl Default for CompressForm {
+    fn default() -> Self {
+        Self { max_drop: 0.01, enabled: true }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct ServeForm {
+    route: Option<RouteForm>,
+}
+
+/// A short route of its own for the model.
+#[derive(Deserialize, serde::Serialize, Clone, Debug, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RouteForm {
+    /// Path, such as `/sentiment`.
+    pub(crate) path: String,
+    /// Key of the request that holds the text.
+    #[serde(default = "text")]
+    pub(crate) input: String,
+    /// Key of the answer that holds the score.
+    #[serde(default = "score")]
+    pub(crate) output: String,
+}
+
+fn text() -> String {
+    "text".to_owned()
+}
+
+fn score() -> String {
+    "score".to_owned()
+}
+
+impl Job {
+    /// Reads `path`: the file itself, or a folder that holds [`FILE`].
+    pub(crate) fn load(path: &Path) -> Result<Self, Failure> {
+        let file = if path.is_dir() { path.join(FILE) } else { path.to_owned() };
+        let text = std::fs::read_to_string(&file).map_err(|error| {
+            let failure = Failure::io(&file)(error);
+            failure.hint(format!("give the path of a {FILE} or of the folder that holds one"))
+        })?;
+        let form = parse(&file, &text)?;
+        let folder = file.parent().map_or_else(PathBuf::new, Path::to_owned);
+        Self::check(form, folder).map_err(|failure| Failure {
+            message: format!("{}: {}", file.display(), failure.message),
+            ..failure
+        })
+    }
+
+    fn check(form: JobForm, folder: PathBuf) -> Result<Self, Failure> {
+        check_name(&form.name)?;
+        check_task(&form.task)?;
+        if let Some(route) = &form.serve.route {
+            check_route(route)?;
+        }
+        if !(0.0..=1.0).contains(&form.compress.max_drop) {
+            return Err(Failure::input("`compress.max_drop` must be between 0 and 1"));
+        }
+        Ok(Self {
+            dataset: form.data.into_spec(&folder)?,
+            objective: form.objective.check()?,
+            tune: form.tune.check()?,
+            name: form.name,
+            task: form.task,
+            compress: form.compress,
+            route: form.serve.route,
+            folder,
+        })
+    }
+
+    /// Where all results go.
+    pub(crate) fn run_folder(&self) -> PathBuf {
+        self.folder.join("run")
+    }
+}
+
+fn parse(file: &Path, text: &str) -> Result<JobForm, Failure> {
+    let readable = |error: toml::de::Error| {
+        let place = error.span().map_or(String::new(), |span| {
+            let before = &text[..span.start.min(text.len())];
+            let line = before.matches('\n').count() + 1;
+            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+            format!(":{line}:{column}")
+        });
+        let message = error.message().to_owned();
+        let failure = Failure::input(format!("{}{place}: {message}", file.display()));
+        match suggestion(&message) {
+            Some(nearest) => failure.hint(did_you_mean(&nearest)),
+            None => failure,
+        }
+    };
+    let form: JobForm = toml::from_str(text).map_err(readable)?;
+    if !text.contains("${") {
+        return Ok(form);
+    }
+    let mut table: Table = toml::from_str(text).map_err(readable)?;
+    for (_, value) in &mut table {
+        expand(value)?;
+    }
+    table.try_into().map_err(readable)
+}
+
+/// The known key nearest to an unknown one, from serde's message about it.
+fn suggestion(message: &str) -> Option<String> {
+    let rest = message.strip_prefix("unknown field `")?;
+    let (unknown, rest) = rest.split_once('`')?;
+    nearest(unknown, rest.split('`').skip(1).step_by(2)).map(str::to_owned)
+}
+
+/// Replaces `${NAME}` in texts by the environment variable.
+fn expand(value: &mut toml::Value) -> Result<(), Failure> {
+    match value {
+        toml::Value::String(text) => {
+            let mut expanded = String::with_capacity(text.len());
+            let mut rest = text.as_str();
+            while let Some((before, after)) = rest.split_once("${") {
+                let (name, after) = after.split_once('}').ok_or_else(|| {
+                    Failure::input(format!("`{text}`: a `${{` without a `}}`"))
+                })?;
+                let found = std::env::var(name).map_err(|_| {
+                    Failure::input(format!("`{text}`: environment variable {name} is not set"))
+                })?;
+                expanded.push_str(before);
+                expanded.push_str(&found);
+                rest = after;
+            }
+            expanded.push_str(rest);
+            *text = expanded;
+            Ok(())
+        }
+        toml::Value::Array(items) => items.iter_mut().try_for_each(expand),
+        toml::Value::Table(table) => table.iter_mut().try_for_each(|(_, value)| expand(value)),
+        _ => Ok(()),
+    }
+}
+
+fn check_name(name: &str) -> Result<(), Failure> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';
+    match !name.is_empty() && name.len() <= 63 && name.chars().all(plain) && !name.starts_with('.')
+    {
+        true => Ok(()),
+        false => Err(Failure::input(format!("`name` is {name:?}"))
+            .hint("use up to 63 letters, digits, `-`, `_` and `.`")),
+    }
+}
+
+fn check_task(task: &str) -> Result<(), Failure> {
+    if task == TEXT_CLASSIFICATION {
+        return Ok(());
+    }
+    let failure = Failure::input(format!("`task` is {task:?}"));
+    Err(if LATER_TASKS.contains(&task) {
+        failure.hint(format!("not yet: so far there is {TEXT_CLASSIFICATION}"))
+    } else {
+        failure.hint(format!("use {TEXT_CLASSIFICATION}"))
+    })
+}
+
+fn check_route(route: &RouteForm) -> Result<(), Failure> {
+    let taken = ["/v1", "/healthz", "/readyz", "/metrics"];
+    let inside = |p: &&str| route.path == **p || route.path.starts_with(&format!("{p}/"));
+    if !route.path.starts_with('/') || route.path.len() < 2 || taken.iter().any(|p| inside(&p)) {
+        return Err(Failure::input(format!("`serve.route.path` is {:?}", route.path))
+            .hint("use a path such as \"/sentiment\", outside of /v1, /healthz, /readyz, /metrics"));
+    }
+    Ok(())
+}
+
+impl DataForm {
+    fn into_spec(self, folder: &Path) -> Result<DatasetSpec, Failure> {
+        let text = match self.text {
+            OneOrMany::One(column) => vec![column],
+            OneOrMany::Many(columns) => columns,
+        };
+        if text.is_empty() {
+            return Err(Failure::input("`data.text` names no column"));
+        }
+        let used = text.iter().chain([&self.label]).chain(&self.id).chain(&self.weight);
+        if let Some(both) = used.into_iter().find(|column| self.ignore.contains(column)) {
+            return Err(Failure::input(format!("column `{both}` is both used and ignored")));
+        }
+        let train = folder.join(&self.train);
+        if !self.ignore.is_empty() {
+            let columns = luthier_data::Source::open(&train)?;
+            let known = || columns.columns().iter().map(String::as_str);
+            let missing = self.ignore.iter().find(|column| !known().any(|k| k == column.as_str()));
+            if let Some(column) = missing {
+                let message = format!("`data.ignore`: {} has no column `{column}`", train.display());
+                let failure = Failure::input(message);
+                return Err(match nearest(column, known()) {
+                    Some(nearest) => failure.hint(did_you_mean(nearest)),
+                    None => failure,
+                });
+            }
+        }
+        Ok(DatasetSpec {
+            train,
+            valid: self.valid.map(|path| folder.join(path)),
+            test: self.test.map(|path| folder.join(path)),
+            split: self.split.map(SplitForm::into_plan),
+            text,
+            label: self.label,
+            positive: self.positive.map(|positive| match positive {
+                Scalar::Text(text) => text,
+                Scalar::Int(x) => x.to_string(),
+                Scalar::Bool(x) => x.to_string(),
+            }),
+            id: self.id,
+            weight: self.weight,
+        })
+    }
+}
+
+impl SplitForm {
+    fn into_plan(self) -> SplitPlan {
+        let default = SplitPlan::default();
+        SplitPlan {
+            valid: self.valid.unwrap_or(0.0),
+            test: self.test.unwrap_or(0.0),
+            seed: self.seed.unwrap_or(default.seed),
+            group: self.group,
+            time: self.time,
+        }
+    }
+}
+
+impl ObjectiveForm {
+    fn check(self) -> Result<Objective, Failure> {
+        let positive = |limit: Option<f64>| limit.is_none_or(|limit| limit > 0.0);
+        if !positive(self.limits.p99_latency_ms) || !positive(self.limits.size_mb) {
+            return Err(Failure::input("`objective.limits` must be above 0"));
+        }
+        let name = self.metric.as_deref().unwrap_or("f1");
+        Ok(Objective { metric: name.parse()?, target: self.target, limits: self.limits })
+    }
+}
+
+impl TuneForm {
+    fn check(self) -> Result<Tune, Failure> {
+        let names = self
+            .learners
+            .unwrap_or_else(|| learners().iter().map(|l| l.name().to_owned()).collect());
+        let learners = names.iter().map(|name| find_learner(name)).collect::<Result<Vec<_>, _>>()?;
+        if learners.is_empty() {
+            return Err(Failure::input("`tune.learners` is empty"));
+        }
+        if let Some(twice) = names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)) {
+            return Err(Failure::input(format!("`tune.learners` names `{}` twice", twice.1)));
+        }
+        let storage = self.storage.unwrap_or_else(|| "study.db".to_owned());
+        if storage.contains("://") {
+            return Err(Failure::input(format!("`tune.storage` is {storage:?}"))
+                .hint("not yet: so far a study is a file in the run folder"));
+        }
+        let sampler = self.sampler.unwrap_or_else(|| "auto".to_owned());
+        let pruner = self.pruner.unwrap_or_else(|| "halving".to_owned());
+        luthier_tune::sampler_by_name(&sampler).map_err(|error| unknown("tune.sampler", &error))?;
+        luthier_tune::pruner_by_name(&pruner).map_err(|error| unknown("tune.pruner", &error))?;
+        let trials = self.trials.unwrap_or(30);
+        if trials == 0 {
+            return Err(Failure::input("`tune.trials` must be at least 1"));
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Tune {
+            space: combined_space(&learners, &self.space)?,
+            learners,
+            trials,
+            timeout: self.timeout.as_deref().map(duration).transpose()?,
+            sampler,
+            pruner,
+            workers: self.workers.unwrap_or(cores).clamp(1, 1024),
+            seed: self.seed.unwrap_or(0),
+            storage,
+        })
+    }
+}
+
+fn unknown(key: &str, error: &luthier_tune::UnknownName) -> Failure {
+    let failure = Failure::input(format!("`{key}`: {error}"));
+    match &error.nearest {
+        Some(nearest) => failure.hint(did_you_mean(nearest)),
+        None => failure,
+    }
+}
+
+fn find_learner(name: &str) -> Result<Box<dyn Learner>, Failure> {
+    learner_by_name(name).ok_or_else(|| {
+        let known: Vec<&str> = learners().iter().map(|learner| learner.name()).collect();
+        let failure = Failure::input(format!("`tune.learners`: there is no learner `{name}`"));
+        match nearest(name, known.iter().copied()) {
+            Some(nearest) => failure.hint(did_you_mean(nearest)),
+            None => failure.hint(format!("known are {}", known.join(", "))),
+        }
+    })
+}
+
+/// The space of all learners, with the parameters that `forms` replaces.
+fn combined_space(learners: &[Box<dyn Learner>], forms: &Table) -> Result<Space, Failure> {
+    for name in forms.keys() {
+        if !learners.iter().any(|learner| learner.name() == name) {
+            return Err(Failure::input(format!("`tune.space.{name}`: no such learner is used"))
+                .hint("name it in `tune.learners`"));
+        }
+    }
+    let mut options = Vec::new();
+    for learner in learners {
+        let name = learner.name();
+        let space = match forms.get(name) {
+            None => learner.space(),
+            Some(toml::Value::Table(form)) => {
+                let space = learner.space().replace(form).map_err(|error| {
+                    let failure = Failure::from(error);
+                    Failure { message: format!("`tune.space.{name}`: {}", failure.message), ..failure }
+                })?;
+                check_kinds(name, &learner.space(), &space)?;
+                space
+            }
+            Some(_) => {
+                return Err(Failure::input(format!("`tune.space.{name}` must be a table")));
+            }
+        };
+        options.push((name.to_owned(), space));
+    }
+    Ok(Space::choice_of("learner", options))
+}
+
+/// A replaced parameter must give values of the kind that the learner reads.
+fn check_kinds(learner: &str, own: &Space, replaced: &Space) -> Result<(), Failure> {
+    use luthier_space::Distribution::{Choice, Float, Int};
+    for dimension in replaced.dimensions() {
+        let Some(known) = own.get(&dimension.name) else { continue };
+        let fits = |value: &Value| match &known.distribution {
+            Float { .. } => matches!(value, Value::Float(_) | Value::Int(_)),
+            Int { .. } => matches!(value, Value::Int(_)),
+            Choice { options } => match &options[0] {
+                Value::Text(_) => options.contains(value),
+                _ => matches!(value, Value::Int(_)),
+            },
+        };
+        let sound = match &dimension.distribution {
+            Float { .. } => matches!(known.distribution, Float { .. }),
+            Int { low, .. } => fits(&Value::Int(*low)),
+            Choice { options } => options.iter().all(fits),
+        };
+        if !sound {
+            let message = format!(
+                "`tune.space.{learner}.{}` is {}",
+                dimension.name, dimension.distribution
+            );
+            return Err(Failure::input(message)
+                .hint(format!("the learner takes {}", known.distribution)));
+        }
+    }
+    Ok(())
+}
+
+fn duration(text: &str) -> Result<Duration, Failure> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(Failure::input(format!("`tune.timeout` is {text:?}"))
+            .hint("write a time such as \"90s\", \"20m\" or \"1h 30m\"")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

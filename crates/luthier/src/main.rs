@@ -1,0 +1,59 @@
+//! The `luthier` command: reads settings, shows progress, wires the crates together and turns
+//! their errors into words. Algorithms live elsewhere.
+
+mod cli;
+mod commands;
+mod failure;
+mod job;
+mod stages;
+mod term;
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{CommandFactory, Parser};
+
+use cli::{Cli, Command};
+use failure::{Code, Failure};
+
+/// Set by the first Ctrl-C or SIGTERM; long work looks at it and stops in good order.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            commands::complain(&failure);
+            ExitCode::from(failure.code as u8)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let format = cli.format;
+    match cli.command {
+        Command::Run(args) => commands::run::run(&args, format, stop_flag()?),
+        Command::Data(args) => commands::data::data(&args, format, stop_flag()?),
+        Command::Predict(args) => commands::predict::predict(&args, format),
+        Command::Eval(args) => commands::eval::eval(&args, format),
+        Command::Bundle(command) => commands::bundle::bundle(&command, format),
+        Command::Serve(args) => commands::serve::serve(&args, format),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "luthier", &mut script);
+            commands::print_bytes(&script)
+        }
+    }
+}
+
+/// The flag that Ctrl-C and SIGTERM set; the second of them ends the process at once.
+fn stop_flag() -> Result<&'static AtomicBool, Failure> {
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(Code::Interrupted as i32);
+        }
+    })
+    .map_err(|error| Failure::fault(format!("cannot handle signals: {error}")))?;
+    Ok(&STOP)
+}

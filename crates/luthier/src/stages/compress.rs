@@ -1,0 +1,247 @@
+//! The trained model made smaller, every candidate judged as the file that would be served.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use luthier_bundle::{Bundle, Draft, Predictor, Probe};
+use luthier_compress::{Candidate, Judgement, Recipe, Verdict, search};
+use luthier_data::Part;
+use luthier_engine::Threads;
+use luthier_eval::{Bootstrap, NonInferiorityVerdict, Predictions, non_inferiority};
+use luthier_model::Model;
+use serde::{Deserialize, Serialize};
+
+use super::folder::key;
+use super::measure::{answer, binary, latency, predictions, texts, truth};
+use super::train::{Trained, valid_score};
+use super::tune::interrupted;
+use super::{Prepared, RunFolder};
+use crate::failure::Failure;
+use crate::job::Job;
+use crate::term::{Reporter, milliseconds, size};
+
+/// The model to finish, and what was tried.
+pub(super) struct Compressed {
+    pub(super) bundle: Bundle,
+    pub(super) key: String,
+    pub(super) search: Search,
+}
+
+/// What the search for a smaller model found; kept beside the bundle, since it holds times.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Search {
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) chosen: usize,
+}
+
+/// Judges candidates on the validation rows.
+struct Judge<'a> {
+    job: &'a Job,
+    draft: Draft,
+    folder: &'a RunFolder,
+    threads: Threads,
+    texts: Vec<String>,
+    truth: Vec<u32>,
+    classes: usize,
+    positive: Option<usize>,
+    baseline: Option<Predictions>,
+}
+
+/// Writes the bundle `compressed` and `compression.json`.
+pub(super) fn compress(
+    job: &Job,
+    prepared: &Prepared,
+    trained: &Trained,
+    folder: &mut RunFolder,
+    reporter: &Reporter,
+    stop: &AtomicBool,
+) -> Result<Compressed, Failure> {
+    let settings = format!("{:?} {:?} {}", job.objective.limits, job.compress.max_drop, job.compress.enabled);
+    let key = key(&["compressed", &trained.key, &settings]);
+    let path = folder.join("compressed");
+    if folder.finished("compressed", &key)
+        && let (Ok(bundle), Ok(search)) = (Bundle::open(&path), folder.read("compression.json"))
+    {
+        return Ok(Compressed { bundle, key, search });
+    }
+    let mut judge = Judge::new(job, prepared, trained, folder)?;
+    let model = trained.bundle.model()?;
+    let (search, model) = match job.compress.enabled {
+        true => judged_search(&mut judge, &model, reporter, stop)?,
+        false => (judge.only(&model)?, model),
+    };
+    let recipe = search.candidates[search.chosen].recipe.clone();
+    let bundle = judge.write_chosen(&recipe, model, trained, prepared)?;
+    folder.write("compression.json", &search)?;
+    folder.finish("compressed", &key)?;
+    reporter.line("compress", &summary(&search));
+    Ok(Compressed { bundle, key, search })
+}
+
+fn judged_search(
+    judge: &mut Judge<'_>,
+    model: &Model,
+    reporter: &Reporter,
+    stop: &AtomicBool,
+) -> Result<(Search, Model), Failure> {
+    let bar = reporter.bar("compress", 12);
+    let mut failure = None;
+    let mut tried = 0;
+    let found = search(model, &mut |recipe, model| {
+        if stop.load(Ordering::Relaxed) {
+            failure = Some(interrupted());
+            return Err("interrupted".to_owned());
+        }
+        tried += 1;
+        bar.set(tried, &recipe.to_string());
+        judge.judge(recipe, model).map_err(|error| {
+            let message = error.message.clone();
+            failure = Some(error);
+            message
+        })
+    });
+    bar.clear();
+    match (found, failure) {
+        (Ok(found), _) => {
+            Ok((Search { candidates: found.candidates, chosen: found.chosen }, found.model))
+        }
+        (Err(_), Some(failure)) => Err(failure),
+        (Err(error), None) => Err(Failure::fault(error.to_string())),
+    }
+}
+
+impl<'a> Judge<'a> {
+    fn new(
+        job: &'a Job,
+        prepared: &Prepared,
+        trained: &Trained,
+        folder: &'a RunFolder,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            job,
+            draft: trained.bundle.to_draft()?,
+            folder,
+            threads: Threads::new(1),
+            texts: texts(&prepared.dataset, Part::Valid)?,
+            truth: truth(&prepared.dataset, Part::Valid)?,
+            classes: prepared.dataset.labels().len(),
+            positive: binary(&prepared.dataset),
+            baseline: None,
+        })
+    }
+
+    /// The search that tries nothing.
+    fn only(&mut self, model: &Model) -> Result<Search, Failure> {
+        let recipe = Recipe::default();
+        let judgement = self.judge(&recipe, model)?;
+        Ok(Search { candidates: vec![Candidate { recipe, judgement }], chosen: 0 })
+    }
+
+    /// Writes the candidate, loads the written file and measures it. The first model judged is the
+    /// one that the others are compared with.
+    fn judge(&mut self, recipe: &Recipe, model: &Model) -> Result<Judgement, Failure> {
+        let path = self.folder.join(".candidate");
+        let bundle = self.draft_of(recipe, model.clone())?.write(&path)?;
+        let bundle = Bundle::open(bundle.path())?;
+        let predictor = bundle.predictor(&self.threads)?;
+        let (probabilities, predicted) = self.threads.run(|| answer(&predictor, &self.texts))?;
+        let (p50_ms, p99_ms) = self.threads.run(|| latency(&predictor, &self.texts))?;
+        let _ = std::fs::remove_dir_all(&path);
+        let scored =
+            predictions(self.classes, self.truth.clone(), &probabilities, Some(predicted))?;
+        let metric = self.job.objective.metric;
+        let mut judgement = Judgement {
+            size_bytes: bundle.size_bytes(),
+            p50_ms,
+            p99_ms,
+            score: metric.score(&scored, self.positive).unwrap_or(f64::NAN),
+            difference: 0.0,
+            lower_bound: 0.0,
+            verdict: Verdict::Accepted,
+        };
+        match &self.baseline {
+            None => self.baseline = Some(scored),
+            Some(baseline) => self.compare(&scored, baseline, &mut judgement)?,
+        }
+        Ok(judgement)
+    }
+
+    fn compare(
+        &self,
+        scored: &Predictions,
+        baseline: &Predictions,
+        judgement: &mut Judgement,
+    ) -> Result<(), Failure> {
+        let (metric, max_drop) = (self.job.objective.metric, self.job.compress.max_drop);
+        let bootstrap = Bootstrap::default();
+        let gate = non_inferiority(scored, baseline, metric, self.positive, max_drop, &bootstrap)?;
+        judgement.difference = gate.difference;
+        judgement.lower_bound = gate.lower_bound;
+        judgement.verdict = match gate.verdict {
+            NonInferiorityVerdict::Holds => Verdict::Accepted,
+            NonInferiorityVerdict::Undecidable { .. } if gate.difference >= 0.0 => {
+                Verdict::Undecidable
+            }
+            _ => Verdict::Rejected,
+        };
+        let limits = self.job.objective.limits;
+        let slow = limits.p99_latency_ms.is_some_and(|limit| judgement.p99_ms > limit);
+        let large = limits.size_mb.is_some_and(|limit| judgement.size_bytes as f64 > limit * 1e6);
+        if slow || large {
+            judgement.verdict = Verdict::Rejected;
+        }
+        Ok(())
+    }
+
+    /// The candidate as a bundle; its probes are what the engine answers.
+    fn draft_of(&self, recipe: &Recipe, model: Model) -> Result<Draft, Failure> {
+        let mut draft = self.draft.clone();
+        if !recipe.0.is_empty() {
+            let predictor = Predictor::new(model.clone(), &self.threads)?;
+            let texts: Vec<&str> = draft.probes.iter().map(|probe| probe.text.as_str()).collect();
+            let (probabilities, _) = answer(&predictor, &texts)?;
+            let rows = probabilities.chunks_exact(self.classes);
+            let probe = |(text, row): (&str, &[f32])| Probe {
+                text: text.to_owned(),
+                probabilities: row.to_vec(),
+            };
+            draft.probes = texts.iter().copied().zip(rows).map(probe).collect();
+        }
+        draft.model = model;
+        Ok(draft)
+    }
+
+    fn write_chosen(
+        &self,
+        recipe: &Recipe,
+        model: Model,
+        trained: &Trained,
+        prepared: &Prepared,
+    ) -> Result<Bundle, Failure> {
+        let mut draft = self.draft_of(recipe, model.clone())?;
+        if !recipe.0.is_empty() {
+            let predictor = Predictor::new(model, &self.threads)?;
+            let (probabilities, _) = answer(&predictor, &self.texts)?;
+            draft.scores = vec![valid_score(self.job, &prepared.dataset, &probabilities)?];
+            draft.lineage.compression = Some(recipe.to_string());
+            draft.lineage.compressed_from = Some(trained.bundle.manifest().digest.clone());
+        }
+        Ok(draft.write(&self.folder.join("compressed"))?)
+    }
+}
+
+fn summary(search: &Search) -> String {
+    let (before, after) = (&search.candidates[0], &search.candidates[search.chosen]);
+    let (from, to) = (before.judgement.size_bytes, after.judgement.size_bytes);
+    let times = from as f64 / to.max(1) as f64;
+    let mut text = match search.chosen {
+        0 => format!("{} as trained", size(to)),
+        _ => format!("{} to {} ({times:.1}x smaller): {}", size(from), size(to), after.recipe),
+    };
+    if search.chosen != 0 {
+        text += &format!(", score {:+.4}", after.judgement.difference);
+        if after.judgement.verdict == Verdict::Undecidable {
+            text += " (too few rows to prove it)";
+        }
+    }
+    text + &format!(", one row {}", milliseconds(after.judgement.p50_ms))
+}

@@ -1,0 +1,170 @@
+//! The finished model: the test split is opened, once, and the bundle is written.
+
+use luthier_bundle::{Bundle, Score};
+use luthier_data::Part;
+use luthier_engine::Threads;
+use luthier_eval::{Bootstrap, Mistake, Predictions, Report, Suspect, suspect_labels, worst_mistakes};
+use serde::{Deserialize, Serialize};
+
+use super::compress::Compressed;
+use super::folder::key;
+use super::measure::{answer, binary, labels, latency, predictions, texts, truth};
+use super::{Prepared, RunFolder};
+use crate::failure::Failure;
+use crate::job::Job;
+use crate::term::Reporter;
+
+/// Rows that the report shows of each kind.
+const SHOWN: usize = 25;
+
+/// The finished bundle and all that the report says of it.
+pub(super) struct Finished {
+    pub(super) bundle: Bundle,
+    pub(super) findings: Findings,
+}
+
+/// What was found on the validation and test rows; kept, so that a later run need not open the test
+/// split again.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Findings {
+    pub(super) valid: Report,
+    pub(super) test: Option<Report>,
+    pub(super) mistakes: Vec<Shown<Mistake>>,
+    pub(super) suspects: Vec<Shown<Suspect>>,
+    pub(super) p50_ms: f64,
+    pub(super) p99_ms: f64,
+}
+
+/// A finding about a row, with the row.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Shown<T> {
+    pub(super) finding: T,
+    /// Row in its file, from 1.
+    pub(super) row: u64,
+    pub(super) id: Option<String>,
+    pub(super) text: String,
+}
+
+/// Writes `bundle` and `findings.json`.
+pub(super) fn finish(
+    job: &Job,
+    prepared: &Prepared,
+    compressed: &Compressed,
+    folder: &mut RunFolder,
+    reporter: &Reporter,
+) -> Result<Finished, Failure> {
+    let key = key(&["bundle", &compressed.key]);
+    let path = folder.join("bundle");
+    if folder.finished("bundle", &key)
+        && let (Ok(bundle), Ok(findings)) = (Bundle::open(&path), folder.read("findings.json"))
+    {
+        return Ok(Finished { bundle, findings });
+    }
+    let threads = Threads::new(1);
+    let predictor = compressed.bundle.predictor(&threads)?;
+    let scored = |part| -> Result<Predictions, Failure> {
+        let (probabilities, predicted) = answer(&predictor, &texts(&prepared.dataset, part)?)?;
+        let truth = truth(&prepared.dataset, part)?;
+        Ok(predictions(predictor.decision().classes(), truth, &probabilities, Some(predicted))?)
+    };
+    let (names, positive) = (labels(&prepared.dataset), binary(&prepared.dataset));
+    let report = |scored: &Predictions| {
+        Report::build(scored, &names, positive, &Bootstrap::default())
+    };
+    let valid = scored(Part::Valid)?;
+    let valid_texts = texts(&prepared.dataset, Part::Valid)?;
+    let (p50_ms, p99_ms) = threads.run(|| latency(&predictor, &valid_texts))?;
+    let mut findings = Findings {
+        valid: report(&valid)?,
+        test: None,
+        mistakes: Vec::new(),
+        suspects: shown(prepared, Part::Valid, suspect_labels(&valid, SHOWN), |s| s.row)?,
+        p50_ms,
+        p99_ms,
+    };
+    let mut openings = 0;
+    if !prepared.dataset.is_empty(Part::Test) {
+        openings = folder.open_test()?;
+        let test = scored(Part::Test)?;
+        findings.test = Some(report(&test)?);
+        findings.mistakes = shown(prepared, Part::Test, worst_mistakes(&test, SHOWN), |m| m.row)?;
+    }
+    let bundle = write(job, compressed, &findings, openings, folder)?;
+    folder.write("findings.json", &findings)?;
+    folder.finish("bundle", &key)?;
+    if let Some(test) = &findings.test {
+        reporter.line("finish", &test_line(job, test, openings));
+    }
+    Ok(Finished { bundle, findings })
+}
+
+fn write(
+    job: &Job,
+    compressed: &Compressed,
+    findings: &Findings,
+    openings: u32,
+    folder: &RunFolder,
+) -> Result<Bundle, Failure> {
+    let mut draft = compressed.bundle.to_draft()?;
+    draft.scores.clear();
+    let reports = [(Part::Valid, Some(&findings.valid)), (Part::Test, findings.test.as_ref())];
+    for (part, report) in reports {
+        let Some(report) = report else { continue };
+        let chosen = report.metrics.iter().filter_map(|metric| {
+            Some(Score {
+                part: part.to_string(),
+                metric: metric.name.clone(),
+                value: metric.value?,
+                low: metric.low,
+                high: metric.high,
+                rows: report.rows as u64,
+                higher_is_better: metric.higher_is_better,
+            })
+        });
+        let (mut first, rest): (Vec<_>, Vec<_>) =
+            chosen.partition(|score| score.metric == job.objective.metric.to_string());
+        first.extend(rest);
+        draft.scores.extend(first);
+    }
+    draft.test_openings = openings;
+    let document = serde_json::json!({ "valid": findings.valid, "test": findings.test });
+    let document = serde_json::to_vec_pretty(&document).unwrap_or_default();
+    draft.documents.retain(|(name, _)| name != "report.json");
+    draft.documents.push(("report.json".to_owned(), document));
+    Ok(draft.write(&folder.join("bundle"))?)
+}
+
+fn test_line(job: &Job, test: &Report, openings: u32) -> String {
+    let metric = job.objective.metric;
+    let Some(found) = test.metric(metric) else { return String::new() };
+    let value = found.value.map_or("undefined".to_owned(), |value| format!("{value:.4}"));
+    let interval = match (found.low, found.high) {
+        (Some(low), Some(high)) => format!(" (95 % {low:.4} to {high:.4})"),
+        _ => String::new(),
+    };
+    let times = if openings == 1 { "once".to_owned() } else { format!("{openings} times") };
+    format!("test {metric} {value}{interval} on {} rows, opened {times}", test.rows)
+}
+
+/// Fetches the rows that findings speak of.
+fn shown<T>(
+    prepared: &Prepared,
+    part: Part,
+    findings: Vec<T>,
+    position: impl Fn(&T) -> usize,
+) -> Result<Vec<Shown<T>>, Failure> {
+    let mut rows = std::collections::HashMap::new();
+    let wanted: std::collections::HashSet<usize> = findings.iter().map(&position).collect();
+    for (index, example) in prepared.dataset.examples(part)?.enumerate() {
+        if wanted.contains(&index) {
+            rows.insert(index, example?);
+        }
+    }
+    let mut shown = Vec::with_capacity(findings.len());
+    for finding in findings {
+        if let Some(example) = rows.remove(&position(&finding)) {
+            shown.push(Shown { finding, row: example.row, id: example.id, text: example.text });
+        }
+    }
+    Ok(shown)
+}

@@ -1,0 +1,93 @@
+//! A job from rows to bundle, stage by stage.
+//!
+//! Every stage takes the finished values of earlier ones and leaves its own in the run folder,
+//! with a key that digests all it depends on. A stage whose key is unchanged and whose value is
+//! there is not done again, so a run that was stopped at any moment goes on where it was, and a
+//! changed setting redoes only what it changes. Budgets (trials, time-outs, workers) are not part
+//! of a key.
+
+mod compress;
+mod curve;
+mod finish;
+mod folder;
+mod measure;
+mod report;
+mod train;
+mod tune;
+
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use luthier_data::{Dataset, Part, Profile};
+use luthier_report::RunReport;
+
+use crate::failure::Failure;
+use crate::job::Job;
+use crate::term::Reporter;
+
+pub(crate) use curve::learning_curve;
+pub(crate) use folder::RunFolder;
+pub(crate) use measure::predictions;
+
+/// The data of a job: opened, checked and described.
+pub(crate) struct Prepared {
+    pub(crate) dataset: Dataset,
+    pub(crate) profile: Profile,
+    /// Digest of all that later stages take from the data.
+    pub(crate) key: String,
+}
+
+/// Does the whole job.
+pub(crate) fn run(
+    job: &Job,
+    reporter: &Reporter,
+    stop: &AtomicBool,
+) -> Result<RunReport, Failure> {
+    let start = Instant::now();
+    let mut folder = RunFolder::open(&job.run_folder())?;
+    let prepared = prepare(job, &mut folder, reporter)?;
+    let rows = train::TrainingRows::of(&prepared.dataset);
+    let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop)?;
+    let trained = train::train(job, &prepared, &rows, &tuned, &mut folder, reporter, stop)?;
+    let compressed = compress::compress(job, &prepared, &trained, &mut folder, reporter, stop)?;
+    let finished = finish::finish(job, &prepared, &compressed, &mut folder, reporter)?;
+    let report = report::assemble(&report::Parts {
+        job,
+        prepared: &prepared,
+        tuned: &tuned,
+        compressed: &compressed,
+        finished: &finished,
+        seconds: start.elapsed().as_secs_f64(),
+    });
+    report::write(&report, &folder)?;
+    Ok(report)
+}
+
+/// Opens and profiles the data.
+fn prepare(job: &Job, folder: &mut RunFolder, reporter: &Reporter) -> Result<Prepared, Failure> {
+    let dataset = Dataset::open(&job.dataset)?;
+    let key = folder::key(&["data", &dataset.digest()]);
+    let profile = match folder.finished("profile", &key).then(|| folder.read("profile.json")) {
+        Some(Ok(profile)) => profile,
+        _ => {
+            let profile = dataset.profile()?;
+            folder.write("profile.json", &profile)?;
+            folder.finish("profile", &key)?;
+            profile
+        }
+    };
+    let rows = |part| dataset.len(part);
+    let parts = format!(
+        "{} train, {} valid, {} test rows, {} classes",
+        rows(Part::Train),
+        rows(Part::Valid),
+        rows(Part::Test),
+        dataset.labels().len()
+    );
+    reporter.line("data", &parts);
+    let warnings = profile.findings.iter().filter(|f| f.severity == luthier_data::Severity::Warning);
+    for finding in warnings {
+        reporter.line("", &format!("warning: {}", finding.message));
+    }
+    Ok(Prepared { dataset, profile, key })
+}

@@ -1,0 +1,347 @@
+//! `report.json` and `report.html` from the finished values of all stages.
+
+use luthier_compress::Verdict as Judged;
+use luthier_data::{Part, Severity};
+use luthier_eval::{MetricReport, Report};
+use luthier_report::{
+    Candidate, ClassScores, Compression, DataSummary, Estimate, Evaluation, Fact, Finding,
+    Headline, MetricScores, Mistake, Objective, Outcome, Parameter, ParameterKind, PartSummary,
+    Quantile, ReliabilityBin, RunReport, Snippet, Suspect, Trial, TrialState, Tuning, Verdict,
+};
+use luthier_space::Distribution;
+use luthier_tune::State;
+
+use super::compress::Compressed;
+use super::finish::Finished;
+use super::tune::Tuned;
+use super::{Prepared, RunFolder};
+use crate::failure::Failure;
+use crate::job::Job;
+use crate::term::{milliseconds, size};
+
+/// The finished values of a run.
+pub(super) struct Parts<'a> {
+    pub(super) job: &'a Job,
+    pub(super) prepared: &'a Prepared,
+    pub(super) tuned: &'a Tuned,
+    pub(super) compressed: &'a Compressed,
+    pub(super) finished: &'a Finished,
+    pub(super) seconds: f64,
+}
+
+/// Writes both files.
+pub(super) fn write(report: &RunReport, folder: &RunFolder) -> Result<(), Failure> {
+    folder.write("report.json", report)?;
+    folder.write_bytes("report.html", luthier_report::render(report).as_bytes())
+}
+
+pub(super) fn assemble(parts: &Parts<'_>) -> RunReport {
+    let Parts { job, prepared, finished, .. } = *parts;
+    let labels = prepared.dataset.labels();
+    let metric = job.objective.metric;
+    RunReport {
+        format: luthier_report::FORMAT,
+        name: job.name.clone(),
+        task: job.task.clone(),
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+        created: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
+        labels: labels.to_vec(),
+        positive: prepared.dataset.positive().map(|class| labels[class].clone()),
+        metric: Objective {
+            name: metric.to_string(),
+            higher_is_better: metric.higher_is_better(),
+            target: job.objective.target,
+        },
+        headline: headline(parts),
+        data: Some(data(prepared)),
+        learning_curve: None,
+        tuning: Some(tuning(parts)),
+        evaluation: Some(evaluation(finished)),
+        mistakes: mistakes(finished, labels),
+        suspects: suspects(finished, labels),
+        compression: Some(compression(parts)),
+        commands: commands(parts),
+        lineage: lineage(parts),
+    }
+}
+
+fn estimate(found: Option<&MetricReport>) -> Estimate {
+    found.map_or_else(Estimate::default, |found| Estimate {
+        value: found.value,
+        low: found.low,
+        high: found.high,
+    })
+}
+
+fn headline(parts: &Parts<'_>) -> Headline {
+    let Finished { bundle, findings } = parts.finished;
+    let judged = findings.test.as_ref().unwrap_or(&findings.valid);
+    Headline {
+        score: estimate(judged.metric(parts.job.objective.metric)),
+        rows: judged.rows as u64,
+        test_openings: bundle.manifest().test_openings.into(),
+        size_bytes: Some(bundle.size_bytes()),
+        p50_ms: Some(findings.p50_ms),
+        p99_ms: Some(findings.p99_ms),
+        wall_seconds: Some(parts.seconds),
+        verdicts: verdicts(parts, judged),
+    }
+}
+
+fn verdicts(parts: &Parts<'_>, judged: &Report) -> Vec<Verdict> {
+    let objective = &parts.job.objective;
+    let Finished { bundle, findings } = parts.finished;
+    let mut verdicts = Vec::new();
+    let mut add = |holds: bool, text: String| {
+        let outcome = if holds { Outcome::Holds } else { Outcome::Fails };
+        verdicts.push(Verdict { outcome, text });
+    };
+    let score = judged.metric(objective.metric).and_then(|found| found.value);
+    if let (Some(target), Some(score)) = (objective.target, score) {
+        let higher = objective.metric.higher_is_better();
+        let reached = if higher { score >= target } else { score <= target };
+        let verb = if reached { "reaches" } else { "is short of" };
+        add(reached, format!("{} {score:.4} {verb} the target {target}", objective.metric));
+    }
+    if let Some(limit) = objective.limits.p99_latency_ms {
+        let within = findings.p99_ms <= limit;
+        let time = milliseconds(findings.p99_ms);
+        add(within, format!("one row takes {time} (99th percentile), the limit is {limit} ms"));
+    }
+    if let Some(limit) = objective.limits.size_mb {
+        let bytes = bundle.size_bytes();
+        let within = bytes as f64 <= limit * 1e6;
+        add(within, format!("the bundle has {}, the limit is {limit} MB", size(bytes)));
+    }
+    if let Some(verdict) = compression_verdict(parts) {
+        verdicts.push(verdict);
+    }
+    verdicts
+}
+
+fn compression_verdict(parts: &Parts<'_>) -> Option<Verdict> {
+    let search = &parts.compressed.search;
+    if search.candidates.len() < 2 {
+        return None;
+    }
+    let chosen = &search.candidates[search.chosen];
+    let max_drop = parts.job.compress.max_drop;
+    let metric = parts.job.objective.metric;
+    let difference = chosen.judgement.difference;
+    let (outcome, text) = match (search.chosen, chosen.judgement.verdict) {
+        (0, _) => (
+            Outcome::Fails,
+            format!("no compressed model stays within {max_drop} of {metric}; it is as trained"),
+        ),
+        (_, Judged::Undecidable) => (
+            Outcome::Undecided,
+            format!(
+                "compression changes valid {metric} by {difference:+.4}; too few rows to prove \
+                 that the loss stays within {max_drop}"
+            ),
+        ),
+        _ => (
+            Outcome::Holds,
+            format!("compression changes valid {metric} by {difference:+.4}, within {max_drop}"),
+        ),
+    };
+    Some(Verdict { outcome, text })
+}
+
+fn data(prepared: &Prepared) -> DataSummary {
+    let parts = prepared.profile.parts.iter().map(|part| PartSummary {
+        part: part.part.to_string(),
+        rows: part.rows,
+        classes: prepared.dataset.class_counts(part.part).to_vec(),
+        lengths: part
+            .lengths
+            .iter()
+            .map(|length| Quantile { quantile: length.q, characters: length.characters })
+            .collect(),
+    });
+    let findings = prepared.profile.findings.iter().map(|finding| Finding {
+        severity: match finding.severity {
+            Severity::Note => luthier_report::Severity::Note,
+            Severity::Warning => luthier_report::Severity::Warning,
+        },
+        message: finding.message.clone(),
+    });
+    DataSummary { parts: parts.collect(), findings: findings.collect() }
+}
+
+fn tuning(parts: &Parts<'_>) -> Tuning {
+    let Parts { job, tuned, .. } = parts;
+    let trials = tuned.trials.iter().map(|trial| Trial {
+        number: trial.number,
+        state: match trial.state {
+            State::Running => TrialState::Running,
+            State::Complete => TrialState::Complete,
+            State::Pruned => TrialState::Pruned,
+            State::Failed => TrialState::Failed,
+        },
+        score: trial.score.filter(|_| trial.state == State::Complete),
+        seconds: trial.seconds,
+        values: match serde_json::to_value(&trial.values) {
+            Ok(serde_json::Value::Object(values)) => values,
+            _ => serde_json::Map::new(),
+        },
+        steps: trial.steps.iter().map(|(step, score)| (*step, Some(*score))).collect(),
+        reason: trial.reason.clone(),
+    });
+    let space = job.tune.space.dimensions().iter().map(|dimension| {
+        let (kind, log) = match &dimension.distribution {
+            Distribution::Float { log, .. } => (ParameterKind::Float, *log),
+            Distribution::Int { log, .. } => (ParameterKind::Int, *log),
+            Distribution::Choice { .. } => (ParameterKind::Choice, false),
+        };
+        Parameter { name: dimension.name.clone(), log, kind }
+    });
+    Tuning {
+        trials: trials.collect(),
+        space: space.collect(),
+        best: Some(tuned.best.number),
+        sampler: job.tune.sampler.clone(),
+        pruner: job.tune.pruner.clone(),
+        seconds: Some(tuned.seconds),
+    }
+}
+
+fn evaluation(finished: &Finished) -> Evaluation {
+    let findings = &finished.findings;
+    let (valid, test) = (&findings.valid, findings.test.as_ref());
+    let shown = test.unwrap_or(valid);
+    let metrics = valid.metrics.iter().map(|found| MetricScores {
+        name: found.name.clone(),
+        higher_is_better: found.higher_is_better,
+        valid: Some(estimate(Some(found))),
+        test: test.map(|test| estimate(test.metrics.iter().find(|m| m.name == found.name))),
+    });
+    let classes = shown.classes.iter().map(|class| ClassScores {
+        label: class.label.clone(),
+        support: class.support,
+        precision: Some(class.precision),
+        recall: Some(class.recall),
+        f1: Some(class.f1),
+    });
+    let reliability = shown.reliability.iter().map(|bin| ReliabilityBin {
+        lower: bin.lower,
+        upper: bin.upper,
+        count: bin.count as u64,
+        confidence: bin.confidence,
+        accuracy: bin.accuracy,
+    });
+    Evaluation {
+        metrics: metrics.collect(),
+        classes: classes.collect(),
+        confusion: shown.confusion.clone(),
+        reliability: reliability.collect(),
+        threshold: finished.bundle.manifest().decision.threshold,
+    }
+}
+
+fn mistakes(finished: &Finished, labels: &[String]) -> Vec<Mistake> {
+    let mistakes = finished.findings.mistakes.iter().map(|shown| Mistake {
+        row: shown.row,
+        id: shown.id.clone(),
+        text: shown.text.clone(),
+        truth: labels[shown.finding.truth as usize].clone(),
+        predicted: labels[shown.finding.predicted as usize].clone(),
+        probability: Some(shown.finding.probability_truth),
+    });
+    mistakes.collect()
+}
+
+fn suspects(finished: &Finished, labels: &[String]) -> Vec<Suspect> {
+    let suspects = finished.findings.suspects.iter().map(|shown| Suspect {
+        part: Part::Valid.to_string(),
+        row: shown.row,
+        id: shown.id.clone(),
+        text: shown.text.clone(),
+        given: labels[shown.finding.given as usize].clone(),
+        suggested: labels[shown.finding.suggested as usize].clone(),
+        probability: Some(shown.finding.probability_suggested),
+    });
+    suspects.collect()
+}
+
+fn compression(parts: &Parts<'_>) -> Compression {
+    let search = &parts.compressed.search;
+    let candidates = search.candidates.iter().enumerate().map(|(index, candidate)| {
+        let judged = &candidate.judgement;
+        let compared = (index > 0).then_some(judged);
+        Candidate {
+            name: candidate.recipe.to_string(),
+            size_bytes: judged.size_bytes,
+            p50_ms: Some(judged.p50_ms),
+            p99_ms: Some(judged.p99_ms),
+            score: Some(judged.score),
+            difference: compared.map(|judged| judged.difference),
+            lower_bound: compared.map(|judged| judged.lower_bound),
+            verdict: compared.map(|judged| match judged.verdict {
+                Judged::Accepted => Outcome::Holds,
+                Judged::Rejected => Outcome::Fails,
+                Judged::Undecidable => Outcome::Undecided,
+            }),
+            chosen: index == search.chosen,
+        }
+    });
+    Compression {
+        candidates: candidates.collect(),
+        max_drop: Some(parts.job.compress.max_drop),
+    }
+}
+
+/// How to serve and to call the result.
+fn commands(parts: &Parts<'_>) -> Vec<Snippet> {
+    let (name, bundle) = (&parts.job.name, parts.finished.bundle.path().display().to_string());
+    let snippet = |title: &str, command: String| Snippet { title: title.to_owned(), command };
+    let url = format!("http://localhost:8501/v1/models/{name}:predict");
+    let mut commands = vec![
+        snippet("Serve the model", format!("luthier serve {bundle}")),
+        snippet("Answer a text without a server", format!("luthier predict {bundle} \"your text\"")),
+        snippet(
+            "Ask the server, in TensorFlow Serving's protocol",
+            format!("curl -s {url} -d '{{\"instances\": [\"your text\"]}}'"),
+        ),
+    ];
+    if let Some(route) = &parts.job.route {
+        let call = format!(
+            "curl -s http://localhost:8501{} -d '{{\"{}\": \"your text\"}}'",
+            route.path, route.input
+        );
+        commands.push(snippet("Ask the server, by the short route", call));
+    }
+    commands.push(snippet(
+        "Ask from Python",
+        format!(
+            "import json, urllib.request\nbody = json.dumps({{\"instances\": [\"your text\"]}})\n\
+             answer = urllib.request.urlopen(\"{url}\", body.encode())\n\
+             print(json.load(answer)[\"predictions\"])"
+        ),
+    ));
+    commands
+}
+
+fn lineage(parts: &Parts<'_>) -> Vec<Fact> {
+    let manifest = parts.finished.bundle.manifest();
+    let fact = |key: &str, value: String| Fact { key: key.to_owned(), value };
+    let mut facts = vec![
+        fact("release", manifest.release.clone()),
+        fact("bundle digest", manifest.digest.clone()),
+    ];
+    for data in &manifest.lineage.data {
+        let value = format!("{} ({} rows)", data.sha256, data.rows);
+        facts.push(fact(&format!("{} data", data.part), value));
+    }
+    if let Some(trial) = &manifest.lineage.trial {
+        facts.push(fact("study", trial.study.clone()));
+        facts.push(fact("trial", trial.number.to_string()));
+        facts.push(fact("seed", trial.seed.to_string()));
+        let values = parts.tuned.best.values.to_string();
+        facts.push(fact("values", values));
+    }
+    if let Some(recipe) = &manifest.lineage.compression {
+        facts.push(fact("compression", recipe.clone()));
+    }
+    facts
+}

@@ -1,0 +1,231 @@
+//! The search: a study of trials, each of which fits a learner and is scored on the validation
+//! rows.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use luthier_data::{Dataset, Part};
+use luthier_study::{Event, Failure as TrialFailure, Run, Session, Study, StudyError, StudySpec};
+use luthier_train::{Job as Fit, TextData, TrainError};
+use luthier_tune::{Direction, State, Trial, trial_seed};
+
+use super::folder::key;
+use super::measure::{binary, predictions, truth};
+use super::train::TrainingRows;
+use super::{Prepared, RunFolder};
+use crate::failure::Failure;
+use crate::job::Job;
+use crate::term::{Bar, Reporter};
+
+/// How many of the latest trials a new one does not see; up to this many and one more workers
+/// never wait for each other, and any number of them gives the same trials.
+const LAG: u64 = 7;
+
+/// A finished search.
+pub(super) struct Tuned {
+    pub(super) trials: Vec<Trial>,
+    pub(super) best: Trial,
+    pub(super) seconds: f64,
+    pub(super) key: String,
+    study_seed: u64,
+}
+
+impl Tuned {
+    /// The seed that the best trial was trained with.
+    pub(super) fn seed_of_best(&self) -> u64 {
+        trial_seed(self.study_seed, self.best.number)
+    }
+}
+
+/// What a stopped command says.
+pub(super) fn interrupted() -> Failure {
+    Failure::interrupted("run the same command again to go on; finished work is kept")
+}
+
+/// Runs the study to its budget; finished trials of earlier runs count.
+pub(super) fn tune(
+    job: &Job,
+    prepared: &Prepared,
+    rows: &TrainingRows<'_>,
+    folder: &mut RunFolder,
+    reporter: &Reporter,
+    stop: &AtomicBool,
+) -> Result<Tuned, Failure> {
+    let start = Instant::now();
+    let spec = spec(job);
+    let space = serde_json::to_string(&spec.space).unwrap_or_default();
+    let seed = spec.seed.to_string();
+    let key = key(&["tune", &prepared.key, &space, &spec.metric, &seed]);
+    let path = folder.join(&job.tune.storage);
+    set_aside_other_study(folder, &path, &key)?;
+    let study = Study::open(&path, &spec)?;
+    folder.finish("tune", &key)?;
+
+    let finished = study.trials().iter().filter(|trial| trial.state.is_finished()).count();
+    if (finished as u64) < job.tune.trials {
+        search(job, prepared, rows.get()?, &study, reporter, stop)?;
+    }
+    let trials = study.trials();
+    let best = luthier_tune::best(&trials, spec.direction)
+        .cloned()
+        .ok_or_else(|| no_trial_completed(&trials))?;
+    let seconds = start.elapsed().as_secs_f64();
+    reporter.line("tune", &summary(job, &trials, &best));
+    Ok(Tuned { trials, best, seconds, key, study_seed: spec.seed })
+}
+
+fn spec(job: &Job) -> StudySpec {
+    let higher = job.objective.metric.higher_is_better();
+    StudySpec {
+        name: job.name.clone(),
+        space: job.tune.space.clone(),
+        direction: if higher { Direction::Maximize } else { Direction::Minimize },
+        metric: job.objective.metric.to_string(),
+        seed: job.tune.seed,
+        sampler: job.tune.sampler.clone(),
+        pruner: job.tune.pruner.clone(),
+        lag: Some(LAG),
+    }
+}
+
+/// A study of another setup keeps its trials under a name of its own.
+fn set_aside_other_study(folder: &RunFolder, path: &Path, key: &str) -> Result<(), Failure> {
+    let other = match folder.key_of("tune") {
+        Some(known) if known != key => known.chars().take(8).collect::<String>(),
+        None if path.exists() => "earlier".to_owned(),
+        _ => return Ok(()),
+    };
+    for suffix in ["", "-wal", "-shm"] {
+        let from = path.with_file_name(format!("{}{suffix}", file_name(path)));
+        if from.exists() {
+            let to = path.with_file_name(format!("{}.{other}{suffix}", file_name(path)));
+            std::fs::rename(&from, &to).map_err(Failure::io(&from))?;
+        }
+    }
+    Ok(())
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn search(
+    job: &Job,
+    prepared: &Prepared,
+    data: &TextData<'_>,
+    study: &Study,
+    reporter: &Reporter,
+    stop: &AtomicBool,
+) -> Result<(), Failure> {
+    let truth = truth(&prepared.dataset, Part::Valid)?;
+    let objective = |session: &Session<'_>| evaluate(job, &prepared.dataset, data, &truth, session);
+    let run = Run {
+        trials: Some(job.tune.trials),
+        deadline: job.tune.timeout.map(|timeout| Instant::now() + timeout),
+        workers: job.tune.workers,
+        stop,
+    };
+    let bar = reporter.bar("tune", job.tune.trials);
+    let shown = Mutex::new(bar);
+    let result = study.run(&run, &objective, &|event| {
+        if let (Event::Finished { trial, best, finished }, Ok(bar)) = (event, shown.lock()) {
+            show(&bar, job, &trial, best, finished);
+        }
+    });
+    if let Ok(bar) = shown.into_inner() {
+        bar.clear();
+    }
+    match result {
+        Err(error @ StudyError::Failures { .. }) => {
+            Err(Failure::from(error).hint("the reasons of all trials are in the study"))
+        }
+        Err(error) => Err(error.into()),
+        Ok(_) if stop.load(std::sync::atomic::Ordering::Relaxed) => Err(interrupted()),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Fits one trial and scores each of its epochs.
+fn evaluate(
+    job: &Job,
+    dataset: &Dataset,
+    data: &TextData<'_>,
+    truth: &[u32],
+    session: &Session<'_>,
+) -> Result<f64, TrialFailure> {
+    let fail = |error: &dyn std::fmt::Display| TrialFailure::Error(error.to_string());
+    let name = session.values().text("learner").map_err(|error| fail(&error))?;
+    let learner = job.tune.learners.iter().find(|learner| learner.name() == name);
+    let learner = learner.ok_or_else(|| fail(&format!("there is no learner `{name}`")))?;
+    let (metric, positive) = (job.objective.metric, binary(dataset));
+    let mut last: Result<f64, TrialFailure> = Err(TrialFailure::Pruned);
+    let fit = Fit { data, values: &session.values().scope(name), seed: session.seed() };
+    let fitted = learner.fit(&fit, &mut |step| {
+        let scored = predictions(data.classes(), truth.to_vec(), step.valid, None);
+        last = match scored.map(|scored| metric.score(&scored, positive)) {
+            Ok(Some(score)) => Ok(score),
+            Ok(None) => Err(fail(&format!("{metric} is undefined on the validation rows"))),
+            Err(error) => Err(fail(&error)),
+        };
+        match &last {
+            Ok(score) => session.report(step.epoch, *score),
+            Err(_) => ControlFlow::Break(()),
+        }
+    });
+    match fitted {
+        Ok(_) => last,
+        Err(TrainError::Stopped) => last.and(Err(TrialFailure::Pruned)),
+        Err(error) => Err(fail(&error)),
+    }
+}
+
+fn show(bar: &Bar, job: &Job, trial: &Trial, best: Option<(u64, f64)>, finished: u64) {
+    let metric = job.objective.metric;
+    let best = best.map_or(String::new(), |(number, score)| {
+        format!("best {metric} {score:.4} (trial {number})")
+    });
+    bar.set(finished, &best);
+    let outcome = match (trial.state, trial.score) {
+        (State::Complete, Some(score)) => format!("{metric} {score:.4}"),
+        (State::Failed, _) => {
+            format!("failed: {}", trial.reason.as_deref().unwrap_or("no reason given"))
+        }
+        (_, _) => format!("pruned after {} epochs", trial.steps.len()),
+    };
+    bar.step(&format!("{finished}/{} trial {} {outcome}, {best}", job.tune.trials, trial.number));
+}
+
+fn summary(job: &Job, trials: &[Trial], best: &Trial) -> String {
+    let count = |state| trials.iter().filter(|trial| trial.state == state).count();
+    let score = best.score.unwrap_or(f64::NAN);
+    let mut text = format!(
+        "{} trials ({} pruned, {} failed), best valid {} {score:.4}, trial {}: {}",
+        count(State::Complete) + count(State::Pruned) + count(State::Failed),
+        count(State::Pruned),
+        count(State::Failed),
+        job.objective.metric,
+        best.number,
+        best.values.text("learner").unwrap_or_default(),
+    );
+    if let Some(target) = job.objective.target {
+        let reached = if job.objective.metric.higher_is_better() {
+            score >= target
+        } else {
+            score <= target
+        };
+        text += if reached { ", target reached" } else { ", short of the target" };
+    }
+    text
+}
+
+fn no_trial_completed(trials: &[Trial]) -> Failure {
+    let reason = trials.iter().rev().find_map(|trial| trial.reason.as_deref());
+    let message = match reason {
+        Some(reason) => format!("no trial completed; the last one failed with: {reason}"),
+        None => "no trial completed".to_owned(),
+    };
+    Failure::input(message).hint("raise `tune.timeout` or `tune.trials`, or widen `tune.space`")
+}
