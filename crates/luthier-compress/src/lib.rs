@@ -22,8 +22,8 @@ pub struct Recipe(pub Vec<Step>);
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// Keeps the share `keep` (0 to 1) of the n-gram rows with the largest weights and remaps the
-    /// feature index.
+    /// Keeps the share `keep` (0 to 1) of the n-gram rows that move answers most, and remaps the
+    /// feature index: rows of small weights and of n-grams that are rare go first.
     PruneRows {
         /// Share of rows to keep.
         keep: f64,
@@ -46,6 +46,14 @@ pub enum CompressError {
     /// The share of rows is not above 0 and at most 1.
     #[error("the share of rows to keep must be above 0 and at most 1")]
     Share,
+    /// There is not one usage count per row.
+    #[error("{found} usage counts for {rows} rows")]
+    Usage {
+        /// Counts given.
+        found: usize,
+        /// Rows of the table.
+        rows: usize,
+    },
     /// The judge failed.
     #[error("judging `{recipe}` failed: {reason}")]
     Judge {
@@ -113,10 +121,11 @@ const SHARES: [f64; 10] = [0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.055, 0.035,
 const PATIENCE: usize = 2;
 
 impl Recipe {
-    /// Applies all steps.
-    pub fn apply(&self, model: &Model) -> Result<Model, CompressError> {
+    /// Applies all steps. `usage` counts, for each row of the model's n-gram table, the training
+    /// texts that the row takes part in.
+    pub fn apply(&self, model: &Model, usage: &[u32]) -> Result<Model, CompressError> {
         self.0.iter().try_fold(model.clone(), |model, step| match step {
-            Step::PruneRows { keep } => prune::prune_rows(&model, *keep),
+            Step::PruneRows { keep } => prune::prune_rows(&model, usage, *keep),
             Step::Int8 => int8::quantize(&model),
         })
     }
@@ -141,13 +150,15 @@ impl fmt::Display for Recipe {
 /// Looks for the smallest model that `judge` accepts: 8-bit integers first, then fewer and fewer
 /// rows on top, until harsher steps keep being rejected. Where nothing is accepted, the smallest
 /// whose loss cannot be decided and is not seen is taken, and where there is none of those, the
-/// model stays as it is. `judge` gets the recipe and the model that it gives.
+/// model stays as it is. `judge` gets the recipe and the model that it gives; `usage` is as for
+/// [`Recipe::apply`].
 pub fn search(
     model: &Model,
+    usage: &[u32],
     judge: &mut dyn FnMut(&Recipe, &Model) -> Result<Judgement, String>,
 ) -> Result<Found, CompressError> {
     let mut judged = |recipe: Recipe| {
-        let changed = recipe.apply(model)?;
+        let changed = recipe.apply(model, usage)?;
         let judgement = judge(&recipe, &changed)
             .map_err(|reason| CompressError::Judge { recipe: recipe.to_string(), reason })?;
         Ok::<_, CompressError>((Candidate { recipe, judgement }, changed))

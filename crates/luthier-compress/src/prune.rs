@@ -6,10 +6,12 @@ use luthier_model::{Model, Preprocess};
 use crate::CompressError;
 use crate::int8::table_name;
 
-/// Keeps the rows of largest Euclidean norm (ties: the earlier row), in their order, and gives the
-/// feature index the same rows. A row that goes takes its n-gram out of the count that scales the
-/// weights of a text, as if training had never seen it.
-pub(crate) fn prune_rows(model: &Model, keep: f64) -> Result<Model, CompressError> {
+/// Keeps the rows that move answers most, in their order, and gives the feature index the same
+/// rows. What a row moves is its squared norm times its `usage`, the number of texts that it takes
+/// part in: the part of the sum's variance that is lost with it. Ties go to the earlier row. A row
+/// that goes takes its n-gram out of the count that scales the weights of a text, as if training
+/// had never seen it.
+pub(crate) fn prune_rows(model: &Model, usage: &[u32], keep: f64) -> Result<Model, CompressError> {
     if !(keep > 0.0 && keep <= 1.0) {
         return Err(CompressError::Share);
     }
@@ -22,7 +24,11 @@ pub(crate) fn prune_rows(model: &Model, keep: f64) -> Result<Model, CompressErro
         return Err(missing);
     };
     let [rows, width] = shape[..] else { return Err(missing) };
-    let kept = largest(values, width, ((rows as f64 * keep).round() as usize).clamp(1, rows));
+    if usage.len() != rows {
+        return Err(CompressError::Usage { found: usage.len(), rows });
+    }
+    let count = ((rows as f64 * keep).round() as usize).clamp(1, rows);
+    let kept = largest(values, width, usage, count);
     let mut left = Vec::with_capacity(kept.iter().filter(|kept| **kept).count() * width);
     for (row, kept) in values.chunks_exact(width).zip(&kept) {
         if *kept {
@@ -35,13 +41,14 @@ pub(crate) fn prune_rows(model: &Model, keep: f64) -> Result<Model, CompressErro
     Ok(model)
 }
 
-/// Marks the `count` rows of largest norm.
-fn largest(values: &[f32], width: usize, count: usize) -> Vec<bool> {
-    let norm = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>();
-    let norms: Vec<f32> = values.chunks_exact(width).map(norm).collect();
-    let mut order: Vec<usize> = (0..norms.len()).collect();
-    order.sort_by(|a, b| norms[*b].total_cmp(&norms[*a]).then(a.cmp(b)));
-    let mut kept = vec![false; norms.len()];
+/// Marks the `count` rows that move answers most.
+fn largest(values: &[f32], width: usize, usage: &[u32], count: usize) -> Vec<bool> {
+    let squares = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>();
+    let rows = values.chunks_exact(width).zip(usage);
+    let moved: Vec<f32> = rows.map(|(row, usage)| squares(row) * *usage as f32).collect();
+    let mut order: Vec<usize> = (0..moved.len()).collect();
+    order.sort_unstable_by(|a, b| moved[*b].total_cmp(&moved[*a]).then(a.cmp(b)));
+    let mut kept = vec![false; moved.len()];
     for row in &order[..count] {
         kept[*row] = true;
     }

@@ -39,7 +39,7 @@ fn run(model: &Model, ids: &[i32]) -> Vec<f32> {
 fn int8_is_a_quarter_and_nearly_the_same() {
     for width in [1, 8] {
         let model = model(width);
-        let small = Recipe(vec![Step::Int8]).apply(&model).unwrap();
+        let small = Recipe(vec![Step::Int8]).apply(&model, &[]).unwrap();
         small.graph.check().unwrap();
         let (before, after) = (model.graph.weight_bytes(), small.graph.weight_bytes());
         assert!(after * 3 < before, "{before} to {after} bytes");
@@ -53,9 +53,10 @@ fn int8_is_a_quarter_and_nearly_the_same() {
 }
 
 #[test]
-fn pruning_keeps_the_largest_rows_and_their_features() {
+fn pruning_keeps_the_rows_that_move_answers_and_their_features() {
     let model = model(2);
-    let small = Recipe(vec![Step::PruneRows { keep: 0.25 }]).apply(&model).unwrap();
+    let usage: Vec<u32> = (0..ROWS as u32).map(|row| row % 5).collect();
+    let small = Recipe(vec![Step::PruneRows { keep: 0.25 }]).apply(&model, &usage).unwrap();
     let (Preprocess::NgramText(before), Preprocess::NgramText(after)) =
         (&model.preprocess, &small.preprocess);
     assert_eq!(after.index().len(), ROWS / 4);
@@ -64,23 +65,33 @@ fn pruning_keeps_the_largest_rows_and_their_features() {
         _ => panic!("a float table"),
     };
     let (all, kept) = (rows(&model), rows(&small));
-    let norm = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>();
-    let least = kept.iter().map(|row| norm(row)).fold(f32::MAX, f32::min);
-    for bucket in before.index().buckets() {
-        let old = &all[before.index().row(bucket).unwrap() as usize];
+    let moved = |row: u32| {
+        let squares = all[row as usize].iter().map(|x| x * x).sum::<f32>();
+        squares * usage[row as usize] as f32
+    };
+    let (mut least_kept, mut most_dropped) = (f32::MAX, 0.0f32);
+    for (row, bucket) in before.index().buckets().enumerate() {
+        let row = row as u32;
         match after.index().row(bucket) {
-            Some(row) => assert_eq!(&kept[row as usize], old),
-            None => assert!(norm(old) <= least),
+            Some(new) => {
+                assert_eq!(kept[new as usize], all[row as usize]);
+                least_kept = least_kept.min(moved(row));
+            }
+            None => most_dropped = most_dropped.max(moved(row)),
         }
     }
-    let bad = Recipe(vec![Step::PruneRows { keep: 0.0 }]).apply(&model);
-    assert_eq!(bad.unwrap_err(), CompressError::Share);
+    assert!(least_kept >= most_dropped && most_dropped > 0.0);
+    let bad = |keep, usage: &[u32]| {
+        Recipe(vec![Step::PruneRows { keep }]).apply(&model, usage).unwrap_err()
+    };
+    assert_eq!(bad(0.0, &usage), CompressError::Share);
+    assert_eq!(bad(0.5, &usage[1..]), CompressError::Usage { found: ROWS - 1, rows: ROWS });
 }
 
 /// Searches with a judge that gives each share of rows its verdict.
 fn chosen(verdict: impl Fn(f64) -> Verdict) -> (String, usize) {
     let model = model(1);
-    let found = search(&model, &mut |recipe, changed| {
+    let found = search(&model, &[1; ROWS], &mut |recipe, changed| {
         let Preprocess::NgramText(text) = &changed.preprocess;
         let keep = text.index().len() as f64 / ROWS as f64;
         Ok(Judgement {
@@ -112,6 +123,6 @@ fn the_smallest_accepted_candidate_is_chosen() {
 
 #[test]
 fn a_failing_judge_ends_the_search() {
-    let result = search(&model(1), &mut |_, _| Err("no rows".to_owned()));
+    let result = search(&model(1), &[1; ROWS], &mut |_, _| Err("no rows".to_owned()));
     assert!(matches!(result, Err(CompressError::Judge { .. })));
 }

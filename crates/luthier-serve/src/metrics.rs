@@ -61,6 +61,15 @@ pub(crate) enum Rejection {
     TooManyRows,
 }
 
+/// A part of a request's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Waiting for a worker.
+    Queue,
+    /// Preprocessing and the graph.
+    Inference,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     model: Arc<str>,
@@ -178,16 +187,14 @@ impl Metrics {
         self.requests.get_or_create(&RequestLabels { model, version, api, status }).inc();
     }
 
-    /// Counts a run of a model.
-    pub(crate) fn ran(&self, model: &ServedModel, queued: Duration, inference: Duration) {
-        for (stage, took) in [("queue", queued), ("inference", inference)] {
-            let labels = StageLabels {
-                model: Arc::clone(&model.name),
-                version: Arc::clone(&model.version_label),
-                stage,
-            };
-            self.stages.get_or_create(&labels).observe(took.as_secs_f64());
-        }
+    /// Notes how long a request spent in `stage`.
+    pub(crate) fn spent(&self, model: &ServedModel, stage: Stage, took: Duration) {
+        let labels = StageLabels {
+            model: Arc::clone(&model.name),
+            version: Arc::clone(&model.version_label),
+            stage: stage.name(),
+        };
+        self.stages.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
     /// Counts a request that does not run.
@@ -212,6 +219,15 @@ impl Metrics {
         // Writing to a string does not fail.
         let _ = text::encode(&mut rendered, &self.registry);
         rendered
+    }
+}
+
+impl Stage {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Inference => "inference",
+        }
     }
 }
 

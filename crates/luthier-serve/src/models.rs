@@ -124,14 +124,10 @@ impl Models {
     /// The models as protocols see them, by name and falling version, and the bundles they index.
     pub(crate) fn into_served(self) -> (Vec<Arc<ServedModel>>, Vec<Bundle>) {
         let (sources, bundles): (Vec<_>, Vec<_>) = self.0.into_iter().unzip();
-        let served = |(index, (source, bundle)): (usize, (ModelSource, &Bundle))| ServedModel {
-            name: source.name.into(),
-            version: source.version,
-            version_label: source.version.to_string().into(),
-            index,
-            decision: bundle.manifest().decision.clone(),
-            signature: bundle.manifest().signature.clone(),
-            available: AtomicBool::new(false),
+        let served = |(index, (source, bundle)): (usize, (ModelSource, &Bundle))| {
+            let Manifest { decision, signature, .. } = bundle.manifest();
+            let (decision, signature) = (decision.clone(), signature.clone());
+            ServedModel::new(&source.name, source.version, index, decision, signature)
         };
         let mut models: Vec<_> =
             sources.into_iter().zip(&bundles).enumerate().map(served).collect();
@@ -141,6 +137,25 @@ impl Models {
 }
 
 impl ServedModel {
+    /// A model that is being loaded.
+    pub(crate) fn new(
+        name: &str,
+        version: i64,
+        index: usize,
+        decision: Decision,
+        signature: Signature,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            version,
+            version_label: version.to_string().into(),
+            index,
+            decision,
+            signature,
+            available: AtomicBool::new(false),
+        }
+    }
+
     pub(crate) fn state(&self) -> ModelState {
         match self.available.load(Ordering::Acquire) {
             true => ModelState::Available,

@@ -279,4 +279,4 @@ impl ServiceError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -15,7 +15,7 @@ use luthier_engine::Threads;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::ServeError;
-use crate::metrics::{Metrics, Rejection};
+use crate::metrics::{Metrics, Rejection, Stage};
 use crate::models::ServedModel;
 use crate::service::ServiceError;
 use crate::texts::Texts;
@@ -103,13 +103,14 @@ impl Worker {
                 self.metrics.rejected(Rejection::Expired);
                 continue;
             }
+            let model = Arc::clone(&self.models[job.model]);
+            self.metrics.spent(&model, Stage::Queue, started - job.queued);
             let answer = guarded(|| self.answer(&job));
             if matches!(answer, Err(ServiceError::Failed)) {
                 // A panic may have left the buffers half written.
                 self.scratch = PredictScratch::default();
             }
-            let model = &self.models[job.model];
-            self.metrics.ran(model, started - job.queued, started.elapsed());
+            self.metrics.spent(&model, Stage::Inference, started.elapsed());
             let _ = job.reply.send(answer);
         }
     }

@@ -8,8 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// From labelled rows to a served, measured model, in one binary.
 #[derive(Parser)]
 #[command(name = "luthier", version, arg_required_else_help = true, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 fine, 1 a check said no, 2 something in your input is wrong, \
-                        3 something else failed, 130 interrupted (run it again to go on).")]
+#[command(
+    after_help = "Exit codes: 0 fine, 1 a check said no, 2 something in your input is wrong, \
+                        3 something else failed, 130 interrupted (run it again to go on)."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

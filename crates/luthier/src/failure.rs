@@ -194,14 +194,19 @@ impl From<FormError> for Failure {
 
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
-        let failure = Self::fault(error.to_string());
+        let message = error.to_string();
         match error {
-            ServeError::Bind { ref source, .. }
-                if source.kind() == io::ErrorKind::AddrInUse =>
-            {
-                failure.hint("another program uses the port; choose one with --rest-port")
+            ServeError::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                Self::fault(message)
+                    .hint("another program uses the port; choose one with --rest-port")
             }
-            _ => failure,
+            ServeError::Model { source, .. } => Self { message, ..Self::from(source) },
+            ServeError::Bind { .. }
+            | ServeError::WarmUp { .. }
+            | ServeError::Worker
+            | ServeError::Io { .. }
+            | ServeError::System(_) => Self::fault(message),
+            _ => Self::input(message),
         }
     }
 }

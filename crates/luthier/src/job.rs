@@ -273,9 +273,9 @@ fn expand(value: &mut toml::Value) -> Result<(), Failure> {
             let mut expanded = String::with_capacity(text.len());
             let mut rest = text.as_str();
             while let Some((before, after)) = rest.split_once("${") {
-                let (name, after) = after.split_once('}').ok_or_else(|| {
-                    Failure::input(format!("`{text}`: a `${{` without a `}}`"))
-                })?;
+                let (name, after) = after
+                    .split_once('}')
+                    .ok_or_else(|| Failure::input(format!("`{text}`: a `${{` without a `}}`")))?;
                 let found = std::env::var(name).map_err(|_| {
                     Failure::input(format!("`{text}`: environment variable {name} is not set"))
                 })?;
@@ -319,8 +319,9 @@ fn check_route(route: &RouteForm) -> Result<(), Failure> {
     let taken = ["/v1", "/healthz", "/readyz", "/metrics"];
     let inside = |p: &&str| route.path == **p || route.path.starts_with(&format!("{p}/"));
     if !route.path.starts_with('/') || route.path.len() < 2 || taken.iter().any(|p| inside(&p)) {
-        return Err(Failure::input(format!("`serve.route.path` is {:?}", route.path))
-            .hint("use a path such as \"/sentiment\", outside of /v1, /healthz, /readyz, /metrics"));
+        return Err(Failure::input(format!("`serve.route.path` is {:?}", route.path)).hint(
+            "use a path such as \"/sentiment\", outside of /v1, /healthz, /readyz, /metrics",
+        ));
     }
     Ok(())
 }
@@ -344,7 +345,8 @@ impl DataForm {
             let known = || columns.columns().iter().map(String::as_str);
             let missing = self.ignore.iter().find(|column| !known().any(|k| k == column.as_str()));
             if let Some(column) = missing {
-                let message = format!("`data.ignore`: {} has no column `{column}`", train.display());
+                let message =
+                    format!("`data.ignore`: {} has no column `{column}`", train.display());
                 let failure = Failure::input(message);
                 return Err(match nearest(column, known()) {
                     Some(nearest) => failure.hint(did_you_mean(nearest)),
@@ -399,7 +401,8 @@ impl TuneForm {
         let names = self
             .learners
             .unwrap_or_else(|| learners().iter().map(|l| l.name().to_owned()).collect());
-        let learners = names.iter().map(|name| find_learner(name)).collect::<Result<Vec<_>, _>>()?;
+        let learners =
+            names.iter().map(|name| find_learner(name)).collect::<Result<Vec<_>, _>>()?;
         if learners.is_empty() {
             return Err(Failure::input("`tune.learners` is empty"));
         }
@@ -469,7 +472,10 @@ fn combined_space(learners: &[Box<dyn Learner>], forms: &Table) -> Result<Space,
             Some(toml::Value::Table(form)) => {
                 let space = learner.space().replace(form).map_err(|error| {
                     let failure = Failure::from(error);
-                    Failure { message: format!("`tune.space.{name}`: {}", failure.message), ..failure }
+                    Failure {
+                        message: format!("`tune.space.{name}`: {}", failure.message),
+                        ..failure
+                    }
                 })?;
                 check_kinds(name, &learner.space(), &space)?;
                 space
@@ -502,12 +508,11 @@ fn check_kinds(learner: &str, own: &Space, replaced: &Space) -> Result<(), Failu
             Choice { options } => options.iter().all(fits),
         };
         if !sound {
-            let message = format!(
-                "`tune.space.{learner}.{}` is {}",
-                dimension.name, dimension.distribution
+            let message =
+                format!("`tune.space.{learner}.{}` is {}", dimension.name, dimension.distribution);
+            return Err(
+                Failure::input(message).hint(format!("the learner takes {}", known.distribution))
             );
-            return Err(Failure::input(message)
-                .hint(format!("the learner takes {}", known.distribution)));
         }
     }
     Ok(())

@@ -38,7 +38,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Predict(args) => commands::predict::predict(&args, format),
         Command::Eval(args) => commands::eval::eval(&args, format),
         Command::Bundle(command) => commands::bundle::bundle(&command, format),
-        Command::Serve(args) => commands::serve::serve(&args, format),
+        Command::Serve(args) => commands::serve::serve(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "luthier", &mut script);

@@ -28,7 +28,9 @@ impl Reporter {
     /// A bar of `total` steps for `stage`.
     pub(crate) fn bar(&self, stage: &str, total: u64) -> Bar {
         let bar = match self.terminal && !self.quiet {
-            true => ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(12)),
+            true => {
+                ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(12))
+            }
             false => ProgressBar::hidden(),
         };
         let template = "{prefix:<9} {bar:28} {pos:>3}/{len} {msg} {elapsed} ({eta} left)";

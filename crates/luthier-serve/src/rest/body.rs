@@ -247,6 +247,3 @@ fn expect_object(value: &Node<'_>, place: Place<'_>) -> Result<(), BodyError> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

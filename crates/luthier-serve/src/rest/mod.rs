@@ -9,6 +9,7 @@ mod render;
 use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,11 @@ const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 /// Longest time that is spent on reading a body which is too large, so that the client sees the
 /// answer and not a reset connection.
 const DISCARD_TIME: Duration = Duration::from_secs(1);
+
+/// Largest body that is parsed between other requests; larger ones would hold them up.
+const INLINE_BYTES: usize = 64 << 10;
+/// Most rows that are written out between other requests.
+const INLINE_ROWS: usize = 1024;
 
 /// The REST interface of a service.
 pub(crate) struct Rest {
@@ -122,9 +128,9 @@ impl Rest {
 
     /// Sends a first request through parsing, queue, worker and rendering, and lets `model` answer
     /// others if it is answered.
-    pub(crate) async fn warm_up(&self, model: &ServedModel) -> Result<(), ServeError> {
+    pub(crate) async fn warm_up(&self, model: &Arc<ServedModel>) -> Result<(), ServeError> {
         let deadline = Instant::now() + self.request_timeout;
-        let body = br#"{"instances": ["warm-up"]}"#;
+        let body = Bytes::from_static(br#"{"instances": ["warm-up"]}"#);
         self.run(model, Task::Predict, body, deadline).await.map_err(|fault| {
             ServeError::WarmUp {
                 name: model.name.to_string(),
@@ -180,7 +186,7 @@ impl Rest {
                 let model = self.service.find(&route.model, Version::Latest)?;
                 access.model(model);
                 let body = self.read(&head.headers, body, deadline).await?;
-                self.alias(route, model, &body, deadline).await
+                self.alias(route, model, body, deadline).await
             }
             Target::Model { name, version, api: Api::Status } => {
                 let found = self.service.status(&name, version.version())?;
@@ -194,47 +200,54 @@ impl Rest {
                 access.model(model);
                 let Api::Run(task) = api else { return Ok(Reply::ok(render::metadata(model))) };
                 let body = self.read(&head.headers, body, deadline).await?;
-                self.run(model, task, &body, deadline).await
+                self.run(model, task, body, deadline).await
             }
         }
     }
 
     async fn run(
         &self,
-        model: &ServedModel,
+        model: &Arc<ServedModel>,
         task: Task,
-        body: &[u8],
+        body: Bytes,
         deadline: Instant,
     ) -> Result<Reply, Fault> {
-        // The tree of the body ends here: it must not be alive while the model runs.
-        let (form, texts) = {
-            let body = Body::parse(body)?;
+        let (length, served) = (body.len(), Arc::clone(model));
+        let parse = move || -> Result<_, Fault> {
+            let body = Body::parse(&body)?;
             task.check_signature(body.signature()?)?;
-            match task {
-                Task::Classify => (None, body.examples(model.input())?),
-                _ => {
-                    let (form, texts) = body.rows(model.input())?;
-                    (Some(form), texts)
-                }
+            if task == Task::Classify {
+                return Ok((None, body.examples(served.input())?));
             }
+            let (form, texts) = body.rows(served.input())?;
+            Ok((Some(form), texts))
         };
+        let (form, texts) = beside(length > INLINE_BYTES, parse).await??;
+        let rows = texts.len();
         let found = self.service.predict(PredictCall { model, texts, deadline }).await?;
-        Ok(Reply::ok(match form {
-            Some(form) => render::predictions(form, &model.decision, &found),
-            None => render::classes(&model.decision, &found),
-        }))
+        let served = Arc::clone(model);
+        let render = move || match form {
+            Some(form) => render::predictions(form, &served.decision, &found),
+            None => render::classes(&served.decision, &found),
+        };
+        Ok(Reply::ok(beside(rows > INLINE_ROWS, render).await?))
     }
 
     async fn alias(
         &self,
         route: &Route,
-        model: &ServedModel,
-        body: &[u8],
+        model: &Arc<ServedModel>,
+        body: Bytes,
         deadline: Instant,
     ) -> Result<Reply, Fault> {
-        let (texts, is_list) = Body::parse(body)?.field(&route.input)?;
+        let (length, field) = (body.len(), route.input.clone());
+        let parse = move || Body::parse(&body)?.field(&field);
+        let (texts, is_list) = beside(length > INLINE_BYTES, parse).await??;
+        let rows = texts.len();
         let found = self.service.predict(PredictCall { model, texts, deadline }).await?;
-        Ok(Reply::ok(render::alias(&route.output, is_list, &model.decision, &found)))
+        let (served, output) = (Arc::clone(model), route.output.clone());
+        let render = move || render::alias(&output, is_list, &served.decision, &found);
+        Ok(Reply::ok(beside(rows > INLINE_ROWS, render).await?))
     }
 
     fn readiness(&self) -> Reply {
@@ -320,6 +333,18 @@ fn check_routes(routes: &[Route], service: &Service) -> Result<(), ServeError> {
         check().map_err(|problem| ServeError::Route { path: route.path.clone(), problem })?;
     }
     Ok(())
+}
+
+/// Runs `work`, on a thread of its own where it `is_long`, since it would hold up all requests of
+/// this thread.
+async fn beside<T: Send + 'static>(
+    is_long: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Fault> {
+    if !is_long {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|_| ServiceError::Failed.into())
 }
 
 /// The next piece of a body, `None` at its end.

@@ -225,6 +225,3 @@ fn decoded(text: &str) -> Option<Cow<'_, str>> {
     }
     String::from_utf8(decoded).ok().map(Cow::Owned)
 }
-
-#[cfg(test)]
-mod tests;

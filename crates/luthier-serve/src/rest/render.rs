@@ -176,6 +176,3 @@ fn push_score(json: &mut String, score: f32) {
 fn push_text(json: &mut String, text: &str) {
     json.push_str(&Value::from(text).to_string());
 }
-
-#[cfg(test)]
-mod tests;

@@ -74,7 +74,10 @@ fn facts(manifest: &Manifest) -> Vec<Vec<String>> {
     if let Some(trial) = &manifest.lineage.trial {
         let values: Vec<String> =
             trial.values.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        facts.push(("trial", format!("{} of study {}, seed {}", trial.number, trial.study, trial.seed)));
+        facts.push((
+            "trial",
+            format!("{} of study {}, seed {}", trial.number, trial.study, trial.seed),
+        ));
         facts.push(("values", values.join(", ")));
     }
     if let Some(recipe) = &manifest.lineage.compression {

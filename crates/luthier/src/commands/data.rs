@@ -47,8 +47,7 @@ pub(crate) fn data(args: &DataArgs, format: Format, stop: &AtomicBool) -> Result
         seen.profile = Some(dataset.profile()?);
         if args.learning_curve {
             let metric = job.objective.metric;
-            seen.learning_curve =
-                Some(stages::learning_curve(&dataset, metric, &reporter, stop)?);
+            seen.learning_curve = Some(stages::learning_curve(&dataset, metric, &reporter, stop)?);
         }
     } else {
         seen.schema = Some(Source::open(path)?.schema(Some(SCHEMA_ROWS))?);
@@ -141,7 +140,8 @@ fn render_profile(profile: &Profile) -> String {
     if profile.classes > 8 {
         text += &format!("and {} more classes\n", profile.classes - 8);
     }
-    text += "median, 95 %, longest: characters; twins: rows whose text stands earlier in the part\n";
+    text +=
+        "median, 95 %, longest: characters; twins: rows whose text stands earlier in the part\n";
     if !profile.findings.is_empty() {
         text += "\n";
     }
@@ -234,8 +234,7 @@ fn write_parts(
     let used: Vec<usize> =
         (0..names.len()).filter(|part| assignment.contains(&(*part as u8))).collect();
     let position = |part: u8| used.iter().position(|used| *used == usize::from(part));
-    let dense: Vec<u8> =
-        assignment.iter().map(|part| position(*part).unwrap_or(0) as u8).collect();
+    let dense: Vec<u8> = assignment.iter().map(|part| position(*part).unwrap_or(0) as u8).collect();
     let paths: Vec<PathBuf> =
         used.iter().map(|part| folder.join(format!("{}.{extension}", names[*part]))).collect();
     let counts = write_split(source, &dense, &paths)?;

@@ -35,11 +35,7 @@ pub(crate) fn predict(args: &PredictArgs, format: Format) -> Result<(), Failure>
     }
 }
 
-fn predict_texts(
-    args: &PredictArgs,
-    predictor: &Predictor,
-    format: Format,
-) -> Result<(), Failure> {
+fn predict_texts(args: &PredictArgs, predictor: &Predictor, format: Format) -> Result<(), Failure> {
     let mut answers = Vec::new();
     answer(predictor, &args.texts, &mut PredictScratch::default(), |index, label, score| {
         let text = Some(args.texts[index].clone());
@@ -57,11 +53,7 @@ fn predict_texts(
 }
 
 /// Streams a file: CSV with a header, or one JSON document per line.
-fn predict_file(
-    args: &PredictArgs,
-    predictor: &Predictor,
-    format: Format,
-) -> Result<(), Failure> {
+fn predict_file(args: &PredictArgs, predictor: &Predictor, format: Format) -> Result<(), Failure> {
     let Some(input) = &args.input else { return Ok(()) };
     let source = Source::open(input)?;
     let columns: Vec<&String> = args.text.iter().chain(&args.id).collect();

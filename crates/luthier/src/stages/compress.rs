@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use luthier_bundle::{Bundle, Draft, Predictor, Probe};
 use luthier_compress::{Candidate, Judgement, Recipe, Verdict, search};
-use luthier_data::Part;
+use luthier_data::{Dataset, Part};
 use luthier_engine::Threads;
 use luthier_eval::{Bootstrap, NonInferiorityVerdict, Predictions, non_inferiority};
-use luthier_model::Model;
+use luthier_model::{Model, Preprocess, Scratch};
 use serde::{Deserialize, Serialize};
 
 use super::folder::key;
@@ -55,7 +55,8 @@ pub(super) fn compress(
     reporter: &Reporter,
     stop: &AtomicBool,
 ) -> Result<Compressed, Failure> {
-    let settings = format!("{:?} {:?} {}", job.objective.limits, job.compress.max_drop, job.compress.enabled);
+    let settings =
+        format!("{:?} {:?} {}", job.objective.limits, job.compress.max_drop, job.compress.enabled);
     let key = key(&["compressed", &trained.key, &settings]);
     let path = folder.join("compressed");
     if folder.finished("compressed", &key)
@@ -66,7 +67,10 @@ pub(super) fn compress(
     let mut judge = Judge::new(job, prepared, trained, folder)?;
     let model = trained.bundle.model()?;
     let (search, model) = match job.compress.enabled {
-        true => judged_search(&mut judge, &model, reporter, stop)?,
+        true => {
+            let usage = usage(&model, &prepared.dataset)?;
+            judged_search(&mut judge, &model, &usage, reporter, stop)?
+        }
         false => (judge.only(&model)?, model),
     };
     let recipe = search.candidates[search.chosen].recipe.clone();
@@ -77,16 +81,31 @@ pub(super) fn compress(
     Ok(Compressed { bundle, key, search })
 }
 
+/// How many training texts each row of the n-gram table takes part in.
+fn usage(model: &Model, dataset: &Dataset) -> Result<Vec<u32>, Failure> {
+    let Preprocess::NgramText(text) = &model.preprocess;
+    let mut usage = vec![0u32; text.index().len()];
+    let mut scratch = Scratch::default();
+    for example in dataset.examples(Part::Train)? {
+        let (rows, _) = text.features(&example?.text, &mut scratch);
+        for row in rows {
+            usage[*row as usize] = usage[*row as usize].saturating_add(1);
+        }
+    }
+    Ok(usage)
+}
+
 fn judged_search(
     judge: &mut Judge<'_>,
     model: &Model,
+    usage: &[u32],
     reporter: &Reporter,
     stop: &AtomicBool,
 ) -> Result<(Search, Model), Failure> {
     let bar = reporter.bar("compress", 12);
     let mut failure = None;
     let mut tried = 0;
-    let found = search(model, &mut |recipe, model| {
+    let found = search(model, usage, &mut |recipe, model| {
         if stop.load(Ordering::Relaxed) {
             failure = Some(interrupted());
             return Err("interrupted".to_owned());

@@ -3,7 +3,9 @@
 use luthier_bundle::{Bundle, Score};
 use luthier_data::Part;
 use luthier_engine::Threads;
-use luthier_eval::{Bootstrap, Mistake, Predictions, Report, Suspect, suspect_labels, worst_mistakes};
+use luthier_eval::{
+    Bootstrap, Mistake, Predictions, Report, Suspect, suspect_labels, worst_mistakes,
+};
 use serde::{Deserialize, Serialize};
 
 use super::compress::Compressed;
@@ -68,9 +70,8 @@ pub(super) fn finish(
         Ok(predictions(predictor.decision().classes(), truth, &probabilities, Some(predicted))?)
     };
     let (names, positive) = (labels(&prepared.dataset), binary(&prepared.dataset));
-    let report = |scored: &Predictions| {
-        Report::build(scored, &names, positive, &Bootstrap::default())
-    };
+    let report =
+        |scored: &Predictions| Report::build(scored, &names, positive, &Bootstrap::default());
     let valid = scored(Part::Valid)?;
     let valid_texts = texts(&prepared.dataset, Part::Valid)?;
     let (p50_ms, p99_ms) = threads.run(|| latency(&predictor, &valid_texts))?;
@@ -128,7 +129,7 @@ fn write(
     }
     draft.test_openings = openings;
     let document = serde_json::json!({ "valid": findings.valid, "test": findings.test });
-    let document = serde_json::to_vec_pretty(&document).unwrap_or_default();
+    let document = serde_json::to_vec(&document).unwrap_or_default();
     draft.documents.retain(|(name, _)| name != "report.json");
     draft.documents.push(("report.json".to_owned(), document));
     Ok(draft.write(&folder.join("bundle"))?)

@@ -38,11 +38,7 @@ pub(crate) struct Prepared {
 }
 
 /// Does the whole job.
-pub(crate) fn run(
-    job: &Job,
-    reporter: &Reporter,
-    stop: &AtomicBool,
-) -> Result<RunReport, Failure> {
+pub(crate) fn run(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result<RunReport, Failure> {
     let start = Instant::now();
     let mut folder = RunFolder::open(&job.run_folder())?;
     let prepared = prepare(job, &mut folder, reporter)?;
@@ -85,7 +81,8 @@ fn prepare(job: &Job, folder: &mut RunFolder, reporter: &Reporter) -> Result<Pre
         dataset.labels().len()
     );
     reporter.line("data", &parts);
-    let warnings = profile.findings.iter().filter(|f| f.severity == luthier_data::Severity::Warning);
+    let warnings =
+        profile.findings.iter().filter(|f| f.severity == luthier_data::Severity::Warning);
     for finding in warnings {
         reporter.line("", &format!("warning: {}", finding.message));
     }

@@ -285,10 +285,7 @@ fn compression(parts: &Parts<'_>) -> Compression {
             chosen: index == search.chosen,
         }
     });
-    Compression {
-        candidates: candidates.collect(),
-        max_drop: Some(parts.job.compress.max_drop),
-    }
+    Compression { candidates: candidates.collect(), max_drop: Some(parts.job.compress.max_drop) }
 }
 
 /// How to serve and to call the result.
@@ -298,7 +295,10 @@ fn commands(parts: &Parts<'_>) -> Vec<Snippet> {
     let url = format!("http://localhost:8501/v1/models/{name}:predict");
     let mut commands = vec![
         snippet("Serve the model", format!("luthier serve {bundle}")),
-        snippet("Answer a text without a server", format!("luthier predict {bundle} \"your text\"")),
+        snippet(
+            "Answer a text without a server",
+            format!("luthier predict {bundle} \"your text\""),
+        ),
         snippet(
             "Ask the server, in TensorFlow Serving's protocol",
             format!("curl -s {url} -d '{{\"instances\": [\"your text\"]}}'"),

@@ -91,7 +91,10 @@ pub(super) fn train(
     folder.finish("model", &key)?;
     let score = bundle.manifest().scores.first().map_or(f64::NAN, |score| score.value);
     let size = crate::term::size(bundle.size_bytes());
-    reporter.line("train", &format!("trial {number} again: valid {} {score:.4}, {size}", job.objective.metric));
+    reporter.line(
+        "train",
+        &format!("trial {number} again: valid {} {score:.4}, {size}", job.objective.metric),
+    );
     Ok(Trained { bundle, key })
 }
 
@@ -122,7 +125,7 @@ fn draft(
     let (labels, positive) = (labels(dataset), binary(dataset));
     let probes = fitted.probes(data, PROBES)?.into_iter();
     let score = valid_score(job, dataset, &fitted.valid)?;
-    let profile = serde_json::to_vec_pretty(&prepared.profile).unwrap_or_default();
+    let profile = serde_json::to_vec(&prepared.profile).unwrap_or_default();
     Ok(Draft {
         model: fitted.to_model(labels, positive),
         probes: probes.map(|p| Probe { text: p.text, probabilities: p.probabilities }).collect(),

@@ -211,11 +211,8 @@ fn summary(job: &Job, trials: &[Trial], best: &Trial) -> String {
         best.values.text("learner").unwrap_or_default(),
     );
     if let Some(target) = job.objective.target {
-        let reached = if job.objective.metric.higher_is_better() {
-            score >= target
-        } else {
-            score <= target
-        };
+        let reached =
+            if job.objective.metric.higher_is_better() { score >= target } else { score <= target };
         text += if reached { ", target reached" } else { ", short of the target" };
     }
     text
