@@ -58,9 +58,7 @@ impl Files {
         }
         match sha256_hex(bytes) == entry.sha256 {
             true => Ok(()),
-            false => {
-                Err(BundleError::Digest { path: bundle.to_owned(), file: entry.name.clone() })
-            }
+            false => Err(BundleError::Digest { path: bundle.to_owned(), file: entry.name.clone() }),
         }
     }
 

@@ -12,7 +12,8 @@ use luthier_train::{Job, Row, TextData, learners};
 
 fn rows() -> Vec<(String, u32)> {
     let words = [["warm", "lovely", "好吃"], ["cold", "dull", "难吃"]];
-    let row = |i: usize| (format!("a {} thing, number {i}", words[i % 2][i / 2 % 3]), (i % 2) as u32);
+    let row =
+        |i: usize| (format!("a {} thing, number {i}", words[i % 2][i / 2 % 3]), (i % 2) as u32);
     (0..60).map(row).collect()
 }
 

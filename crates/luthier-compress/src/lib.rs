@@ -115,10 +115,9 @@ pub struct Found {
     pub model: Model,
 }
 
-/// Shares of rows that are tried, from gentle to harsh.
-const SHARES: [f64; 10] = [0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.055, 0.035, 0.02];
-/// Rejections in a row after which harsher shares are not tried.
-const PATIENCE: usize = 2;
+/// Shares of rows that may be kept, from gentle to harsh.
+const SHARES: [f64; 12] =
+    [0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.055, 0.035, 0.025, 0.015, 0.01];
 
 impl Recipe {
     /// Applies all steps. `usage` counts, for each row of the model's n-gram table, the training
@@ -147,43 +146,47 @@ impl fmt::Display for Recipe {
     }
 }
 
-/// Looks for the smallest model that `judge` accepts: 8-bit integers first, then fewer and fewer
-/// rows on top, until harsher steps keep being rejected. Where nothing is accepted, the smallest
-/// whose loss cannot be decided and is not seen is taken, and where there is none of those, the
-/// model stays as it is. `judge` gets the recipe and the model that it gives; `usage` is as for
-/// [`Recipe::apply`].
+/// Looks for the smallest model that `judge` accepts: 8-bit integers first, then fewer rows on
+/// top, by bisection, since what is rejected would be rejected with still fewer rows. Where nothing
+/// is accepted, the smallest whose loss cannot be decided and is not seen is taken, and where there
+/// is none of those, the model stays as it is. `judge` gets the recipe and the model that it gives;
+/// `usage` is as for [`Recipe::apply`].
 pub fn search(
     model: &Model,
     usage: &[u32],
     judge: &mut dyn FnMut(&Recipe, &Model) -> Result<Judgement, String>,
 ) -> Result<Found, CompressError> {
+    let mut candidates = Vec::new();
     let mut judged = |recipe: Recipe| {
         let changed = recipe.apply(model, usage)?;
         let judgement = judge(&recipe, &changed)
             .map_err(|reason| CompressError::Judge { recipe: recipe.to_string(), reason })?;
-        Ok::<_, CompressError>((Candidate { recipe, judgement }, changed))
+        let verdict = judgement.verdict;
+        candidates.push(Candidate { recipe, judgement });
+        Ok::<_, CompressError>(verdict)
     };
-    let mut tried = vec![judged(Recipe::default())?, judged(Recipe(vec![Step::Int8]))?];
-    let mut rejected = 0;
-    for keep in SHARES {
-        tried.push(judged(Recipe(vec![Step::PruneRows { keep }, Step::Int8]))?);
-        let last = &tried[tried.len() - 1].0.judgement;
-        rejected = if last.verdict == Verdict::Rejected { rejected + 1 } else { 0 };
-        if rejected == PATIENCE {
-            break;
+    judged(Recipe::default())?;
+    judged(Recipe(vec![Step::Int8]))?;
+    let (mut gentle, mut harsh) = (0, SHARES.len());
+    while gentle < harsh {
+        let middle = gentle.midpoint(harsh);
+        let recipe = Recipe(vec![Step::PruneRows { keep: SHARES[middle] }, Step::Int8]);
+        match judged(recipe)? {
+            Verdict::Rejected => harsh = middle,
+            Verdict::Accepted | Verdict::Undecidable => gentle = middle + 1,
         }
     }
     let smallest = |wanted: Verdict| {
-        let worthy = tried.iter().enumerate().skip(1);
+        let worthy = candidates.iter().enumerate().skip(1);
         worthy
-            .filter(|(_, (candidate, _))| candidate.judgement.verdict == wanted)
-            .min_by_key(|(_, (candidate, _))| candidate.judgement.size_bytes)
+            .filter(|(_, candidate)| candidate.judgement.verdict == wanted)
+            .min_by_key(|(_, candidate)| candidate.judgement.size_bytes)
             .map(|(index, _)| index)
     };
     let chosen =
         smallest(Verdict::Accepted).or_else(|| smallest(Verdict::Undecidable)).unwrap_or(0);
-    let (candidates, mut models): (Vec<_>, Vec<_>) = tried.into_iter().unzip();
-    Ok(Found { candidates, chosen, model: models.swap_remove(chosen) })
+    let model = candidates[chosen].recipe.apply(model, usage)?;
+    Ok(Found { candidates, chosen, model })
 }
 
 #[cfg(test)]

@@ -126,9 +126,10 @@ impl Session {
             .model
             .run(feed, &[output], Some(options))
             .map_err(|error| EngineError::Run(error.to_string()))?;
-        let value = values.into_iter().next().ok_or_else(|| {
-            EngineError::Run("the engine gave no output".to_owned())
-        })?;
+        let value = values
+            .into_iter()
+            .next()
+            .ok_or_else(|| EngineError::Run("the engine gave no output".to_owned()))?;
         let tensor: Tensor<f32> =
             value.try_into().map_err(|_| EngineError::Run("the output is not float32".into()))?;
         Ok(Output { shape: tensor.shape().to_vec(), data: tensor.into_data() })

@@ -30,11 +30,7 @@ pub struct Bootstrap {
 impl Default for Bootstrap {
     /// 1,000 resamples at 95 %.
     fn default() -> Self {
-        Self {
-            resamples: 1_000,
-            seed: 0,
-            confidence: 0.95,
-        }
+        Self { resamples: 1_000, seed: 0, confidence: 0.95 }
     }
 }
 
@@ -68,16 +64,10 @@ pub fn interval(
 impl Bootstrap {
     pub(crate) fn check(&self) -> Result<(), EvalError> {
         if self.resamples == 0 {
-            return Err(EvalError::Setting {
-                name: "resamples",
-                value: 0.0,
-            });
+            return Err(EvalError::Setting { name: "resamples", value: 0.0 });
         }
         if !(self.confidence > 0.0 && self.confidence < 1.0) {
-            return Err(EvalError::Setting {
-                name: "confidence",
-                value: self.confidence,
-            });
+            return Err(EvalError::Setting { name: "confidence", value: self.confidence });
         }
         Ok(())
     }
@@ -92,10 +82,7 @@ impl Bootstrap {
         let resamples = self.resamples_of(weights.len());
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let mut mass = vec![0.0; weights.len()];
-        let mut samples = std::array::from_fn(|_| Sample {
-            values: Vec::new(),
-            resamples,
-        });
+        let mut samples = std::array::from_fn(|_| Sample { values: Vec::new(), resamples });
         for _ in 0..resamples {
             mass.fill(0.0);
             for _ in 0..weights.len() {
@@ -128,10 +115,7 @@ impl Sample {
     /// The central interval; `None` where at most half of the resamples have a value.
     pub(crate) fn interval(&self, confidence: f64) -> Option<Interval> {
         let tail = (1.0 - confidence) / 2.0;
-        Some(Interval {
-            low: self.quantile(tail)?,
-            high: self.quantile(1.0 - tail)?,
-        })
+        Some(Interval { low: self.quantile(tail)?, high: self.quantile(1.0 - tail)? })
     }
 
     /// The value below which `share` of the distribution lies, between neighbours linearly (type 7

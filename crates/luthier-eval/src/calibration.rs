@@ -23,22 +23,10 @@ impl Calibration {
         let claim = |(row, &truth): (&[f64], &u32)| {
             let class = class.unwrap_or_else(|| first_max(row));
             let confidence = row[class];
-            let bin = (1..=BINS)
-                .take_while(|bin| edge(*bin) <= confidence)
-                .count();
-            Claim {
-                bin,
-                confidence,
-                holds: truth as usize == class,
-            }
+            let bin = (1..=BINS).take_while(|bin| edge(*bin) <= confidence).count();
+            Claim { bin, confidence, holds: truth as usize == class }
         };
-        Self(
-            predictions
-                .rows()
-                .zip(predictions.truth())
-                .map(claim)
-                .collect(),
-        )
+        Self(predictions.rows().zip(predictions.truth()).map(claim).collect())
     }
 
     /// Σ over bins of |Σ mass (confidence − holds)|, over `total`: the expected calibration error.

@@ -115,10 +115,8 @@ pub fn compare(
     bootstrap.check()?;
     let (candidate_score, baseline_score) =
         pair.scores(candidate.weights()).ok_or(pair.undefined())?;
-    let interval = pair
-        .resample(bootstrap)
-        .interval(bootstrap.confidence)
-        .ok_or(pair.undefined())?;
+    let interval =
+        pair.resample(bootstrap).interval(bootstrap.confidence).ok_or(pair.undefined())?;
     let informed = 2f64.powf(1.0 - pair.differing_rows() as f64) <= 1.0 - bootstrap.confidence;
     let verdict = match interval {
         Interval { low, .. } if informed && low > 0.0 => Verdict::Better,
@@ -156,10 +154,7 @@ pub fn non_inferiority(
     bootstrap: &Bootstrap,
 ) -> Result<NonInferiority, EvalError> {
     if !(0.0..f64::INFINITY).contains(&max_drop) {
-        return Err(EvalError::Setting {
-            name: "max_drop",
-            value: max_drop,
-        });
+        return Err(EvalError::Setting { name: "max_drop", value: max_drop });
     }
     let pair = Pair::new(candidate, baseline, metric, positive)?;
     bootstrap.check()?;
@@ -168,10 +163,7 @@ pub fn non_inferiority(
     let difference = pair.difference(candidate_score, baseline_score);
     let confidence = bootstrap.confidence;
     let rows = candidate.len();
-    let resampled = pair
-        .resample(bootstrap)
-        .quantile(1.0 - confidence)
-        .ok_or(pair.undefined())?;
+    let resampled = pair.resample(bootstrap).quantile(1.0 - confidence).ok_or(pair.undefined())?;
     let unseen = 1.0 - (1.0 - confidence).powf(1.0 / rows as f64);
     let lower_bound = resampled.min(difference - unseen);
     let verdict = if lower_bound >= -max_drop {
@@ -183,15 +175,7 @@ pub fn non_inferiority(
         let needed = rows_needed(rows, difference - resampled, margin, confidence);
         NonInferiorityVerdict::Undecidable { rows, needed }
     };
-    Ok(NonInferiority {
-        metric,
-        rows,
-        difference,
-        lower_bound,
-        confidence,
-        max_drop,
-        verdict,
-    })
+    Ok(NonInferiority { metric, rows, difference, lower_bound, confidence, max_drop, verdict })
 }
 
 /// Rows at which a bound, now `reach` below the difference, is only `margin` below it. The
@@ -201,11 +185,7 @@ fn rows_needed(rows: usize, reach: f64, margin: f64, confidence: f64) -> Option<
         return None;
     }
     let spread = rows as f64 * (reach / margin).powi(2);
-    let unseen = if margin < 1.0 {
-        (1.0 - confidence).ln() / (-margin).ln_1p()
-    } else {
-        1.0
-    };
+    let unseen = if margin < 1.0 { (1.0 - confidence).ln() / (-margin).ln_1p() } else { 1.0 };
     let needed = spread.max(unseen).ceil();
     (needed <= 1e12).then_some(needed as usize)
 }
@@ -229,10 +209,7 @@ impl<'a> Pair<'a> {
         check_length("baseline classes", baseline.classes(), candidate.classes())?;
         let rows =
             |predictions: &'a Predictions| predictions.truth().iter().zip(predictions.weights());
-        if let Some(row) = rows(candidate)
-            .zip(rows(baseline))
-            .position(|(c, b)| c != b)
-        {
+        if let Some(row) = rows(candidate).zip(rows(baseline)).position(|(c, b)| c != b) {
             return Err(EvalError::Unpaired { row });
         }
         Ok(Self {
@@ -249,18 +226,12 @@ impl<'a> Pair<'a> {
     }
 
     fn difference(&self, candidate: f64, baseline: f64) -> f64 {
-        if self.metric.higher_is_better() {
-            candidate - baseline
-        } else {
-            baseline - candidate
-        }
+        if self.metric.higher_is_better() { candidate - baseline } else { baseline - candidate }
     }
 
     fn resample(&self, bootstrap: &Bootstrap) -> Sample {
         let difference = |mass: &[f64]| -> [Score; 1] {
-            [self
-                .scores(mass)
-                .map(|(candidate, baseline)| self.difference(candidate, baseline))]
+            [self.scores(mass).map(|(candidate, baseline)| self.difference(candidate, baseline))]
         };
         let [sample] = bootstrap.samples(self.predictions[0].weights(), difference);
         sample
@@ -271,9 +242,7 @@ impl<'a> Pair<'a> {
         let [candidate, baseline] = self.predictions;
         let decisions = candidate.predicted().iter().zip(baseline.predicted());
         if self.metric.reads_decisions() {
-            return decisions
-                .filter(|(candidate, baseline)| candidate != baseline)
-                .count();
+            return decisions.filter(|(candidate, baseline)| candidate != baseline).count();
         }
         candidate
             .rows()
@@ -283,9 +252,7 @@ impl<'a> Pair<'a> {
     }
 
     fn undefined(&self) -> EvalError {
-        EvalError::Undefined {
-            metric: self.metric,
-        }
+        EvalError::Undefined { metric: self.metric }
     }
 }
 
@@ -301,12 +268,7 @@ impl McNemar {
             }
         }
         let (exact, mid) = sign_test(only_candidate, only_baseline);
-        Self {
-            only_candidate,
-            only_baseline,
-            exact,
-            mid,
-        }
+        Self { only_candidate, only_baseline, exact, mid }
     }
 }
 
@@ -315,9 +277,7 @@ fn sign_test(a: u64, b: u64) -> (f64, f64) {
     let (few, tosses) = (a.min(b), a + b);
     // The logarithm of the probability of exactly `few` heads; its terms stay small where
     // factorials would overflow.
-    let ways: f64 = (1..=few)
-        .map(|i| ((tosses - few + i) as f64 / i as f64).ln())
-        .sum();
+    let ways: f64 = (1..=few).map(|i| ((tosses - few + i) as f64 / i as f64).ln()).sum();
     let exactly = (ways - tosses as f64 * LN_2).exp();
     let (mut term, mut at_most) = (exactly, exactly);
     for heads in (1..=few).rev() {

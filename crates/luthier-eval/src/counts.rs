@@ -27,12 +27,7 @@ impl Counts {
             predicted[said as usize] += mass;
         }
         let total = truth.iter().sum();
-        Self {
-            hits,
-            truth,
-            predicted,
-            total,
-        }
+        Self { hits, truth, predicted, total }
     }
 
     /// The score of `metric`; `None` for one that needs probabilities, or if there is no mass.
@@ -75,19 +70,12 @@ impl Counts {
     }
 
     pub(crate) fn f1(&self, class: usize) -> f64 {
-        ratio(
-            2.0 * self.hits[class],
-            self.truth[class] + self.predicted[class],
-        )
+        ratio(2.0 * self.hits[class], self.truth[class] + self.predicted[class])
     }
 
     fn macro_mean(&self, statistic: fn(&Self, usize) -> f64) -> f64 {
         let occurs = |class: &usize| self.truth[*class] + self.predicted[*class] > 0.0;
-        mean(
-            (0..self.truth.len())
-                .filter(occurs)
-                .map(|class| statistic(self, class)),
-        )
+        mean((0..self.truth.len()).filter(occurs).map(|class| statistic(self, class)))
     }
 
     fn weighted_mean(&self, statistic: fn(&Self, usize) -> f64) -> f64 {
@@ -97,11 +85,7 @@ impl Counts {
 
     fn balanced_accuracy(&self) -> f64 {
         let occurs = |class: &usize| self.truth[*class] > 0.0;
-        mean(
-            (0..self.truth.len())
-                .filter(occurs)
-                .map(|class| self.recall(class)),
-        )
+        mean((0..self.truth.len()).filter(occurs).map(|class| self.recall(class)))
     }
 
     /// Gorodkin's R_K. The variances are summed as x (n − x), which is exactly 0 for a single
@@ -112,12 +96,7 @@ impl Counts {
             sums.iter().map(|x| x * (n - x)).sum()
         };
         let hits: f64 = self.hits.iter().sum();
-        let chance: f64 = self
-            .truth
-            .iter()
-            .zip(&self.predicted)
-            .map(|(t, p)| t * p)
-            .sum();
+        let chance: f64 = self.truth.iter().zip(&self.predicted).map(|(t, p)| t * p).sum();
         let scale = (spread(&self.truth) * spread(&self.predicted)).sqrt();
         ratio(hits * self.total - chance, scale).clamp(-1.0, 1.0)
     }

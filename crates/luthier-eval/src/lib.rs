@@ -47,6 +47,7 @@ mod ranking;
 mod report;
 mod rows;
 mod scorer;
+mod temperature;
 mod threshold;
 
 pub use bootstrap::{Bootstrap, Interval, interval};
@@ -58,4 +59,5 @@ pub use metric::{Metric, Score};
 pub use predictions::Predictions;
 pub use report::{ClassReport, MetricReport, ReliabilityBin, Report};
 pub use rows::{Mistake, Suspect, suspect_labels, worst_mistakes};
+pub use temperature::temperature;
 pub use threshold::best_threshold;

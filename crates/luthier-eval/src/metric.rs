@@ -136,10 +136,7 @@ impl Metric {
 
     /// Whether the score depends on decisions alone, and not on the probabilities behind them.
     pub(crate) fn reads_decisions(self) -> bool {
-        !matches!(
-            self,
-            Self::RocAuc | Self::PrAuc | Self::LogLoss | Self::Brier | Self::Ece
-        )
+        !matches!(self, Self::RocAuc | Self::PrAuc | Self::LogLoss | Self::Brier | Self::Ece)
     }
 }
 
@@ -163,10 +160,6 @@ impl FromStr for Metric {
             .min()
             .filter(|(distance, _)| *distance <= 1 + name.len() / 3)
             .map(|(_, known)| known);
-        Err(EvalError::UnknownMetric {
-            name: name.to_owned(),
-            nearest,
-            known,
-        })
+        Err(EvalError::UnknownMetric { name: name.to_owned(), nearest, known })
     }
 }

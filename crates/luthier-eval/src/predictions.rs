@@ -42,11 +42,7 @@ impl Predictions {
             return Err(EvalError::TooManyRows { rows });
         }
         check_classes("true", &truth, classes)?;
-        check_length(
-            "probabilities",
-            probabilities.len(),
-            rows.saturating_mul(classes),
-        )?;
+        check_length("probabilities", probabilities.len(), rows.saturating_mul(classes))?;
         check_probabilities(&probabilities, classes)?;
         let predicted = match predicted {
             Some(predicted) => {
@@ -54,10 +50,7 @@ impl Predictions {
                 check_classes("predicted", &predicted, classes)?;
                 predicted
             }
-            None => probabilities
-                .chunks_exact(classes)
-                .map(|row| first_max(row) as u32)
-                .collect(),
+            None => probabilities.chunks_exact(classes).map(|row| first_max(row) as u32).collect(),
         };
         let weights = match weights {
             Some(weights) => {
@@ -67,13 +60,7 @@ impl Predictions {
             }
             None => vec![1.0; rows],
         };
-        Ok(Self {
-            classes,
-            truth,
-            probabilities,
-            predicted,
-            weights,
-        })
+        Ok(Self { classes, truth, probabilities, predicted, weights })
     }
 
     /// Decides anew: `positive` where its probability is at least `threshold`, else the most
@@ -84,15 +71,9 @@ impl Predictions {
     pub fn with_threshold(mut self, positive: usize, threshold: f64) -> Result<Self, EvalError> {
         self.check_positive(Some(positive))?;
         if threshold.is_nan() {
-            return Err(EvalError::Setting {
-                name: "threshold",
-                value: threshold,
-            });
+            return Err(EvalError::Setting { name: "threshold", value: threshold });
         }
-        for (row, decided) in self
-            .probabilities
-            .chunks_exact(self.classes)
-            .zip(&mut self.predicted)
+        for (row, decided) in self.probabilities.chunks_exact(self.classes).zip(&mut self.predicted)
         {
             let others = (0..row.len()).filter(|class| *class != positive);
             let best =
@@ -148,10 +129,9 @@ impl Predictions {
 
     pub(crate) fn check_positive(&self, positive: Option<usize>) -> Result<(), EvalError> {
         match positive {
-            Some(positive) if positive >= self.classes => Err(EvalError::Positive {
-                positive,
-                classes: self.classes,
-            }),
+            Some(positive) if positive >= self.classes => {
+                Err(EvalError::Positive { positive, classes: self.classes })
+            }
             _ => Ok(()),
         }
     }
@@ -164,13 +144,7 @@ impl Predictions {
 
 /// Position of the largest value, the first of several; 0 for an empty slice.
 pub(crate) fn first_max(values: &[f64]) -> usize {
-    (1..values.len()).fold(0, |best, index| {
-        if values[index] > values[best] {
-            index
-        } else {
-            best
-        }
-    })
+    (1..values.len()).fold(0, |best, index| if values[index] > values[best] { index } else { best })
 }
 
 pub(crate) fn check_length(
@@ -178,29 +152,12 @@ pub(crate) fn check_length(
     found: usize,
     expected: usize,
 ) -> Result<(), EvalError> {
-    if found == expected {
-        Ok(())
-    } else {
-        Err(EvalError::Length {
-            what,
-            expected,
-            found,
-        })
-    }
+    if found == expected { Ok(()) } else { Err(EvalError::Length { what, expected, found }) }
 }
 
 fn check_classes(what: &'static str, given: &[u32], classes: usize) -> Result<(), EvalError> {
-    match given
-        .iter()
-        .enumerate()
-        .find(|(_, class)| **class as usize >= classes)
-    {
-        Some((row, &class)) => Err(EvalError::Class {
-            what,
-            row,
-            class,
-            classes,
-        }),
+    match given.iter().enumerate().find(|(_, class)| **class as usize >= classes) {
+        Some((row, &class)) => Err(EvalError::Class { what, row, class, classes }),
         None => Ok(()),
     }
 }
@@ -209,11 +166,7 @@ fn check_probabilities(probabilities: &[f64], classes: usize) -> Result<(), Eval
     let tolerance = (f64::from(f32::EPSILON) * classes as f64).max(1e-6);
     for (row, values) in probabilities.chunks_exact(classes).enumerate() {
         if let Some(class) = values.iter().position(|value| !(0.0..=1.0).contains(value)) {
-            return Err(EvalError::Probability {
-                row,
-                class,
-                value: values[class],
-            });
+            return Err(EvalError::Probability { row, class, value: values[class] });
         }
         let sum: f64 = values.iter().sum();
         if (sum - 1.0).abs() > tolerance {
@@ -231,9 +184,5 @@ fn check_weights(weights: &[f64]) -> Result<f64, EvalError> {
         }
     }
     let largest = weights.iter().copied().fold(0.0, f64::max);
-    if largest > 0.0 {
-        Ok(largest)
-    } else {
-        Err(EvalError::NoWeight)
-    }
+    if largest > 0.0 { Ok(largest) } else { Err(EvalError::NoWeight) }
 }

@@ -21,17 +21,12 @@ impl Ranking {
         let score = |row: &u32| predictions.probability(*row as usize, class);
         let mut order: Vec<u32> = (0..predictions.len() as u32).collect();
         order.sort_unstable_by(|a, b| {
-            score(b)
-                .partial_cmp(&score(a))
-                .unwrap_or(Ordering::Equal)
-                .then(a.cmp(b))
+            score(b).partial_cmp(&score(a)).unwrap_or(Ordering::Equal).then(a.cmp(b))
         });
         let step = |(index, row): (usize, &u32)| Step {
             row: *row,
             positive: predictions.truth()[*row as usize] as usize == class,
-            last: order
-                .get(index + 1)
-                .is_none_or(|next| score(next) != score(row)),
+            last: order.get(index + 1).is_none_or(|next| score(next) != score(row)),
         };
         Self(order.iter().enumerate().map(step).collect())
     }
@@ -61,11 +56,7 @@ impl Ranking {
         let defined = hits > 0.0 && misses > 0.0;
         // Two divisions, since the product of two tiny masses may be 0.
         let roc = defined.then(|| below_roc / hits / misses);
-        let precision = if hits > 0.0 {
-            below_precision / hits
-        } else {
-            0.0
-        };
+        let precision = if hits > 0.0 { below_precision / hits } else { 0.0 };
         (roc, precision)
     }
 }

@@ -126,12 +126,7 @@ fn metrics(
             higher_is_better: metric.higher_is_better(),
         }
     };
-    Ok(Metric::ALL
-        .into_iter()
-        .zip(values)
-        .zip(&samples)
-        .map(line)
-        .collect())
+    Ok(Metric::ALL.into_iter().zip(values).zip(&samples).map(line).collect())
 }
 
 fn confusion(predictions: &Predictions) -> Vec<Vec<u64>> {
@@ -156,10 +151,5 @@ fn classes(
         recall: counts.recall(class),
         f1: counts.f1(class),
     };
-    labels
-        .iter()
-        .zip(confusion)
-        .enumerate()
-        .map(class)
-        .collect()
+    labels.iter().zip(confusion).enumerate().map(class).collect()
 }

@@ -49,15 +49,12 @@ pub fn suspect_labels(predictions: &Predictions, top: usize) -> Vec<Suspect> {
             if probability_given >= thresholds[given as usize] {
                 return None;
             }
-            let suggested = (0..probabilities.len())
-                .filter(|class| probabilities[*class] >= thresholds[*class])
-                .reduce(|best, class| {
-                    if probabilities[class] > probabilities[best] {
-                        class
-                    } else {
-                        best
-                    }
-                })?;
+            let suggested =
+                (0..probabilities.len())
+                    .filter(|class| probabilities[*class] >= thresholds[*class])
+                    .reduce(|best, class| {
+                        if probabilities[class] > probabilities[best] { class } else { best }
+                    })?;
             let probability_suggested = probabilities[suggested];
             (probability_suggested > probability_given).then_some(Suspect {
                 row,
@@ -83,11 +80,7 @@ fn self_confidence(predictions: &Predictions) -> Vec<f64> {
         *count += 1.0;
     }
     let mean = |(sum, count)| {
-        if count > 0.0 {
-            sum / count
-        } else {
-            f64::INFINITY
-        }
+        if count > 0.0 { sum / count } else { f64::INFINITY }
     };
     sums.into_iter().map(mean).collect()
 }
@@ -95,21 +88,12 @@ fn self_confidence(predictions: &Predictions) -> Vec<f64> {
 /// At most `top` rows that were decided wrongly, the most confidently wrong first: by the
 /// probability of the true class, ascending, ties by row.
 pub fn worst_mistakes(predictions: &Predictions, top: usize) -> Vec<Mistake> {
-    let decided = predictions
-        .truth()
-        .iter()
-        .zip(predictions.predicted())
-        .enumerate();
+    let decided = predictions.truth().iter().zip(predictions.predicted()).enumerate();
     let mut mistakes: Vec<Mistake> = decided
         .filter(|(_, (truth, predicted))| truth != predicted)
         .map(|(row, (&truth, &predicted))| {
             let probability_truth = predictions.probability(row, truth as usize);
-            Mistake {
-                row,
-                truth,
-                predicted,
-                probability_truth,
-            }
+            Mistake { row, truth, predicted, probability_truth }
         })
         .collect();
     mistakes.sort_by(|a, b| a.probability_truth.total_cmp(&b.probability_truth));

@@ -41,11 +41,7 @@ impl<'a, const N: usize> Scorer<'a, N> {
             rankings: Vec::new(),
             calibration: None,
         };
-        let rows = || {
-            predictions
-                .rows()
-                .zip(predictions.truth().iter().map(|t| *t as usize))
-        };
+        let rows = || predictions.rows().zip(predictions.truth().iter().map(|t| *t as usize));
         if asked(Metric::LogLoss) {
             scorer.log_losses = rows().map(|(row, truth)| log_loss(row[truth])).collect();
         }
@@ -55,9 +51,7 @@ impl<'a, const N: usize> Scorer<'a, N> {
         }
         if asked(Metric::RocAuc) || asked(Metric::PrAuc) {
             let classes = binary.map_or(0..predictions.classes(), |class| class..class + 1);
-            scorer.rankings = classes
-                .map(|class| Ranking::of(predictions, class))
-                .collect();
+            scorer.rankings = classes.map(|class| Ranking::of(predictions, class)).collect();
         }
         if asked(Metric::Ece) {
             scorer.calibration = Some(Calibration::of(predictions, positive));
@@ -115,9 +109,5 @@ fn squared_error(row: &[f64], truth: usize, binary: Option<usize>) -> f64 {
 }
 
 fn weighted_sum(values: &[f64], mass: &[f64]) -> f64 {
-    values
-        .iter()
-        .zip(mass)
-        .map(|(value, mass)| value * mass)
-        .sum()
+    values.iter().zip(mass).map(|(value, mass)| value * mass).sum()
 }

@@ -27,15 +27,10 @@ pub fn best_threshold(
     predictions.check_positive(positive)?;
     let class = predictions
         .binary_class(positive)
-        .ok_or(EvalError::NotBinary {
-            classes: predictions.classes(),
-        })?;
+        .ok_or(EvalError::NotBinary { classes: predictions.classes() })?;
     let undefined = EvalError::Undefined { metric };
     if !metric.reads_decisions() {
-        return metric
-            .score(predictions, positive)
-            .map(|score| (0.5, score))
-            .ok_or(undefined);
+        return metric.score(predictions, positive).map(|score| (0.5, score)).ok_or(undefined);
     }
     let mut best: Option<(f64, f64)> = None;
     scan(predictions, class, |threshold, counts| {

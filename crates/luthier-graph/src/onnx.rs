@@ -86,7 +86,8 @@ impl Graph {
         if !proto.sparse_initializer.is_empty() {
             return Err(unsupported("a sparse initializer"));
         }
-        let opset = model.opset_import.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
+        let opset =
+            model.opset_import.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
         let tensors: Vec<Tensor> =
             proto.initializer.into_iter().map(tensor_from_wire).collect::<Result<_, _>>()?;
         let constants: HashSet<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
@@ -146,12 +147,7 @@ fn unsupported(what: impl Into<String>) -> GraphError {
     GraphError::Unsupported { what: what.into() }
 }
 
-fn check_size(
-    tensor: &str,
-    shape: &[usize],
-    dtype: DType,
-    found: usize,
-) -> Result<(), GraphError> {
+fn check_size(tensor: &str, shape: &[usize], dtype: DType, found: usize) -> Result<(), GraphError> {
     let elements = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
     let expected = elements.and_then(|n| n.checked_mul(dtype.size())).unwrap_or(usize::MAX);
     match found == expected {
@@ -259,7 +255,11 @@ fn info_from_wire(proto: wire::ValueInfoProto) -> Result<TensorInfo, GraphError>
             _ => Dim::Named(format!("{}_{axis}", proto.name)),
         })
         .collect();
-    Ok(TensorInfo { dtype: dtype_from_wire(tensor.elem_type, &proto.name)?, name: proto.name, shape })
+    Ok(TensorInfo {
+        dtype: dtype_from_wire(tensor.elem_type, &proto.name)?,
+        name: proto.name,
+        shape,
+    })
 }
 
 fn node_to_wire(node: &Node) -> wire::NodeProto {
@@ -320,7 +320,8 @@ fn attribute_from_wire(
             Attribute::Texts(proto.strings.into_iter().map(text).collect::<Result<_, _>>()?)
         }
         kind::TENSOR => {
-            let tensor = proto.t.ok_or_else(|| unsupported(format!("{} without a value", here())))?;
+            let tensor =
+                proto.t.ok_or_else(|| unsupported(format!("{} without a value", here())))?;
             Attribute::Tensor(tensor_from_wire(tensor)?)
         }
         other => return Err(unsupported(format!("type {other} of {}", here()))),

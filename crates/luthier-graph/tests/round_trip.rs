@@ -6,13 +6,11 @@ fn sample() -> Graph {
     let mut builder = GraphBuilder::new("sample");
     let batch = || Dim::Named("batch".into());
     let ids = builder.input("ids", DType::I32, vec![batch(), Dim::Named("features".into())]);
-    let table =
-        builder.constant("table", vec![3, 2], TensorData::I8(vec![-128, -1, 0, 1, 2, 127]));
+    let table = builder.constant("table", vec![3, 2], TensorData::I8(vec![-128, -1, 0, 1, 2, 127]));
     let scale = builder.constant("scale", vec![2], TensorData::F32(vec![0.5, f32::MIN_POSITIVE]));
     let axes = builder.constant("axes", vec![1], TensorData::I64(vec![1]));
     let rows = builder.node("Gather", &[&table, &ids], "rows");
-    let floats =
-        builder.node_with("Cast", &[&rows], "floats", vec![("to", Attribute::Int(1))]);
+    let floats = builder.node_with("Cast", &[&rows], "floats", vec![("to", Attribute::Int(1))]);
     let sum = builder.node_with(
         "ReduceSum",
         &[&floats, &axes],

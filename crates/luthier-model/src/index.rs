@@ -55,8 +55,7 @@ impl FeatureIndex {
             return None;
         }
         let block = word / BLOCK;
-        let before: u32 =
-            self.bits[block * BLOCK..word].iter().map(|word| word.count_ones()).sum();
+        let before: u32 = self.bits[block * BLOCK..word].iter().map(|word| word.count_ones()).sum();
         Some(self.ranks[block] + before + (self.bits[word] & (mask - 1)).count_ones())
     }
 

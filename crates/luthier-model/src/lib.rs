@@ -8,6 +8,7 @@ mod decision;
 mod index;
 mod ngrams;
 mod signature;
+mod temperature;
 
 pub use decision::{Answer, Decision, DecisionError};
 pub use index::{FeatureIndex, IndexError};

@@ -172,7 +172,9 @@ fn fold(text: &str, folded: &mut Vec<char>) {
     for c in text.chars() {
         match c {
             '\0'..='\x7f' => push(c.to_ascii_lowercase()),
-            '\u{ff01}'..='\u{ff5e}' => push(((c as u32 - 0xfee0) as u8).to_ascii_lowercase() as char),
+            '\u{ff01}'..='\u{ff5e}' => {
+                push(((c as u32 - 0xfee0) as u8).to_ascii_lowercase() as char)
+            }
             _ => c.to_lowercase().for_each(&mut push),
         }
     }
@@ -213,9 +215,7 @@ fn stands_alone(c: char) -> bool {
 /// Adds a character to a running hash (Fibonacci multiplier after an xor, FNV's shape).
 #[inline]
 fn step(hash: u64, c: char) -> u64 {
-    (hash ^ u64::from(c as u32) ^ 0x51_7c_c1_b7)
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .rotate_left(23)
+    (hash ^ u64::from(c as u32) ^ 0x51_7c_c1_b7).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
 }
 
 /// The finaliser of SplitMix64 (Steele et al. 2014): every input bit reaches every output bit.

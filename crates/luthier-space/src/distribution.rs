@@ -104,7 +104,9 @@ impl Distribution {
                 Some(((high - low) / step + 1e-9).floor() as u64 + 1)
             }
             Self::Float { .. } => None,
-            Self::Int { low, high, step, .. } => Some(low.abs_diff(*high) / step.unsigned_abs() + 1),
+            Self::Int { low, high, step, .. } => {
+                Some(low.abs_diff(*high) / step.unsigned_abs() + 1)
+            }
             Self::Choice { options } => Some(options.len() as u64),
         }
     }

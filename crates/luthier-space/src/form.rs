@@ -99,10 +99,8 @@ fn read_parameter(
     form: &Toml,
     condition: Option<Condition>,
 ) -> Result<(), FormError> {
-    let fail = |message: &str| FormError::Parameter {
-        name: name.to_owned(),
-        message: message.to_owned(),
-    };
+    let fail =
+        |message: &str| FormError::Parameter { name: name.to_owned(), message: message.to_owned() };
     if space.position(name).is_some() {
         return Err(fail("the name appears twice in the space"));
     }

@@ -64,8 +64,7 @@ fn choices_between_spaces_scope_their_names() {
         Space::of([("alpha", Distribution::int(1, 4))]),
     );
     let other = Space::of([("dim", Distribution::int(1, 2))]);
-    let space =
-        Space::choice_of("learner", vec![("linear".into(), inner), ("bag".into(), other)]);
+    let space = Space::choice_of("learner", vec![("linear".into(), inner), ("bag".into(), other)]);
     assert_eq!(space.cardinality(), Some(1 + 4 + 2));
     let values: Values = [("learner", Value::from("linear")), ("linear.penalty", "l2".into())]
         .into_iter()

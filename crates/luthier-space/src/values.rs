@@ -60,7 +60,9 @@ impl fmt::Display for Value {
         match self {
             Self::Bool(x) => write!(f, "{x}"),
             Self::Int(x) => write!(f, "{x}"),
-            Self::Float(x) if *x != 0.0 && (x.abs() < 1e-3 || x.abs() >= 1e5) => write!(f, "{x:.3e}"),
+            Self::Float(x) if *x != 0.0 && (x.abs() < 1e-3 || x.abs() >= 1e5) => {
+                write!(f, "{x:.3e}")
+            }
             Self::Float(x) => write!(f, "{}", (x * 1e4).round() / 1e4),
             Self::Text(x) => f.write_str(x),
         }

@@ -14,6 +14,8 @@ pub struct BagNetwork {
     pub width: usize,
     /// Layers after the sum, at least one; the last gives one logit per class.
     pub layers: Vec<Dense>,
+    /// What the logits are divided by before the softmax; 1 until calibration sets it.
+    pub temperature: f32,
 }
 
 /// One layer: `x · weights + bias`, then ReLU where `relu` is set.
@@ -53,7 +55,12 @@ impl Dense {
     /// From the gradient of the output to that of the input: clears the entries of `gradient`
     /// (one per output) where ReLU is off, then writes `input_gradient`.
     #[inline(always)]
-    pub(crate) fn backward(&self, output: &[f32], gradient: &mut [f32], input_gradient: &mut [f32]) {
+    pub(crate) fn backward(
+        &self,
+        output: &[f32],
+        gradient: &mut [f32],
+        input_gradient: &mut [f32],
+    ) {
         if self.relu {
             for (g, y) in gradient.iter_mut().zip(output) {
                 if *y <= 0.0 {
@@ -111,6 +118,7 @@ impl BagNetwork {
             layer.forward(&state, &mut output);
             state = output;
         }
+        state.iter_mut().for_each(|logit| *logit /= self.temperature);
         softmax(&mut state);
         state
     }
@@ -159,12 +167,16 @@ impl BagNetwork {
         let output = builder.node("Softmax", &[&state], "probabilities");
         let classes = self.classes();
         let outputs = [(output.as_str(), DType::F32, vec![batch(), Dim::Fixed(classes)])];
-        Model {
+        let mut model = Model {
             preprocess: Preprocess::NgramText(preprocess),
             graph: builder.finish(&outputs),
             signature: Signature::text_classifier(classes, positive.is_some()),
             decision: Decision { labels, positive, threshold: None },
+        };
+        if self.temperature != 1.0 {
+            model.set_temperature(self.temperature.into());
         }
+        model
     }
 }
 

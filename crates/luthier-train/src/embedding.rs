@@ -73,8 +73,7 @@ impl Learner for Embedding {
             return Err(TrainError::NoFeatures);
         }
         let train = job.data.train();
-        let mut trainer =
-            Trainer::new(matrix.columns(), job.data.classes(), &settings, job.seed);
+        let mut trainer = Trainer::new(matrix.columns(), job.data.classes(), &settings, job.seed);
         let mut order: Vec<u32> = (0..train.labels.len() as u32).collect();
         let mut valid = Vec::new();
         for epoch in 1..=settings.epochs {
@@ -116,9 +115,8 @@ impl Trainer {
     fn new(features: usize, classes: usize, settings: &Settings, seed: u64) -> Self {
         let mut generator = generator(seed, 0);
         let width = settings.width;
-        let table = (0..features * width)
-            .map(|_| symmetric(&mut generator) / width as f32)
-            .collect();
+        let table =
+            (0..features * width).map(|_| symmetric(&mut generator) / width as f32).collect();
         let mut layers = Vec::new();
         let mut inputs = width;
         for (outputs, relu) in [(settings.hidden, true), (classes, false)] {
@@ -130,7 +128,7 @@ impl Trainer {
                 inputs = outputs;
             }
         }
-        Self::of(BagNetwork { table, width, layers })
+        Self::of(BagNetwork { table, width, layers, temperature: 1.0 })
     }
 
     fn of(network: BagNetwork) -> Self {

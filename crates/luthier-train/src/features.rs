@@ -2,9 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use luthier_model::{
-    Extractor, FeatureIndex, Group, HASH_BITS, MAX_CHARS, MAX_WORDS, NgramText,
-};
+use luthier_model::{Extractor, FeatureIndex, Group, HASH_BITS, MAX_CHARS, MAX_WORDS, NgramText};
 use luthier_space::Values;
 
 use crate::TrainError;
@@ -232,9 +230,8 @@ impl<'a> TextData<'a> {
         let mut train = self.extract_subset(Subset::Train, &missing, key)?;
         let mut valid = self.extract_subset(Subset::Valid, &missing, key)?;
         for group in missing {
-            let take = |rows: &mut [SparseRows; Group::COUNT]| {
-                std::mem::take(&mut rows[group.position()])
-            };
+            let take =
+                |rows: &mut [SparseRows; Group::COUNT]| std::mem::take(&mut rows[group.position()]);
             let rows = GroupRows { train: take(&mut train), valid: take(&mut valid) };
             let _ = self.groups[group.position()].set(rows);
         }
@@ -329,7 +326,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl MatrixKey {
     /// Reads `ngrams`, `chars` and `min_rows`.
     pub(crate) fn read(values: &Values) -> Result<Self, TrainError> {
-        let small = |name, max: u8| Ok::<_, TrainError>(values.int(name)?.clamp(0, max.into()) as u8);
+        let small =
+            |name, max: u8| Ok::<_, TrainError>(values.int(name)?.clamp(0, max.into()) as u8);
         Ok(Self {
             words: small("ngrams", MAX_WORDS)?,
             chars: small("chars", MAX_CHARS)?,

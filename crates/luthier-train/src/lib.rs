@@ -122,6 +122,17 @@ pub enum TrainError {
 }
 
 impl Fitted {
+    /// The same network with its logits divided by `temperature`, above 0.
+    #[must_use]
+    pub fn calibrated(mut self, temperature: f32) -> Self {
+        self.network.temperature *= temperature;
+        for row in self.valid.chunks_exact_mut(self.network.classes()) {
+            row.iter_mut().for_each(|p| *p = p.max(f32::MIN_POSITIVE).ln() / temperature);
+            bag::softmax(row);
+        }
+        self
+    }
+
     /// Exports the model, with class names and, for binary tasks, the positive class.
     pub fn to_model(&self, labels: Vec<String>, positive: Option<usize>) -> Model {
         self.network.to_model(self.preprocess.clone(), labels, positive)

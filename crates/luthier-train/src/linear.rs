@@ -225,15 +225,11 @@ impl Weights {
     fn into_network(self, classes: usize) -> BagNetwork {
         let table = self.cells.iter().map(|cell| cell.weight).collect();
         let layer = match self.bias.as_slice() {
-            [bias] => Dense {
-                weights: Some(vec![0.0, 1.0]),
-                bias: vec![0.0, *bias],
-                relu: false,
-            },
+            [bias] => Dense { weights: Some(vec![0.0, 1.0]), bias: vec![0.0, *bias], relu: false },
             _ => Dense { weights: None, bias: self.bias, relu: false },
         };
         debug_assert_eq!(layer.outputs(), classes);
-        BagNetwork { table, width: self.outputs, layers: vec![layer] }
+        BagNetwork { table, width: self.outputs, layers: vec![layer], temperature: 1.0 }
     }
 }
 

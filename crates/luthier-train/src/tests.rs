@@ -18,7 +18,8 @@ fn rows(classes: usize, count: usize, salt: usize) -> Vec<(String, u32)> {
             let label = index % classes;
             let (a, b) = ((index / classes + salt) % 4, (index / 7 + salt) % 4);
             let filler = ["the", "a", "this", "that", "one"][(index + salt) % 5];
-            let text = format!("{filler} {} thing and {} {filler}", WORDS[label][a], WORDS[label][b]);
+            let text =
+                format!("{filler} {} thing and {} {filler}", WORDS[label][a], WORDS[label][b]);
             (text, label as u32)
         })
         .collect()
@@ -63,9 +64,11 @@ fn learners_learn() {
         for classes in [2, 3] {
             let data = data(classes);
             let fitted = fit(&*learner, &data, 1);
-            let right = fitted.valid.chunks(classes).zip(&data.valid().labels).filter(|(p, label)| {
-                p.iter().all(|q| *q <= p[**label as usize])
-            });
+            let right = fitted
+                .valid
+                .chunks(classes)
+                .zip(&data.valid().labels)
+                .filter(|(p, label)| p.iter().all(|q| *q <= p[**label as usize]));
             assert_eq!(right.count(), 30, "{} on {classes} classes", learner.name());
         }
     }
@@ -75,7 +78,8 @@ fn learners_learn() {
 fn equal_seeds_give_equal_bits_and_others_do_not() {
     for learner in learners() {
         let data = data(2);
-        let (a, b, c) = (fit(&*learner, &data, 1), fit(&*learner, &data, 1), fit(&*learner, &data, 2));
+        let (a, b, c) =
+            (fit(&*learner, &data, 1), fit(&*learner, &data, 1), fit(&*learner, &data, 2));
         assert_eq!(a.network, b.network, "{}", learner.name());
         assert_ne!(a.network, c.network, "{}", learner.name());
     }
@@ -85,7 +89,7 @@ fn equal_seeds_give_equal_bits_and_others_do_not() {
 fn the_reported_probabilities_are_those_of_the_exported_features() {
     for learner in learners() {
         let data = data(3);
-        let fitted = fit(&*learner, &data, 3);
+        let fitted = fit(&*learner, &data, 3).calibrated(1.7);
         let probes = fitted.probes(&data, 30).unwrap();
         assert_eq!(probes.len(), 30);
         for (probe, valid) in probes.iter().zip(fitted.valid.chunks(3)) {
@@ -95,6 +99,7 @@ fn the_reported_probabilities_are_those_of_the_exported_features() {
         }
         let model = fitted.to_model(vec!["a".into(), "b".into(), "c".into()], None);
         model.graph.check().unwrap();
+        luthier_test::assert_close(model.temperature(), 1.7, 1e-6, "temperature");
         let Preprocess::NgramText(text) = &model.preprocess;
         assert_eq!(text.index().len(), model.graph.tensor("table").unwrap().shape[0]);
         let mut scratch = Scratch::default();

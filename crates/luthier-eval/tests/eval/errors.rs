@@ -26,13 +26,7 @@ impl Default for Input {
 
 #[track_caller]
 fn check(input: Input, expected: &str) {
-    let Input {
-        classes,
-        truth,
-        probabilities,
-        predicted,
-        weights,
-    } = input;
+    let Input { classes, truth, probabilities, predicted, weights } = input;
     let error = Predictions::new(classes, truth, probabilities, predicted, weights).unwrap_err();
     assert_eq!(error.to_string(), expected);
 }
@@ -43,70 +37,27 @@ fn bad_predictions_are_refused_with_their_place() {
         probabilities: probabilities.to_vec(),
         ..Input::default()
     };
-    let weighing = |weights: &[f64]| Input {
-        weights: Some(weights.to_vec()),
-        ..Input::default()
-    };
+    let weighing = |weights: &[f64]| Input { weights: Some(weights.to_vec()), ..Input::default() };
+    check(Input { truth: vec![], probabilities: vec![], ..Input::default() }, "there are no rows");
+    check(with([0.9, 0.1, f64::NAN, 0.6]), "row 1, class 0: NaN is not a probability");
+    check(with([0.9, 0.1, -0.1, 1.1]), "row 1, class 0: -0.1 is not a probability");
+    check(with([0.9, 0.2, 0.5, 0.5]), "row 0: the probabilities sum to 1.1");
+    check(Input { truth: vec![0, 2], ..Input::default() }, "row 1: true class 2 is not one of 2");
+    check(Input { classes: 0, ..Input::default() }, "row 0: true class 0 is not one of 0");
     check(
-        Input {
-            truth: vec![],
-            probabilities: vec![],
-            ..Input::default()
-        },
-        "there are no rows",
-    );
-    check(
-        with([0.9, 0.1, f64::NAN, 0.6]),
-        "row 1, class 0: NaN is not a probability",
-    );
-    check(
-        with([0.9, 0.1, -0.1, 1.1]),
-        "row 1, class 0: -0.1 is not a probability",
-    );
-    check(
-        with([0.9, 0.2, 0.5, 0.5]),
-        "row 0: the probabilities sum to 1.1",
-    );
-    check(
-        Input {
-            truth: vec![0, 2],
-            ..Input::default()
-        },
-        "row 1: true class 2 is not one of 2",
-    );
-    check(
-        Input {
-            classes: 0,
-            ..Input::default()
-        },
-        "row 0: true class 0 is not one of 0",
-    );
-    check(
-        Input {
-            truth: vec![0; 3],
-            ..Input::default()
-        },
+        Input { truth: vec![0; 3], ..Input::default() },
         "probabilities: 4 values where 6 are expected",
     );
     check(
-        Input {
-            predicted: Some(vec![0]),
-            ..Input::default()
-        },
+        Input { predicted: Some(vec![0]), ..Input::default() },
         "predicted: 1 values where 2 are expected",
     );
     check(
-        Input {
-            predicted: Some(vec![0, 7]),
-            ..Input::default()
-        },
+        Input { predicted: Some(vec![0, 7]), ..Input::default() },
         "row 1: predicted class 7 is not one of 2",
     );
     check(weighing(&[1.0, -1.0]), "row 1: -1 is not a weight");
-    check(
-        weighing(&[f64::INFINITY, 1.0]),
-        "row 0: inf is not a weight",
-    );
+    check(weighing(&[f64::INFINITY, 1.0]), "row 0: inf is not a weight");
     check(weighing(&[1.0]), "weights: 1 values where 2 are expected");
     check(weighing(&[0.0, 0.0]), "all weights are zero");
 }
@@ -120,20 +71,11 @@ fn softmax_of_f32_passes() {
 
 #[test]
 fn extreme_weights_give_no_nan() {
-    for weights in [
-        [1e308, 1e308, 1e308],
-        [5e-324, 5e-324, 5e-324],
-        [1e-300, 1e308, 1e-300],
-    ] {
+    for weights in [[1e308, 1e308, 1e308], [5e-324, 5e-324, 5e-324], [1e-300, 1e308, 1e-300]] {
         let probabilities = vec![0.9, 0.1, 0.4, 0.6, 0.3, 0.7];
-        let predictions = Predictions::new(
-            2,
-            vec![0, 1, 0],
-            probabilities,
-            None,
-            Some(weights.to_vec()),
-        )
-        .unwrap();
+        let predictions =
+            Predictions::new(2, vec![0, 1, 0], probabilities, None, Some(weights.to_vec()))
+                .unwrap();
         let labels = ["a", "b"].map(str::to_owned);
         let report = Report::build(&predictions, &labels, Some(1), &Bootstrap::default()).unwrap();
         for line in report.metrics {
@@ -153,11 +95,7 @@ fn unpaired_predictions_are_refused() {
     assert_eq!(compared(&other), Err(EvalError::Unpaired { row: 1 }));
     assert_eq!(
         compared(&short),
-        Err(EvalError::Length {
-            what: "baseline",
-            expected: 3,
-            found: 2
-        })
+        Err(EvalError::Length { what: "baseline", expected: 3, found: 2 })
     );
 }
 
@@ -167,55 +105,18 @@ fn settings_are_checked() {
     let labels = ["a", "b"].map(str::to_owned);
     let default = Bootstrap::default();
     let build = |bootstrap: Bootstrap| Report::build(&one, &labels, None, &bootstrap).unwrap_err();
-    let none = build(Bootstrap {
-        resamples: 0,
-        ..default
-    });
-    assert_eq!(
-        none,
-        EvalError::Setting {
-            name: "resamples",
-            value: 0.0
-        }
-    );
-    let sure = build(Bootstrap {
-        confidence: 1.0,
-        ..default
-    });
-    assert_eq!(
-        sure,
-        EvalError::Setting {
-            name: "confidence",
-            value: 1.0
-        }
-    );
+    let none = build(Bootstrap { resamples: 0, ..default });
+    assert_eq!(none, EvalError::Setting { name: "resamples", value: 0.0 });
+    let sure = build(Bootstrap { confidence: 1.0, ..default });
+    assert_eq!(sure, EvalError::Setting { name: "confidence", value: 1.0 });
     let error = Report::build(&one, &labels, Some(2), &default).unwrap_err();
-    assert_eq!(
-        error,
-        EvalError::Positive {
-            positive: 2,
-            classes: 2
-        }
-    );
+    assert_eq!(error, EvalError::Positive { positive: 2, classes: 2 });
     assert_eq!(Metric::F1.score(&one, Some(2)), None);
     let error = Report::build(&one, &labels[..1], None, &default).unwrap_err();
-    assert_eq!(
-        error,
-        EvalError::Length {
-            what: "labels",
-            expected: 2,
-            found: 1
-        }
-    );
+    assert_eq!(error, EvalError::Length { what: "labels", expected: 2, found: 1 });
     for max_drop in [-0.1, f64::NAN] {
         let error = non_inferiority(&one, &one, Metric::F1, None, max_drop, &default).unwrap_err();
-        assert!(matches!(
-            error,
-            EvalError::Setting {
-                name: "max_drop",
-                ..
-            }
-        ));
+        assert!(matches!(error, EvalError::Setting { name: "max_drop", .. }));
     }
 }
 
@@ -225,21 +126,11 @@ fn metrics_go_by_their_names() {
         assert_eq!(metric.name().parse(), Ok(metric));
         assert_eq!(serde_json::to_value(metric).unwrap(), metric.name());
     }
-    let Err(EvalError::UnknownMetric {
-        name,
-        nearest,
-        known,
-    }) = "f1_marco".parse::<Metric>()
+    let Err(EvalError::UnknownMetric { name, nearest, known }) = "f1_marco".parse::<Metric>()
     else {
         panic!("`f1_marco` parses");
     };
-    assert_eq!(
-        (name.as_str(), nearest, known.len()),
-        ("f1_marco", Some("f1_macro"), 20)
-    );
+    assert_eq!((name.as_str(), nearest, known.len()), ("f1_marco", Some("f1_macro"), 20));
     let far = "loudness".parse::<Metric>();
-    assert!(matches!(
-        far,
-        Err(EvalError::UnknownMetric { nearest: None, .. })
-    ));
+    assert!(matches!(far, Err(EvalError::UnknownMetric { nearest: None, .. })));
 }

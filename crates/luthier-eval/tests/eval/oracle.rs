@@ -78,51 +78,28 @@ fn every_metric_equals_scikit_learn() {
         assert_eq!(case.scores.len(), Metric::ALL.len(), "{}", case.name);
         for metric in Metric::ALL {
             let name = format!("{}: {metric}", case.name);
-            check(
-                &name,
-                metric.score(&predictions, case.positive),
-                case.scores[metric.name()],
-            );
+            check(&name, metric.score(&predictions, case.positive), case.scores[metric.name()]);
         }
     }
 }
 
 #[test]
 fn reports_equal_scikit_learn() {
-    let bootstrap = Bootstrap {
-        resamples: 5,
-        ..Bootstrap::default()
-    };
+    let bootstrap = Bootstrap { resamples: 5, ..Bootstrap::default() };
     for case in fixture().cases {
-        let labels: Vec<_> = (0..case.classes)
-            .map(|class| format!("class {class}"))
-            .collect();
+        let labels: Vec<_> = (0..case.classes).map(|class| format!("class {class}")).collect();
         let predictions = case.predictions();
         let report = Report::build(&predictions, &labels, case.positive, &bootstrap).unwrap();
         assert_eq!(report.confusion, case.confusion, "{}", case.name);
         for line in &report.metrics {
-            check(
-                &format!("{}: {}", case.name, line.name),
-                line.value,
-                case.scores[&line.name],
-            );
+            check(&format!("{}: {}", case.name, line.name), line.value, case.scores[&line.name]);
         }
         let column = |of: fn(&luthier_eval::ClassReport) -> f64| -> Vec<f64> {
             report.classes.iter().map(of).collect()
         };
         let expected = &case.per_class;
-        assert_all_close(
-            &column(|c| c.precision),
-            &expected.precision,
-            TOLERANCE,
-            &case.name,
-        );
-        assert_all_close(
-            &column(|c| c.recall),
-            &expected.recall,
-            TOLERANCE,
-            &case.name,
-        );
+        assert_all_close(&column(|c| c.precision), &expected.precision, TOLERANCE, &case.name);
+        assert_all_close(&column(|c| c.recall), &expected.recall, TOLERANCE, &case.name);
         assert_all_close(&column(|c| c.f1), &expected.f1, TOLERANCE, &case.name);
     }
 }
@@ -133,11 +110,8 @@ fn reports_equal_scikit_learn() {
 fn weights_are_repeated_rows() {
     for case in fixture().cases.iter().filter(|case| case.classes < 7) {
         let times: Vec<usize> = (0..case.truth.len()).map(|row| (row * 7 + 1) % 4).collect();
-        let rows: Vec<usize> = times
-            .iter()
-            .enumerate()
-            .flat_map(|(row, times)| vec![row; *times])
-            .collect();
+        let rows: Vec<usize> =
+            times.iter().enumerate().flat_map(|(row, times)| vec![row; *times]).collect();
         let repeated = Predictions::new(
             case.classes,
             rows.iter().map(|row| case.truth[*row]).collect(),
@@ -145,9 +119,7 @@ fn weights_are_repeated_rows() {
                 .flat_map(|row| &case.probabilities[row * case.classes..][..case.classes])
                 .copied()
                 .collect(),
-            case.predicted
-                .as_ref()
-                .map(|p| rows.iter().map(|row| p[*row]).collect()),
+            case.predicted.as_ref().map(|p| rows.iter().map(|row| p[*row]).collect()),
             None,
         );
         let weighted = Predictions::new(
@@ -175,18 +147,12 @@ fn mcnemar_equals_scipys_binomial_test() {
         baseline[..a].fill(0);
         candidate[a..a + b].fill(0);
         (candidate[a + b], baseline[a + b]) = (0, 0);
-        let bootstrap = Bootstrap {
-            resamples: 20,
-            ..Bootstrap::default()
-        };
+        let bootstrap = Bootstrap { resamples: 20, ..Bootstrap::default() };
         let (candidate, baseline) = (decided(&truth, &candidate), decided(&truth, &baseline));
         let comparison =
             compare(&candidate, &baseline, Metric::Accuracy, None, &bootstrap).unwrap();
         let test = comparison.mcnemar;
-        assert_eq!(
-            (test.only_candidate, test.only_baseline),
-            (a as u64, b as u64)
-        );
+        assert_eq!((test.only_candidate, test.only_baseline), (a as u64, b as u64));
         // Relative: p-values of 1e-80 must not pass for 0.
         assert_close(test.exact / p, 1.0, TOLERANCE, &format!("{a} against {b}"));
         assert!(test.mid < test.exact, "{test:?}");

@@ -26,25 +26,10 @@ fn thresholds_lie_midway_and_ties_go_towards_one_half() {
     check_threshold(&[0, 0], &[0.2, 0.6], Metric::Accuracy, (0.8, 1.0));
     // Three of four are right with 0.275 as with 0.925, or with 0.65 as with 0.3.
     let alternating = [0, 1, 0, 1];
-    check_threshold(
-        &alternating,
-        &[0.1, 0.45, 0.9, 0.95],
-        Metric::Accuracy,
-        (0.275, 0.75),
-    );
-    check_threshold(
-        &alternating,
-        &[0.2, 0.4, 0.6, 0.7],
-        Metric::Accuracy,
-        (0.65, 0.75),
-    );
+    check_threshold(&alternating, &[0.1, 0.45, 0.9, 0.95], Metric::Accuracy, (0.275, 0.75));
+    check_threshold(&alternating, &[0.2, 0.4, 0.6, 0.7], Metric::Accuracy, (0.65, 0.75));
     // Equal scores are on one side together.
-    check_threshold(
-        &[0, 1, 1],
-        &[0.6, 0.6, 0.6],
-        Metric::Accuracy,
-        (0.3, 2.0 / 3.0),
-    );
+    check_threshold(&[0, 1, 1], &[0.6, 0.6, 0.6], Metric::Accuracy, (0.3, 2.0 / 3.0));
     check_threshold(&truth, &[0.1, 0.2, 0.3, 0.9], Metric::RocAuc, (0.5, 1.0));
 }
 
@@ -53,23 +38,14 @@ fn the_best_threshold_is_found_among_all() {
     for (seed, positive) in [(1, 1), (2, 0)] {
         let plain = drawn(200, 2, 0.4, seed);
         let weights = (0..200).map(|row| 0.1 + f64::from(row % 7)).collect();
-        let probabilities = (0..200)
-            .flat_map(|row| [0, 1].map(|class| plain.probability(row, class)))
-            .collect();
+        let probabilities =
+            (0..200).flat_map(|row| [0, 1].map(|class| plain.probability(row, class))).collect();
         let truth = plain.truth().to_vec();
         let predictions = Predictions::new(2, truth, probabilities, None, Some(weights)).unwrap();
-        for metric in [
-            Metric::F1,
-            Metric::Accuracy,
-            Metric::Mcc,
-            Metric::PrecisionMacro,
-        ] {
+        for metric in [Metric::F1, Metric::Accuracy, Metric::Mcc, Metric::PrecisionMacro] {
             let (threshold, score) = best_threshold(&predictions, metric, Some(positive)).unwrap();
             let at = |threshold| {
-                let decided = predictions
-                    .clone()
-                    .with_threshold(positive, threshold)
-                    .unwrap();
+                let decided = predictions.clone().with_threshold(positive, threshold).unwrap();
                 metric.score(&decided, Some(positive)).unwrap()
             };
             assert_close(at(threshold), score, 1e-12, "the score it promises");
@@ -96,20 +72,8 @@ fn a_threshold_decides() {
     assert_eq!(at(1, 0.6).unwrap().predicted(), [0, 1, 1]);
     assert_eq!(at(1, 0.61).unwrap().predicted(), [0, 0, 1]);
     assert_eq!(at(0, 0.35).unwrap().predicted(), [0, 0, 1]);
-    assert!(matches!(
-        at(1, f64::NAN),
-        Err(EvalError::Setting {
-            name: "threshold",
-            ..
-        })
-    ));
-    assert_eq!(
-        at(2, 0.5),
-        Err(EvalError::Positive {
-            positive: 2,
-            classes: 2
-        })
-    );
+    assert!(matches!(at(1, f64::NAN), Err(EvalError::Setting { name: "threshold", .. })));
+    assert_eq!(at(2, 0.5), Err(EvalError::Positive { positive: 2, classes: 2 }));
     let three = Predictions::new(3, vec![0], vec![0.4, 0.3, 0.3], None, None).unwrap();
     assert_eq!(three.with_threshold(0, 0.5).unwrap().predicted(), [1]);
 }
@@ -117,17 +81,9 @@ fn a_threshold_decides() {
 #[test]
 fn mistakes_are_the_surest_first() {
     let predictions = binary(&[0, 1, 1, 0, 1], &[0.8, 0.1, 0.9, 0.9, 0.1]);
-    let rows: Vec<_> = worst_mistakes(&predictions, 3)
-        .iter()
-        .map(|m| m.row)
-        .collect();
+    let rows: Vec<_> = worst_mistakes(&predictions, 3).iter().map(|m| m.row).collect();
     assert_eq!(rows, [3, 1, 4]);
-    let first = Mistake {
-        row: 1,
-        truth: 1,
-        predicted: 0,
-        probability_truth: 0.1,
-    };
+    let first = Mistake { row: 1, truth: 1, predicted: 0, probability_truth: 0.1 };
     assert!(worst_mistakes(&predictions, 9).contains(&first));
     assert_eq!(worst_mistakes(&predictions, 9).len(), 4);
     assert_eq!(worst_mistakes(&binary(&[1], &[0.9]), 9), []);
@@ -141,12 +97,7 @@ fn flipped_labels_are_suspected() {
     let suspects = suspect_labels(&predictions, 9);
     let rows: Vec<_> = suspects.iter().map(|suspect| suspect.row).collect();
     assert_eq!(rows, [2, 5]);
-    let Suspect {
-        given,
-        suggested,
-        probability_suggested,
-        ..
-    } = suspects[0];
+    let Suspect { given, suggested, probability_suggested, .. } = suspects[0];
     assert_eq!((given, suggested, probability_suggested), (0, 1, 0.95));
     assert_eq!(suspect_labels(&predictions, 1).len(), 1);
 }
@@ -155,12 +106,8 @@ fn flipped_labels_are_suspected() {
 fn suspicion_takes_both_thresholds() {
     // Class 0 has threshold 0.2, class 1 has 0.575. Row 2 reaches both, and stays.
     let predictions = binary(&[0, 0, 0, 1, 1], &[0.95, 0.85, 0.6, 0.9, 0.25]);
-    let rows = |predictions| {
-        suspect_labels(predictions, 9)
-            .iter()
-            .map(|s| s.row)
-            .collect::<Vec<_>>()
-    };
+    let rows =
+        |predictions| suspect_labels(predictions, 9).iter().map(|s| s.row).collect::<Vec<_>>();
     assert_eq!(rows(&predictions), [0, 1, 4]);
     // With 0.9 for class 1, row 1 no longer reaches the other's.
     let demanding = binary(&[0, 0, 0, 1, 1], &[0.95, 0.85, 0.6, 0.9, 0.9]);
@@ -175,26 +122,12 @@ fn flipped_labels_are_found_among_many() {
         .truth()
         .iter()
         .enumerate()
-        .map(|(row, class)| {
-            if flipped(row) {
-                (class + 1) % 3
-            } else {
-                *class
-            }
-        })
+        .map(|(row, class)| if flipped(row) { (class + 1) % 3 } else { *class })
         .collect();
-    let probabilities = (0..600)
-        .flat_map(|row| [0, 1, 2].map(|class| clean.probability(row, class)))
-        .collect();
+    let probabilities =
+        (0..600).flat_map(|row| [0, 1, 2].map(|class| clean.probability(row, class))).collect();
     let predictions = Predictions::new(3, truth, probabilities, None, None).unwrap();
     let suspects = suspect_labels(&predictions, 600);
-    let right = suspects
-        .iter()
-        .filter(|suspect| flipped(suspect.row))
-        .count();
-    assert!(
-        right >= 15 && right == suspects.len(),
-        "{right} of {}",
-        suspects.len()
-    );
+    let right = suspects.iter().filter(|suspect| flipped(suspect.row)).count();
+    assert!(right >= 15 && right == suspects.len(), "{right} of {}", suspects.len());
 }

@@ -9,10 +9,7 @@ use luthier_test::assert_close;
 use crate::{binary, decided, drawn};
 
 fn seeded(seed: u64) -> Bootstrap {
-    Bootstrap {
-        seed,
-        ..Bootstrap::default()
-    }
+    Bootstrap { seed, ..Bootstrap::default() }
 }
 
 /// `right` of `rows` rows decided rightly.
@@ -27,13 +24,8 @@ fn intervals_of_a_share_are_close_to_wilsons() {
         let (n, p, z) = (rows as f64, right as f64 / rows as f64, 1.959_964);
         let centre = (p + z * z / (2.0 * n)) / (1.0 + z * z / n);
         let half = z / (1.0 + z * z / n) * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
-        let actual = interval(
-            &share_right(right, rows),
-            Metric::Accuracy,
-            None,
-            &seeded(1),
-        )
-        .unwrap();
+        let actual =
+            interval(&share_right(right, rows), Metric::Accuracy, None, &seeded(1)).unwrap();
         assert_close(actual.low, centre - half, 0.02, "low");
         assert_close(actual.high, centre + half, 0.02, "high");
     }
@@ -54,10 +46,7 @@ fn a_drawn_row_brings_its_weight() {
 fn intervals_cover_the_true_score_as_often_as_they_say() {
     // `drawn` decides a row rightly when it was skilled (70 %), or else by luck (half).
     let truth = 0.7 + 0.3 * 0.5;
-    let bootstrap = Bootstrap {
-        resamples: 300,
-        ..Bootstrap::default()
-    };
+    let bootstrap = Bootstrap { resamples: 300, ..Bootstrap::default() };
     let covered = (0..400).filter(|seed| {
         let predictions = drawn(150, 2, 0.7, *seed);
         let interval = interval(&predictions, Metric::Accuracy, None, &bootstrap).unwrap();
@@ -88,18 +77,11 @@ fn a_report_has_the_intervals_of_its_metrics() {
     for metric in Metric::ALL {
         let line = report.metric(metric).unwrap();
         let alone = interval(&predictions, metric, Some(1), &seeded(2)).unwrap();
-        assert_eq!(
-            (line.low, line.high),
-            (Some(alone.low), Some(alone.high)),
-            "{metric}"
-        );
+        assert_eq!((line.low, line.high), (Some(alone.low), Some(alone.high)), "{metric}");
         assert!(alone.low < alone.high, "{metric}");
         if metric != Metric::Ece {
             let value = line.value.unwrap();
-            assert!(
-                (alone.low..=alone.high).contains(&value),
-                "{metric}: {line:?}"
-            );
+            assert!((alone.low..=alone.high).contains(&value), "{metric}: {line:?}");
         }
     }
     let rows: usize = report.reliability.iter().map(|bin| bin.count).sum();
@@ -133,32 +115,18 @@ fn an_undefined_score_has_no_interval() {
     let line = report.metric(Metric::RocAuc).unwrap();
     assert_eq!((line.value, line.low, line.high), (None, None, None));
     let error = compare(&predictions, &predictions, Metric::RocAuc, None, &seeded(0));
-    assert_eq!(
-        error,
-        Err(EvalError::Undefined {
-            metric: Metric::RocAuc
-        })
-    );
+    assert_eq!(error, Err(EvalError::Undefined { metric: Metric::RocAuc }));
     assert!(Metric::Accuracy.score(&predictions, None).is_some());
 }
 
 #[test]
 fn large_data_draw_fewer_resamples() {
     let predictions = share_right(150_000, 200_000);
-    let few = Bootstrap {
-        resamples: 400,
-        ..Bootstrap::default()
-    };
-    let hundred = Bootstrap {
-        resamples: 100,
-        ..Bootstrap::default()
-    };
+    let few = Bootstrap { resamples: 400, ..Bootstrap::default() };
+    let hundred = Bootstrap { resamples: 100, ..Bootstrap::default() };
     let of = |bootstrap| interval(&predictions, Metric::Accuracy, None, bootstrap).unwrap();
     assert_eq!(of(&few), of(&hundred));
-    let one = Bootstrap {
-        resamples: 1,
-        ..Bootstrap::default()
-    };
+    let one = Bootstrap { resamples: 1, ..Bootstrap::default() };
     assert_eq!(of(&one).low, of(&one).high);
 }
 
@@ -166,25 +134,14 @@ fn large_data_draw_fewer_resamples() {
 fn pairing_narrows_the_interval() {
     let baseline = drawn(400, 2, 0.6, 8);
     let candidate = nudged(&baseline);
-    for metric in [
-        Metric::Accuracy,
-        Metric::F1,
-        Metric::RocAuc,
-        Metric::LogLoss,
-        Metric::Mcc,
-    ] {
-        let paired = compare(&candidate, &baseline, metric, None, &seeded(3))
-            .unwrap()
-            .interval;
+    for metric in [Metric::Accuracy, Metric::F1, Metric::RocAuc, Metric::LogLoss, Metric::Mcc] {
+        let paired = compare(&candidate, &baseline, metric, None, &seeded(3)).unwrap().interval;
         let alone = |predictions| {
             let interval = interval(predictions, metric, None, &seeded(3)).unwrap();
             interval.high - interval.low
         };
         let unpaired = alone(&candidate).hypot(alone(&baseline));
-        assert!(
-            paired.high - paired.low < 0.5 * unpaired,
-            "{metric}: {paired:?}, {unpaired}"
-        );
+        assert!(paired.high - paired.low < 0.5 * unpaired, "{metric}: {paired:?}, {unpaired}");
     }
 }
 
@@ -200,9 +157,7 @@ fn nudged(predictions: &Predictions) -> Predictions {
 fn verdicts_follow_the_interval() {
     let (weak, strong) = (share_right(600, 1000), share_right(700, 1000));
     let verdict = |candidate, baseline, metric| {
-        compare(candidate, baseline, metric, None, &seeded(0))
-            .unwrap()
-            .verdict
+        compare(candidate, baseline, metric, None, &seeded(0)).unwrap().verdict
     };
     assert_eq!(verdict(&strong, &weak, Metric::Accuracy), Verdict::Better);
     assert_eq!(verdict(&weak, &strong, Metric::Accuracy), Verdict::Worse);
@@ -215,11 +170,9 @@ fn verdicts_follow_the_interval() {
 #[test]
 fn few_differing_rows_decide_nothing() {
     let baseline = share_right(50, 100);
-    for (right, expected) in [
-        (51, Verdict::Undecided),
-        (55, Verdict::Undecided),
-        (56, Verdict::Better),
-    ] {
+    for (right, expected) in
+        [(51, Verdict::Undecided), (55, Verdict::Undecided), (56, Verdict::Better)]
+    {
         let candidate = share_right(right, 100);
         let comparison =
             compare(&candidate, &baseline, Metric::Accuracy, None, &seeded(0)).unwrap();
@@ -232,29 +185,13 @@ fn few_differing_rows_decide_nothing() {
 fn a_gate_holds_fails_or_asks_for_rows() {
     let gate = |candidate: usize, baseline: usize, rows: usize, max_drop: f64| {
         let (candidate, baseline) = (share_right(candidate, rows), share_right(baseline, rows));
-        non_inferiority(
-            &candidate,
-            &baseline,
-            Metric::Accuracy,
-            None,
-            max_drop,
-            &seeded(0),
-        )
-        .unwrap()
+        non_inferiority(&candidate, &baseline, Metric::Accuracy, None, max_drop, &seeded(0))
+            .unwrap()
     };
-    assert_eq!(
-        gate(1590, 1600, 2000, 0.02).verdict,
-        NonInferiorityVerdict::Holds
-    );
-    assert_eq!(
-        gate(1500, 1600, 2000, 0.02).verdict,
-        NonInferiorityVerdict::Fails
-    );
+    assert_eq!(gate(1590, 1600, 2000, 0.02).verdict, NonInferiorityVerdict::Holds);
+    assert_eq!(gate(1500, 1600, 2000, 0.02).verdict, NonInferiorityVerdict::Fails);
     let few = gate(795, 800, 1000, 0.006);
-    let NonInferiorityVerdict::Undecidable {
-        rows: 1000,
-        needed: Some(needed),
-    } = few.verdict
+    let NonInferiorityVerdict::Undecidable { rows: 1000, needed: Some(needed) } = few.verdict
     else {
         panic!("{few:?}");
     };
@@ -264,18 +201,9 @@ fn a_gate_holds_fails_or_asks_for_rows() {
     let at = |thousands: usize| gate(795 * thousands, 800 * thousands, 1000 * thousands, 0.006);
     assert_eq!(at(needed * 3 / 2000).verdict, NonInferiorityVerdict::Holds);
     let half = at(needed / 2000).verdict;
-    assert!(
-        matches!(half, NonInferiorityVerdict::Undecidable { .. }),
-        "{half:?}"
-    );
+    assert!(matches!(half, NonInferiorityVerdict::Undecidable { .. }), "{half:?}");
     let edge = gate(90, 100, 100, 0.1).verdict;
-    assert_eq!(
-        edge,
-        NonInferiorityVerdict::Undecidable {
-            rows: 100,
-            needed: None
-        }
-    );
+    assert_eq!(edge, NonInferiorityVerdict::Undecidable { rows: 100, needed: None });
 }
 
 /// Models that never differ still leave room for rows that the data lack: n rows without a failure
@@ -288,17 +216,8 @@ fn agreement_on_few_rows_proves_little() {
     };
     let few = gate(100);
     assert_close(few.lower_bound, -0.029_513_05, 1e-7, "bound");
-    assert_eq!(
-        few.verdict,
-        NonInferiorityVerdict::Undecidable {
-            rows: 100,
-            needed: Some(299)
-        }
-    );
-    assert!(matches!(
-        gate(298).verdict,
-        NonInferiorityVerdict::Undecidable { .. }
-    ));
+    assert_eq!(few.verdict, NonInferiorityVerdict::Undecidable { rows: 100, needed: Some(299) });
+    assert!(matches!(gate(298).verdict, NonInferiorityVerdict::Undecidable { .. }));
     assert_eq!(gate(299).verdict, NonInferiorityVerdict::Holds);
 }
 

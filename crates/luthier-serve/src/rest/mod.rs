@@ -5,27 +5,25 @@ mod body;
 mod json;
 mod path;
 mod render;
+mod upload;
 
-use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use hyper::body::{Body as _, Bytes, Incoming};
-use hyper::header::{
-    ACCEPT, ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
-};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::metrics::{Rejection, to_prometheus};
 use crate::models::ServedModel;
 use crate::service::{Code, PredictCall, Service, ServiceError, Task, Version};
+use crate::texts::Texts;
 use crate::{Route, RouteProblem, ServeConfig, ServeError};
 
 use access::{Access, REQUEST_ID};
-use body::{Body, BodyError};
+use body::{Body, BodyError, Form};
 use path::{Api, Target};
 
 const JSON: &str = "application/json";
@@ -33,10 +31,6 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Seconds after which a refused client may try again.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
-/// Longest time that is spent on reading a body which is too large, so that the client sees the
-/// answer and not a reset connection.
-const DISCARD_TIME: Duration = Duration::from_secs(1);
-
 /// Largest body that is parsed between other requests; larger ones would hold them up.
 const INLINE_BYTES: usize = 64 << 10;
 /// Most rows that are written out between other requests.
@@ -45,7 +39,7 @@ const INLINE_ROWS: usize = 1024;
 /// The REST interface of a service.
 pub(crate) struct Rest {
     pub(crate) service: Service,
-    routes: Vec<Route>,
+    routes: Arc<[Route]>,
     max_body_bytes: usize,
     request_timeout: Duration,
     /// Whether the server is going away: not ready, and connections end with their answer.
@@ -65,6 +59,25 @@ struct Reply {
     allow: Option<&'static str>,
     /// Whether the connection cannot go on, because the request has not been read to its end.
     ends_connection: bool,
+}
+
+/// What a body is to be read as.
+#[derive(Clone, Copy)]
+enum Call {
+    /// As TensorFlow Serving's API says.
+    Task(Task),
+    /// As the alias route at this position says.
+    Alias(usize),
+}
+
+/// The shape of an answer.
+enum Shape {
+    /// `predictions` or `outputs`.
+    Rows(Form),
+    /// `results` with labels.
+    Classes,
+    /// The output field of an alias route.
+    Field { route: usize, is_list: bool },
 }
 
 /// Why a request has no answer.
@@ -100,7 +113,7 @@ impl Rest {
         check_routes(&config.routes, &service)?;
         Ok(Self {
             service,
-            routes: config.routes,
+            routes: config.routes.into(),
             max_body_bytes: config.max_body_bytes,
             request_timeout: config.request_timeout,
             closing: AtomicBool::new(false),
@@ -131,7 +144,7 @@ impl Rest {
     pub(crate) async fn warm_up(&self, model: &Arc<ServedModel>) -> Result<(), ServeError> {
         let deadline = Instant::now() + self.request_timeout;
         let body = Bytes::from_static(br#"{"instances": ["warm-up"]}"#);
-        self.run(model, Task::Predict, body, deadline).await.map_err(|fault| {
+        self.run(model, Call::Task(Task::Predict), body, deadline).await.map_err(|fault| {
             ServeError::WarmUp {
                 name: model.name.to_string(),
                 version: model.version,
@@ -182,11 +195,10 @@ impl Rest {
             Target::Ready => Ok(self.readiness()),
             Target::Metrics => Ok(self.metrics(&head.headers)),
             Target::Alias(route) => {
-                let route = &self.routes[route];
-                let model = self.service.find(&route.model, Version::Latest)?;
+                let model = self.service.find(&self.routes[route].model, Version::Latest)?;
                 access.model(model);
                 let body = self.read(&head.headers, body, deadline).await?;
-                self.alias(route, model, body, deadline).await
+                self.run(model, Call::Alias(route), body, deadline).await
             }
             Target::Model { name, version, api: Api::Status } => {
                 let found = self.service.status(&name, version.version())?;
@@ -200,7 +212,7 @@ impl Rest {
                 access.model(model);
                 let Api::Run(task) = api else { return Ok(Reply::ok(render::metadata(model))) };
                 let body = self.read(&head.headers, body, deadline).await?;
-                self.run(model, task, body, deadline).await
+                self.run(model, Call::Task(task), body, deadline).await
             }
         }
     }
@@ -208,46 +220,37 @@ impl Rest {
     async fn run(
         &self,
         model: &Arc<ServedModel>,
-        task: Task,
+        call: Call,
         body: Bytes,
         deadline: Instant,
     ) -> Result<Reply, Fault> {
-        let (length, served) = (body.len(), Arc::clone(model));
-        let parse = move || -> Result<_, Fault> {
-            let body = Body::parse(&body)?;
-            task.check_signature(body.signature()?)?;
-            if task == Task::Classify {
-                return Ok((None, body.examples(served.input())?));
-            }
-            let (form, texts) = body.rows(served.input())?;
-            Ok((Some(form), texts))
-        };
-        let (form, texts) = beside(length > INLINE_BYTES, parse).await??;
+        let (length, served, routes) = (body.len(), Arc::clone(model), Arc::clone(&self.routes));
+        let parse = move || parse(&body, call, &served, &routes);
+        let (shape, texts) = beside(length > INLINE_BYTES, parse).await??;
         let rows = texts.len();
         let found = self.service.predict(PredictCall { model, texts, deadline }).await?;
-        let served = Arc::clone(model);
-        let render = move || match form {
-            Some(form) => render::predictions(form, &served.decision, &found),
-            None => render::classes(&served.decision, &found),
+        let (served, routes) = (Arc::clone(model), Arc::clone(&self.routes));
+        let render = move || match shape {
+            Shape::Rows(form) => render::predictions(form, &served.decision, &found),
+            Shape::Classes => render::classes(&served.decision, &found),
+            Shape::Field { route, is_list } => {
+                render::alias(&routes[route].output, is_list, &served.decision, &found)
+            }
         };
         Ok(Reply::ok(beside(rows > INLINE_ROWS, render).await?))
     }
 
-    async fn alias(
+    async fn read(
         &self,
-        route: &Route,
-        model: &Arc<ServedModel>,
-        body: Bytes,
+        headers: &HeaderMap,
+        body: Incoming,
         deadline: Instant,
-    ) -> Result<Reply, Fault> {
-        let (length, field) = (body.len(), route.input.clone());
-        let parse = move || Body::parse(&body)?.field(&field);
-        let (texts, is_list) = beside(length > INLINE_BYTES, parse).await??;
-        let rows = texts.len();
-        let found = self.service.predict(PredictCall { model, texts, deadline }).await?;
-        let (served, output) = (Arc::clone(model), route.output.clone());
-        let render = move || render::alias(&output, is_list, &served.decision, &found);
-        Ok(Reply::ok(beside(rows > INLINE_ROWS, render).await?))
+    ) -> Result<Bytes, Fault> {
+        let read = upload::read(headers, body, self.max_body_bytes, deadline).await;
+        if matches!(read, Err(Fault::TooLarge { .. })) {
+            self.service.metrics().rejected(Rejection::BodyTooLarge);
+        }
+        read
     }
 
     fn readiness(&self) -> Reply {
@@ -263,49 +266,6 @@ impl Rest {
             true => Reply { content_type: OPEN_METRICS, ..Reply::ok(rendered) },
             false => Reply { content_type: PROMETHEUS, ..Reply::ok(to_prometheus(&rendered)) },
         }
-    }
-
-    /// The whole body; as it arrived where it came in one piece.
-    async fn read(
-        &self,
-        headers: &HeaderMap,
-        mut body: Incoming,
-        deadline: Instant,
-    ) -> Result<Bytes, Fault> {
-        if headers.get(CONTENT_ENCODING).is_some_and(|value| value != "identity") {
-            return Err(Fault::Encoding);
-        }
-        let too_large = Fault::TooLarge { limit: self.max_body_bytes };
-        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-        let read = async {
-            if announced > self.max_body_bytes {
-                return Err(too_large);
-            }
-            let Some(first) = next_data(&mut body).await? else { return Ok(Bytes::new()) };
-            if body.is_end_stream() && first.len() <= self.max_body_bytes {
-                return Ok(first);
-            }
-            let mut whole = Vec::with_capacity(announced.max(first.len()));
-            let mut next = Some(first);
-            while let Some(data) = next {
-                if whole.len() + data.len() > self.max_body_bytes {
-                    return Err(too_large);
-                }
-                whole.extend_from_slice(&data);
-                next = next_data(&mut body).await?;
-            }
-            Ok(whole.into())
-        };
-        let read = tokio::time::timeout_at(deadline.into(), read).await;
-        let read = read.unwrap_or(Err(Fault::SlowBody));
-        if matches!(read, Err(Fault::TooLarge { .. })) {
-            self.service.metrics().rejected(Rejection::BodyTooLarge);
-            // A client that waits for leave to send its body needs none of it to be read.
-            if !headers.contains_key("expect") {
-                discard(&mut body, self.max_body_bytes).await;
-            }
-        }
-        read
     }
 
     fn new_id(&self) -> HeaderValue {
@@ -335,6 +295,28 @@ fn check_routes(routes: &[Route], service: &Service) -> Result<(), ServeError> {
     Ok(())
 }
 
+fn parse(
+    body: &[u8],
+    call: Call,
+    model: &ServedModel,
+    routes: &[Route],
+) -> Result<(Shape, Texts), Fault> {
+    let body = Body::parse(body)?;
+    let task = match call {
+        Call::Task(task) => task,
+        Call::Alias(route) => {
+            let (texts, is_list) = body.field(&routes[route].input)?;
+            return Ok((Shape::Field { route, is_list }, texts));
+        }
+    };
+    task.check_signature(body.signature()?)?;
+    if task == Task::Classify {
+        return Ok((Shape::Classes, body.examples(model.input())?));
+    }
+    let (form, texts) = body.rows(model.input())?;
+    Ok((Shape::Rows(form), texts))
+}
+
 /// Runs `work`, on a thread of its own where it `is_long`, since it would hold up all requests of
 /// this thread.
 async fn beside<T: Send + 'static>(
@@ -345,36 +327,6 @@ async fn beside<T: Send + 'static>(
         return Ok(work());
     }
     tokio::task::spawn_blocking(work).await.map_err(|_| ServiceError::Failed.into())
-}
-
-/// The next piece of a body, `None` at its end.
-async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, Fault> {
-    loop {
-        match poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
-            None => return Ok(None),
-            Some(Err(_)) => return Err(Fault::BrokenBody),
-            Some(Ok(frame)) => {
-                // Trailers say nothing that is needed.
-                if let Ok(data) = frame.into_data() {
-                    return Ok(Some(data));
-                }
-            }
-        }
-    }
-}
-
-/// Reads up to `limit` bytes of a body and forgets them.
-async fn discard(body: &mut Incoming, limit: usize) {
-    let read = async {
-        let mut left = limit;
-        while let Ok(Some(data)) = next_data(body).await {
-            match left.checked_sub(data.len()) {
-                Some(less) => left = less,
-                None => break,
-            }
-        }
-    };
-    let _ = tokio::time::timeout(DISCARD_TIME, read).await;
 }
 
 impl Reply {

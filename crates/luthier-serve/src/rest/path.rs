@@ -144,56 +144,44 @@ fn model<'p>(method: &Method, path: &'p str) -> Result<Target<'p>, Fault> {
         Method::GET => (rest, ""),
         _ => return Err(malformed()),
     };
-    let mut parts = place.strip_prefix('/').ok_or_else(malformed)?.splitn(5, '/');
-    let name = parts.next().unwrap_or_default();
-    let mut rest = [parts.next(), parts.next(), parts.next(), parts.next()];
-    let mut metadata = false;
-    if *method == Method::GET
-        && let Some(last) = rest.iter().rposition(Option::is_some)
-        && rest[last].is_some_and(|part| part.eq_ignore_ascii_case("metadata"))
-        && last != 1
-    {
-        rest[last] = None;
-        metadata = true;
-    }
-    let version = match rest {
-        [None, None, None, None] => Spec::Latest,
-        [Some(word), Some(number), None, None] if word.eq_ignore_ascii_case("versions") => {
-            if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
-                return Err(malformed());
-            }
-            let unreadable = |_| Fault::VersionNumber { text: number.to_owned() };
-            Spec::Version(number.parse().map_err(unreadable)?)
-        }
-        [Some(word), Some(label), None, None]
-            if word.eq_ignore_ascii_case("labels") && is_part(label) =>
-        {
-            Spec::Label(decoded(label).ok_or_else(malformed)?)
+    let parts: Vec<&str> = place.strip_prefix('/').ok_or_else(malformed)?.splitn(5, '/').collect();
+    let (name, version, tail) = match *parts.as_slice() {
+        [name] => (name, Some(Spec::Latest), None),
+        [name, tail] => (name, Some(Spec::Latest), Some(tail)),
+        [name, word, value] => (name, spec(word, value)?, None),
+        [name, word, value, tail] => (name, spec(word, value)?, Some(tail)),
+        _ => return Err(malformed()),
+    };
+    let api = match (verb, tail) {
+        ("predict", None) => Api::Run(Task::Predict),
+        ("classify", None) => Api::Run(Task::Classify),
+        ("regress", None) => Api::Run(Task::Regress),
+        ("", None) if *method == Method::GET => Api::Status,
+        ("", Some(tail)) if *method == Method::GET && tail.eq_ignore_ascii_case("metadata") => {
+            Api::Metadata
         }
         _ => return Err(malformed()),
     };
-    let api = match verb {
-        "predict" => Api::Run(Task::Predict),
-        "classify" => Api::Run(Task::Classify),
-        "regress" => Api::Run(Task::Regress),
-        "" if *method == Method::GET => {
-            if metadata {
-                Api::Metadata
-            } else {
-                Api::Status
-            }
-        }
-        _ => return Err(malformed()),
-    };
-    match is_part(name) {
-        true => Ok(Target::Model { name: decoded(name).ok_or_else(malformed)?, version, api }),
-        false => Err(malformed()),
-    }
+    let name = part(name).ok_or_else(malformed)?;
+    Ok(Target::Model { name, version: version.ok_or_else(malformed)?, api })
 }
 
-/// Whether `text` can be a name or label in a path.
-fn is_part(text: &str) -> bool {
-    !text.is_empty() && !text.contains(':')
+/// `versions/3` or `labels/stable`; `None` for anything else.
+fn spec<'p>(word: &str, value: &'p str) -> Result<Option<Spec<'p>>, Fault> {
+    if word.eq_ignore_ascii_case("labels") {
+        return Ok(part(value).map(Spec::Label));
+    }
+    let is_number = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+    if !word.eq_ignore_ascii_case("versions") || !is_number {
+        return Ok(None);
+    }
+    let unreadable = |_| Fault::VersionNumber { text: value.to_owned() };
+    value.parse().map(|version| Some(Spec::Version(version))).map_err(unreadable)
+}
+
+/// A name or label in a path; `None` where it cannot be one.
+fn part(text: &str) -> Option<Cow<'_, str>> {
+    if text.is_empty() || text.contains(':') { None } else { decoded(text) }
 }
 
 fn strip_prefix_ignoring_case<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {

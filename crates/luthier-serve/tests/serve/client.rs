@@ -63,6 +63,12 @@ impl Client {
         Some(Response { status, headers, body })
     }
 
+    /// Everything that comes until the server closes the connection.
+    pub(crate) fn receive_all(&mut self) -> String {
+        while self.fill().is_some() {}
+        String::from_utf8(std::mem::take(&mut self.received)).unwrap()
+    }
+
     /// Whether the server closes the connection without a further byte.
     pub(crate) fn is_closed(&mut self) -> bool {
         self.received.is_empty() && self.fill().is_none()

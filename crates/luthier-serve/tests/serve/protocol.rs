@@ -217,6 +217,13 @@ fn errors_of_paths() {
     check("GET", "/v1/models/mood/versions/7", 404, "Could not find version 7 of model mood");
     check("GET", "/v1/models/no/metadata", 404, "Servable not found for request: Latest(no)");
     check("GET", "/v1/models/mood/labels/a", 400, "Unrecognized servable version label: a");
+    check(
+        "GET",
+        "/v1/models/mood/labels/metadata",
+        400,
+        "Unrecognized servable version label: metadata",
+    );
+    check("GET", "/v1/models/metadata", 404, "Could not find any versions of model metadata");
     check("GET", "/v1/models", 400, "Missing model name in request.");
     for (method, path) in [
         ("GET", "/v1/models/mood:predict"),
@@ -232,6 +239,10 @@ fn errors_of_paths() {
         ("DELETE", "/v1/models/mood"),
         ("GET", "/v1/models/"),
         ("GET", "/v1/models/mood/"),
+        ("GET", "/v1/models/mood/versions/1/"),
+        ("GET", "/v1/models/mood/labels/a:b"),
+        ("POST", "/v1/models/mood/:predict"),
+        ("POST", "/v1/models/mood/versions/1/metadata:"),
         ("GET", "/v1/models/mood/versions"),
         ("GET", "/v1/models/mood/versions/1/metadata/more"),
         ("GET", "/v1/modelsx"),
@@ -295,10 +306,11 @@ fn health_readiness_and_index() {
     for route in ["POST /sentiment", "GET /metrics", "POST /v1/models/mood/versions/3:predict"] {
         assert!(index.contains(&format!("\"{route}\"")), "{route} in {index}");
     }
-    // A response to HEAD announces a length and has no body.
     let mut client = stage.client();
-    assert!(client.send(b"HEAD /healthz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"));
-    assert!(client.send(b""));
+    client.send(b"HEAD /healthz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
+    let everything = client.receive_all();
+    assert!(everything.starts_with("HTTP/1.1 200 OK\r\n"), "{everything}");
+    assert!(everything.contains("content-length: 16\r\n") && everything.ends_with("\r\n\r\n"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use luthier_bundle::{Bundle, Draft, Predictor, Probe};
 use luthier_compress::{Candidate, Judgement, Recipe, Verdict, search};
 use luthier_data::{Dataset, Part};
 use luthier_engine::Threads;
-use luthier_eval::{Bootstrap, NonInferiorityVerdict, Predictions, non_inferiority};
+use luthier_eval::{Bootstrap, NonInferiorityVerdict, Predictions, non_inferiority, temperature};
 use luthier_model::{Model, Preprocess, Scratch};
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,9 @@ pub(super) struct Search {
     pub(super) candidates: Vec<Candidate>,
     pub(super) chosen: usize,
 }
+
+/// How many candidates a search tries, about.
+const CANDIDATES: u64 = 6;
 
 /// Judges candidates on the validation rows.
 struct Judge<'a> {
@@ -102,7 +105,7 @@ fn judged_search(
     reporter: &Reporter,
     stop: &AtomicBool,
 ) -> Result<(Search, Model), Failure> {
-    let bar = reporter.bar("compress", 12);
+    let bar = reporter.bar("compress", CANDIDATES);
     let mut failure = None;
     let mut tried = 0;
     let found = search(model, usage, &mut |recipe, model| {
@@ -160,7 +163,6 @@ impl<'a> Judge<'a> {
     fn judge(&mut self, recipe: &Recipe, model: &Model) -> Result<Judgement, Failure> {
         let path = self.folder.join(".candidate");
         let bundle = self.draft_of(recipe, model.clone())?.write(&path)?;
-        let bundle = Bundle::open(bundle.path())?;
         let predictor = bundle.predictor(&self.threads)?;
         let (probabilities, predicted) = self.threads.run(|| answer(&predictor, &self.texts))?;
         let (p50_ms, p99_ms) = self.threads.run(|| latency(&predictor, &self.texts))?;
@@ -211,21 +213,24 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// The candidate as a bundle; its probes are what the engine answers.
+    /// The candidate as a bundle: calibrated afresh, with the answers of the engine as probes.
     fn draft_of(&self, recipe: &Recipe, model: Model) -> Result<Draft, Failure> {
         let mut draft = self.draft.clone();
-        if !recipe.0.is_empty() {
-            let predictor = Predictor::new(model.clone(), &self.threads)?;
-            let texts: Vec<&str> = draft.probes.iter().map(|probe| probe.text.as_str()).collect();
-            let (probabilities, _) = answer(&predictor, &texts)?;
-            let rows = probabilities.chunks_exact(self.classes);
-            let probe = |(text, row): (&str, &[f32])| Probe {
-                text: text.to_owned(),
-                probabilities: row.to_vec(),
-            };
-            draft.probes = texts.iter().copied().zip(rows).map(probe).collect();
-        }
         draft.model = model;
+        if recipe.0.is_empty() {
+            return Ok(draft);
+        }
+        let (probabilities, _) =
+            answer(&Predictor::new(draft.model.clone(), &self.threads)?, &self.texts)?;
+        let stretch = temperature(&probabilities, self.classes, &self.truth);
+        let already = draft.model.temperature();
+        draft.model.set_temperature(already * stretch);
+        let texts: Vec<String> = draft.probes.iter().map(|probe| probe.text.clone()).collect();
+        let (probabilities, _) =
+            answer(&Predictor::new(draft.model.clone(), &self.threads)?, &texts)?;
+        let probe = |(text, row): (String, &[f32])| Probe { text, probabilities: row.to_vec() };
+        draft.probes =
+            texts.into_iter().zip(probabilities.chunks_exact(self.classes)).map(probe).collect();
         Ok(draft)
     }
 
@@ -236,9 +241,9 @@ impl<'a> Judge<'a> {
         trained: &Trained,
         prepared: &Prepared,
     ) -> Result<Bundle, Failure> {
-        let mut draft = self.draft_of(recipe, model.clone())?;
+        let mut draft = self.draft_of(recipe, model)?;
         if !recipe.0.is_empty() {
-            let predictor = Predictor::new(model, &self.threads)?;
+            let predictor = Predictor::new(draft.model.clone(), &self.threads)?;
             let (probabilities, _) = answer(&predictor, &self.texts)?;
             draft.scores = vec![valid_score(self.job, &prepared.dataset, &probabilities)?];
             draft.lineage.compression = Some(recipe.to_string());

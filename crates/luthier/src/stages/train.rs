@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use luthier_bundle::{Bundle, DataDigest, Draft, Lineage, Probe, Route, Score, TrialOrigin};
 use luthier_data::{Dataset, Part};
-use luthier_engine::Threads;
-use luthier_eval::{Bootstrap, interval};
+use luthier_eval::{Bootstrap, interval, temperature};
 use luthier_train::{Fitted, Job as Fit, Row, Subset, TextData, TrainError, learner_by_name};
 
 use super::folder::key;
@@ -87,7 +86,6 @@ pub(super) fn train(
     let fitted = fit(tuned, data, stop)?;
     let draft = draft(job, prepared, tuned, data, &fitted)?;
     let bundle = draft.write(&path)?;
-    bundle.predictor(&Threads::new(1))?;
     folder.finish("model", &key)?;
     let score = bundle.manifest().scores.first().map_or(f64::NAN, |score| score.value);
     let size = crate::term::size(bundle.size_bytes());
@@ -98,6 +96,7 @@ pub(super) fn train(
     Ok(Trained { bundle, key })
 }
 
+/// Fits with the best trial's values and seed, and calibrates on the validation rows.
 fn fit(tuned: &Tuned, data: &TextData<'_>, stop: &AtomicBool) -> Result<Fitted, Failure> {
     let name = tuned.best.values.text("learner").unwrap_or_default().to_owned();
     let learner = learner_by_name(&name)
@@ -110,7 +109,12 @@ fn fit(tuned: &Tuned, data: &TextData<'_>, stop: &AtomicBool) -> Result<Fitted, 
     });
     match fitted {
         Err(TrainError::Stopped) => Err(interrupted()),
-        other => Ok(other?),
+        other => {
+            let fitted = other?;
+            let truth = &data.valid().labels;
+            let temperature = temperature(&fitted.valid, data.classes(), truth);
+            Ok(fitted.calibrated(temperature as f32))
+        }
     }
 }
 
