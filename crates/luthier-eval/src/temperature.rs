@@ -55,7 +55,7 @@ mod tests {
             let odds = (honest / (1.0 - honest)).ln() * stretch;
             let given = 1.0 / (1.0 + (-odds).exp());
             for row in 0..100u32 {
-                probabilities.extend([1.0 - given as f32, given as f32]);
+                probabilities.extend([(1.0 - given) as f32, given as f32]);
                 truth.push(u32::from(f64::from(row) < honest * 100.0));
             }
         }
