@@ -30,6 +30,16 @@ struct Settings {
     dropout: f32,
 }
 
+/// What one epoch goes over.
+struct Pass<'a> {
+    matrix: &'a Matrix,
+    targets: &'a Targets,
+    order: &'a [u32],
+    settings: &'a Settings,
+    /// Epochs before this one.
+    done: u64,
+}
+
 /// The network in training: its weights, AdaGrad's sums, and buffers for one row.
 struct Trainer {
     network: BagNetwork,
@@ -79,7 +89,14 @@ impl Learner for Embedding {
         for epoch in 1..=settings.epochs {
             shuffled(&mut order, job.seed, epoch);
             let mut dropout = generator(job.seed ^ DROPOUT_STREAMS, epoch);
-            trainer.epoch(&matrix, train, &order, &settings, epoch - 1, &mut dropout);
+            let pass = Pass {
+                matrix: &matrix,
+                targets: train,
+                order: &order,
+                settings: &settings,
+                done: epoch - 1,
+            };
+            trainer.epoch(&pass, &mut dropout);
             valid = trainer.network.predict_rows(&matrix.valid);
             if valid.iter().any(|p| !p.is_finite()) {
                 return Err(TrainError::Diverged { epoch });
@@ -150,15 +167,28 @@ impl Trainer {
         }
     }
 
-    fn epoch(
-        &mut self,
-        matrix: &Matrix,
-        targets: &Targets,
-        order: &[u32],
-        settings: &Settings,
-        done: u64,
-        dropout: &mut ChaCha8Rng,
-    ) {
+    /// One pass over the rows; `done` have gone before. The loops are compiled a second time for
+    /// processors with AVX2, which do the same arithmetic in the same order and so give the same
+    /// bits.
+    fn epoch(&mut self, pass: &Pass<'_>, dropout: &mut ChaCha8Rng) {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has just been found to have the feature.
+            #[allow(unsafe_code)]
+            return unsafe { self.epoch_avx2(pass, dropout) };
+        }
+        self.epoch_loops(pass, dropout);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn epoch_avx2(&mut self, pass: &Pass<'_>, dropout: &mut ChaCha8Rng) {
+        self.epoch_loops(pass, dropout);
+    }
+
+    #[inline(always)]
+    fn epoch_loops(&mut self, pass: &Pass<'_>, dropout: &mut ChaCha8Rng) {
+        let Pass { matrix, targets, order, settings, done } = *pass;
         let total = (settings.epochs * order.len() as u64) as f32;
         for (position, &row) in order.iter().enumerate() {
             let row = row as usize;
@@ -173,6 +203,7 @@ impl Trainer {
     }
 
     /// Draws the features that stay.
+    #[inline(always)]
     fn keep(&mut self, columns: &[u32], dropout: f32, generator: &mut ChaCha8Rng) {
         self.kept.clear();
         if dropout == 0.0 {
@@ -191,6 +222,7 @@ impl Trainer {
         }
     }
 
+    #[inline(always)]
     fn forward(&mut self, weight: f32) {
         let pooled = &mut self.states[0];
         pooled.fill(0.0);
@@ -205,6 +237,7 @@ impl Trainer {
     }
 
     /// Gradients of the cross-entropy, times `weight`, with respect to every state.
+    #[inline(always)]
     fn backward(&mut self, label: usize, weight: f32) {
         let depth = self.network.layers.len();
         let last = &mut self.gradients[depth];
@@ -218,6 +251,7 @@ impl Trainer {
         }
     }
 
+    #[inline(always)]
     fn update(&mut self, weight: f32, rate: f32) {
         let layers = self.network.layers.iter_mut().zip(&mut self.layer_squares);
         for (index, (layer, (weight_squares, bias_squares))) in layers.enumerate() {
@@ -244,6 +278,7 @@ impl Trainer {
 }
 
 /// One AdaGrad step against `gradient · x`.
+#[inline(always)]
 fn adagrad(weights: &mut [f32], squares: &mut [f32], gradient: &[f32], x: f32, rate: f32) {
     for ((weight, square), gradient) in weights.iter_mut().zip(squares).zip(gradient) {
         let gradient = gradient * x;
@@ -316,5 +351,41 @@ mod tests {
                 check(|t, i| &mut t.network.layers[0].bias[i], output, *gradient);
             }
         }
+    }
+
+    /// The loops for AVX2 and those for any processor give the same bits.
+    #[test]
+    fn processors_agree() {
+        let data = crate::TextData::new(2, |_, visit| {
+            for row in 0..200u32 {
+                let text = format!("row {} is {} of {}", row % 7, row % 11, row % 2);
+                visit(crate::Row { text: &text, label: row % 2, weight: 1.0 });
+            }
+            Ok(())
+        })
+        .unwrap();
+        let settings = Settings {
+            key: MatrixKey { words: 2, chars: 4, min_rows: 1 },
+            learning_rate: 0.1,
+            epochs: 1,
+            width: 16,
+            hidden: 16,
+            dropout: 0.3,
+        };
+        let matrix = data.matrix(settings.key).unwrap();
+        let order: Vec<u32> = (0..200).collect();
+        let pass = Pass {
+            matrix: &matrix,
+            targets: data.train(),
+            order: &order,
+            settings: &settings,
+            done: 0,
+        };
+        let trained = |epoch: fn(&mut Trainer, &Pass<'_>, &mut ChaCha8Rng)| {
+            let mut trainer = Trainer::new(matrix.columns(), 2, &settings, 5);
+            epoch(&mut trainer, &pass, &mut generator(1, 1));
+            trainer.network
+        };
+        assert_eq!(trained(Trainer::epoch), trained(Trainer::epoch_loops));
     }
 }
