@@ -44,9 +44,9 @@ BUCKETS = 2**22
 # A letter of a script without spaces, a run of other letters and digits, or another visible sign.
 LONE = r"\u2e80-\u2fdf\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 WORD = rf"[{LONE}]|(?:[^\W{LONE}]|(?<=\w)'(?=\w))+|[^\w\s]"
-# SGD on rows of length 1 wants steps about so many times those of AdaGrad, for which the space of
+# SGD on rows of length 1 wants steps about so many times those of AdaGrad, for which the range of
 # learning rates was made.
-STEP = 40.0
+STEP = 10.0
 
 
 class Features:
@@ -70,16 +70,16 @@ class Features:
 
     def groups(self, names):
         """Finds what is missing, leaving to the other worker what it is at, then loads all."""
-        for wait in (0, fcntl.LOCK_NB), (1, 0):
+        for how in (fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_EX):
             for name in names:
-                self.find(name, wait[1])
+                self.find(name, how)
         return [self.load(name) for name in names]
 
-    def find(self, name, flags):
+    def find(self, name, how):
         folder = self.folder / "-".join(map(str, name))
         with open(f"{folder}.lock", "w") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | flags)
+                fcntl.flock(lock, how)
             except BlockingIOError:
                 return
             if not folder.exists():
@@ -99,13 +99,21 @@ class Features:
 
     def load(self, name):
         folder = self.folder / "-".join(map(str, name))
-        return tuple(self.mapped(folder, part, len(texts)) for part, texts in enumerate(self.texts))
+        train, other = (
+            [
+                np.load(folder / f"{array}{part}.npy", mmap_mode="r")
+                for array in ("indices", "indptr")
+            ]
+            for part in range(2)
+        )
+        width = int(train[0].max()) + 1
+        return present(*train, width), present(*other, width)
 
-    def mapped(self, folder, part, rows):
-        indices = np.load(folder / f"indices{part}.npy", mmap_mode="r")
-        indptr = np.load(folder / f"indptr{part}.npy", mmap_mode="r")
-        data = np.ones(len(indices), np.float32)
-        return sparse.csr_matrix((data, indices, indptr), (rows, BUCKETS))
+
+def present(indices, indptr, width):
+    """A matrix of ones at the given places."""
+    data = np.ones(len(indices), np.float32)
+    return sparse.csr_matrix((data, indices, indptr), (len(indptr) - 1, width))
 
 
 def fit(features, values, seed, report=lambda epoch, predicted: None):

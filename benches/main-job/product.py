@@ -8,12 +8,12 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR", CHECKOUT / "target")).resolve()
+TARGET = (CHECKOUT / os.environ.get("CARGO_TARGET_DIR", "target")).resolve()
 BINARY = TARGET / "release" / "luthier"
 DATA = Path(os.environ.get("LUTHIER_DATA", CHECKOUT.parent / "shared" / "data")).resolve()
 EXAMPLE = CHECKOUT / "examples" / "sentiment"
@@ -108,22 +108,27 @@ def luthier(*arguments):
 
 def linear_space(run_folder):
     """The dimensions of learner `linear` as the study of a run has stored them."""
-    with sqlite3.connect(run_folder / "study.db") as database:
+    with closing(sqlite3.connect(run_folder / "study.db")) as database:
         (spec,) = database.execute("SELECT spec FROM studies").fetchone()
     space = json.loads(spec)["space"]
-    for dimension in space:
-        if condition := dimension.get("condition"):
-            condition["parent"] = space[condition["parent"]]
-    return [readable(d) for d in space if d["name"].startswith("linear.")]
+    own = [dimension for dimension in space if dimension["name"].startswith("linear.")]
+    return [
+        {
+            "name": dimension["name"].removeprefix("linear."),
+            "distribution": dimension["distribution"],
+            "when": condition(space, dimension),
+        }
+        for dimension in own
+    ]
 
 
-def readable(dimension):
-    """A dimension whose condition names what it hangs on: `{"when": [parent, value]}`."""
-    parent = dimension["condition"]["parent"]
+def condition(space, dimension):
+    """Name and value of the parameter that a dimension hangs on, other than the learner."""
+    parent = space[dimension["condition"]["parent"]]
+    if parent["name"] == "learner":
+        return None
     value = parent["distribution"]["options"][dimension["condition"]["option"]]
-    when = None if parent["name"] == "learner" else [parent["name"].removeprefix("linear."), value]
-    name = dimension["name"].removeprefix("linear.")
-    return {"name": name, "distribution": dimension["distribution"], "when": when}
+    return parent["name"].removeprefix("linear."), value
 
 
 def rows(path):

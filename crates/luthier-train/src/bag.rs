@@ -3,7 +3,8 @@
 use luthier_graph::{DType, Dim, GraphBuilder, TensorData};
 use luthier_model::{Decision, Model, NgramText, Preprocess, Signature};
 
-use crate::features::SparseRows;
+use crate::TrainError;
+use crate::features::{Matrix, Subset, TextData};
 
 /// A weighted sum of table rows, then dense layers, then softmax.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,13 +124,23 @@ impl BagNetwork {
         state
     }
 
-    /// Probabilities of all rows, row-major `[rows, classes]`.
-    pub(crate) fn predict_rows(&self, rows: &SparseRows) -> Vec<f32> {
-        let row = |index| {
-            let columns = rows.row(index);
-            self.predict(columns, feature_weight(columns.len()))
-        };
-        (0..rows.len()).flat_map(row).collect()
+    /// Writes the probabilities of the validation rows, row-major `[rows, classes]`.
+    pub(crate) fn predict_valid(
+        &self,
+        data: &TextData<'_>,
+        matrix: &Matrix,
+        probabilities: &mut Vec<f32>,
+    ) -> Result<(), TrainError> {
+        let classes = self.classes();
+        probabilities.resize(data.valid().labels.len() * classes, 0.0);
+        data.chunks(matrix, Subset::Valid, &mut |chunk| {
+            for row in 0..chunk.rows.len() {
+                let columns = chunk.rows.row(row);
+                let start = chunk.number(row) * classes;
+                let found = self.predict(columns, feature_weight(columns.len()));
+                probabilities[start..start + classes].copy_from_slice(&found);
+            }
+        })
     }
 
     #[inline(always)]

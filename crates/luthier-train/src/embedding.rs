@@ -10,7 +10,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::bag::{BagNetwork, Dense, axpy, feature_weight, softmax};
-use crate::features::{Matrix, MatrixKey, Targets};
+use crate::features::{Chunk, MatrixKey, Subset, Targets};
 use crate::sampling::{generator, shuffled, symmetric};
 use crate::{Fitted, Job, Learner, Step, TrainError};
 
@@ -30,13 +30,13 @@ struct Settings {
     dropout: f32,
 }
 
-/// What one epoch goes over.
+/// What one pass goes over.
 struct Pass<'a> {
-    matrix: &'a Matrix,
+    chunk: Chunk<'a>,
     targets: &'a Targets,
     order: &'a [u32],
     settings: &'a Settings,
-    /// Epochs before this one.
+    /// Rows that have been learnt from before, in this and earlier epochs.
     done: u64,
 }
 
@@ -82,22 +82,19 @@ impl Learner for Embedding {
         if matrix.columns() == 0 {
             return Err(TrainError::NoFeatures);
         }
-        let train = job.data.train();
-        let mut trainer = Trainer::new(matrix.columns(), job.data.classes(), &settings, job.seed);
-        let mut order: Vec<u32> = (0..train.labels.len() as u32).collect();
-        let mut valid = Vec::new();
+        let data = job.data;
+        let mut trainer = Trainer::new(matrix.columns(), data.classes(), &settings, job.seed);
+        let (mut done, mut valid) = (0, Vec::new());
         for epoch in 1..=settings.epochs {
-            shuffled(&mut order, job.seed, epoch);
             let mut dropout = generator(job.seed ^ DROPOUT_STREAMS, epoch);
-            let pass = Pass {
-                matrix: &matrix,
-                targets: train,
-                order: &order,
-                settings: &settings,
-                done: epoch - 1,
-            };
-            trainer.epoch(&pass, &mut dropout);
-            valid = trainer.network.predict_rows(&matrix.valid);
+            data.chunks(&matrix, Subset::Train, &mut |chunk| {
+                let order = shuffled(chunk.rows.len(), job.seed, epoch, chunk.number(0));
+                let pass =
+                    Pass { chunk, targets: data.train(), order: &order, settings: &settings, done };
+                trainer.pass(&pass, &mut dropout);
+                done += order.len() as u64;
+            })?;
+            trainer.network.predict_valid(data, &matrix, &mut valid)?;
             if valid.iter().any(|p| !p.is_finite()) {
                 return Err(TrainError::Diverged { epoch });
             }
@@ -106,8 +103,7 @@ impl Learner for Embedding {
                 return Err(TrainError::Stopped);
             }
         }
-        let preprocess = matrix.preprocess(settings.key);
-        Ok(Fitted { network: trainer.network, preprocess, valid })
+        Ok(Fitted { network: trainer.network, preprocess: matrix.preprocess(), valid })
     }
 }
 
@@ -167,37 +163,35 @@ impl Trainer {
         }
     }
 
-    /// One pass over the rows; `done` have gone before. The loops are compiled a second time for
-    /// processors with AVX2, which do the same arithmetic in the same order and so give the same
-    /// bits.
-    fn epoch(&mut self, pass: &Pass<'_>, dropout: &mut ChaCha8Rng) {
+    /// One pass over the rows of a chunk. The loops are compiled a second time for processors with
+    /// AVX2, which do the same arithmetic in the same order and so give the same bits.
+    fn pass(&mut self, pass: &Pass<'_>, dropout: &mut ChaCha8Rng) {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has just been found to have the feature.
             #[allow(unsafe_code)]
-            return unsafe { self.epoch_avx2(pass, dropout) };
+            return unsafe { self.pass_avx2(pass, dropout) };
         }
-        self.epoch_loops(pass, dropout);
+        self.pass_loops(pass, dropout);
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
-    fn epoch_avx2(&mut self, pass: &Pass<'_>, dropout: &mut ChaCha8Rng) {
-        self.epoch_loops(pass, dropout);
+    fn pass_avx2(&mut self, pass: &Pass<'_>, dropout: &mut ChaCha8Rng) {
+        self.pass_loops(pass, dropout);
     }
 
     #[inline(always)]
-    fn epoch_loops(&mut self, pass: &Pass<'_>, dropout: &mut ChaCha8Rng) {
-        let Pass { matrix, targets, order, settings, done } = *pass;
-        let total = (settings.epochs * order.len() as u64) as f32;
-        for (position, &row) in order.iter().enumerate() {
-            let row = row as usize;
-            let progress = (done * order.len() as u64 + position as u64) as f32 / total;
-            let rate = settings.learning_rate * (1.0 - progress);
-            self.keep(matrix.train.row(row), settings.dropout, dropout);
+    fn pass_loops(&mut self, pass: &Pass<'_>, dropout: &mut ChaCha8Rng) {
+        let Pass { chunk, targets, order, settings, done } = pass;
+        let total = (settings.epochs * targets.labels.len() as u64) as f32;
+        for (done, &row) in (*done..).zip(*order) {
+            let rate = settings.learning_rate * (1.0 - done as f32 / total);
+            self.keep(chunk.rows.row(row as usize), settings.dropout, dropout);
             let weight = feature_weight(self.kept.len());
             self.forward(weight);
-            self.backward(targets.labels[row] as usize, targets.weights[row]);
+            let number = chunk.number(row as usize);
+            self.backward(targets.labels[number] as usize, targets.weights[number]);
             self.update(weight, rate);
         }
     }
@@ -374,18 +368,16 @@ mod tests {
         };
         let matrix = data.matrix(settings.key).unwrap();
         let order: Vec<u32> = (0..200).collect();
-        let pass = Pass {
-            matrix: &matrix,
-            targets: data.train(),
-            order: &order,
-            settings: &settings,
-            done: 0,
-        };
-        let trained = |epoch: fn(&mut Trainer, &Pass<'_>, &mut ChaCha8Rng)| {
+        let trained = |train: fn(&mut Trainer, &Pass<'_>, &mut ChaCha8Rng)| {
             let mut trainer = Trainer::new(matrix.columns(), 2, &settings, 5);
-            epoch(&mut trainer, &pass, &mut generator(1, 1));
+            data.chunks(&matrix, Subset::Train, &mut |chunk| {
+                let (targets, order, settings) = (data.train(), &*order, &settings);
+                let pass = Pass { chunk, targets, order, settings, done: 0 };
+                train(&mut trainer, &pass, &mut generator(1, 1));
+            })
+            .unwrap();
             trainer.network
         };
-        assert_eq!(trained(Trainer::epoch), trained(Trainer::epoch_loops));
+        assert_eq!(trained(Trainer::pass), trained(Trainer::pass_loops));
     }
 }

@@ -7,6 +7,11 @@ use luthier_space::Values;
 
 use crate::TrainError;
 
+/// Most n-gram occurrences that are kept in memory for all trials together (4 bytes each); with
+/// more than that the rows are read again, part by part, whenever they are gone over.
+const MAX_KEPT: u64 = 512 << 20;
+/// Most occurrences that are in memory at a time when rows are read again.
+const MAX_CHUNK: u64 = 64 << 20;
 /// Bytes of [`Matrix`]es that are kept for later trials.
 const CACHE_BYTES: usize = 1 << 30;
 
@@ -30,8 +35,8 @@ pub struct Row<'a> {
     pub weight: f32,
 }
 
-/// Streams the rows of a subset, in a fixed order, to a visitor. It is called again when a trial
-/// wants n-grams that no trial wanted before, so texts need not stay in memory.
+/// Streams the rows of a subset, in a fixed order, to a visitor. It is called again whenever rows
+/// are looked at anew, so texts need not stay in memory.
 pub type RowSource<'a> =
     dyn Fn(Subset, &mut dyn FnMut(Row<'_>)) -> Result<(), SourceError> + Send + Sync + 'a;
 
@@ -40,13 +45,17 @@ pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Labelled texts for training, with the n-grams found in them so far.
 ///
-/// Memory grows with the n-grams of the groups that trials asked for (4 bytes each), not with the
-/// texts.
+/// Memory grows with the n-grams that trials asked for, not with the texts, and not beyond about
+/// four gigabytes: larger data is read again part by part.
 pub struct TextData<'a> {
     source: Box<RowSource<'a>>,
     classes: usize,
     train: Targets,
     valid: Targets,
+    /// Whether the n-grams of all trials are kept.
+    kept: bool,
+    /// Most occurrences in a chunk, about.
+    max_chunk: u64,
     groups: [OnceLock<GroupRows>; Group::COUNT],
     extraction: Mutex<()>,
     matrices: Mutex<Vec<(MatrixKey, Arc<Matrix>)>>,
@@ -74,10 +83,34 @@ pub(crate) struct MatrixKey {
 
 /// Features of all rows under one choice of n-grams.
 pub(crate) struct Matrix {
+    key: MatrixKey,
     /// The n-grams that have a column; its rows are the columns here.
-    pub(crate) index: FeatureIndex,
-    pub(crate) train: SparseRows,
-    pub(crate) valid: SparseRows,
+    index: FeatureIndex,
+    rows: Kept,
+}
+
+/// Where the rows of a [`Matrix`] are.
+enum Kept {
+    /// In memory.
+    All { train: SparseRows, valid: SparseRows },
+    /// In the source, to be read again; the number of occurrences in the training rows.
+    None { occurrences: u64 },
+}
+
+/// Some rows of a subset: row `r` here is row `first + r · stride` there.
+#[derive(Clone, Copy)]
+pub(crate) struct Chunk<'a> {
+    pub(crate) rows: &'a SparseRows,
+    first: usize,
+    stride: usize,
+}
+
+impl Chunk<'_> {
+    /// Which row of the subset a row of the chunk is.
+    #[inline(always)]
+    pub(crate) fn number(&self, row: usize) -> usize {
+        self.first + row * self.stride
+    }
 }
 
 /// Which columns are present in each row.
@@ -144,10 +177,28 @@ impl<'a> TextData<'a> {
         classes: usize,
         source: impl Fn(Subset, &mut dyn FnMut(Row<'_>)) -> Result<(), SourceError> + Send + Sync + 'a,
     ) -> Result<Self, TrainError> {
+        Self::with_limits(classes, MAX_KEPT, MAX_CHUNK, source)
+    }
+
+    /// [`TextData::new`] with limits of its own in place of [`MAX_KEPT`] and [`MAX_CHUNK`].
+    pub(crate) fn with_limits(
+        classes: usize,
+        max_kept: u64,
+        max_chunk: u64,
+        source: impl Fn(Subset, &mut dyn FnMut(Row<'_>)) -> Result<(), SourceError> + Send + Sync + 'a,
+    ) -> Result<Self, TrainError> {
         let mut train = Targets::default();
         let mut valid = Targets::default();
-        source(Subset::Train, &mut |row| train.push(row)).map_err(TrainError::Source)?;
-        source(Subset::Valid, &mut |row| valid.push(row)).map_err(TrainError::Source)?;
+        let mut bytes = 0;
+        let mut read = |subset, targets: &mut Targets| {
+            let mut visit = |row: Row<'_>| {
+                bytes += row.text.len() as u64;
+                targets.push(row);
+            };
+            source(subset, &mut visit).map_err(TrainError::Source)
+        };
+        read(Subset::Train, &mut train)?;
+        read(Subset::Valid, &mut valid)?;
         if train.labels.is_empty() || valid.labels.is_empty() {
             return Err(TrainError::NoRows);
         }
@@ -161,6 +212,9 @@ impl<'a> TextData<'a> {
             classes,
             train,
             valid,
+            // Every byte begins at most one n-gram of each group.
+            kept: bytes * Group::COUNT as u64 <= max_kept,
+            max_chunk,
             groups: Default::default(),
             extraction: Mutex::new(()),
             matrices: Mutex::new(Vec::new()),
@@ -187,11 +241,15 @@ impl<'a> TextData<'a> {
         if let Some(matrix) = find(&lock(&self.matrices), key) {
             return Ok(matrix);
         }
-        let wanted: Vec<Group> = Group::up_to(key.words, key.chars).collect();
-        self.extract(&wanted, key)?;
-        let groups: Vec<&GroupRows> =
-            wanted.iter().filter_map(|group| self.groups[group.position()].get()).collect();
-        let matrix = Arc::new(Matrix::build(&groups, key.min_rows));
+        let matrix = Arc::new(if self.kept {
+            let wanted: Vec<Group> = Group::up_to(key.words, key.chars).collect();
+            self.extract(&wanted, key)?;
+            let groups: Vec<&GroupRows> =
+                wanted.iter().filter_map(|group| self.groups[group.position()].get()).collect();
+            Matrix::kept(&groups, key)
+        } else {
+            self.streamed(key)?
+        });
         let mut cache = lock(&self.matrices);
         if let Some(built_meanwhile) = find(&cache, key) {
             return Ok(built_meanwhile);
@@ -201,6 +259,86 @@ impl<'a> TextData<'a> {
             cache.remove(0);
         }
         Ok(matrix)
+    }
+
+    /// Goes over the rows of a subset: at once where they are kept, else in chunks of every n-th
+    /// row, so that each chunk is like the whole even where the rows are sorted.
+    pub(crate) fn chunks(
+        &self,
+        matrix: &Matrix,
+        subset: Subset,
+        visit: &mut dyn FnMut(Chunk<'_>),
+    ) -> Result<(), TrainError> {
+        match (&matrix.rows, subset) {
+            (Kept::All { train: rows, .. }, Subset::Train)
+            | (Kept::All { valid: rows, .. }, Subset::Valid) => {
+                visit(Chunk { rows, first: 0, stride: 1 });
+                Ok(())
+            }
+            (Kept::None { occurrences }, _) => {
+                let per_row = occurrences.div_ceil(self.train.labels.len() as u64).max(1);
+                let total = per_row * self.targets(subset).labels.len() as u64;
+                let stride = total.div_ceil(self.max_chunk).max(1) as usize;
+                for first in 0..stride {
+                    let rows = self.read_chunk(matrix, subset, first, stride)?;
+                    visit(Chunk { rows: &rows, first, stride });
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Builds only the index, in one pass over the training rows.
+    fn streamed(&self, key: MatrixKey) -> Result<Matrix, TrainError> {
+        let mut counts = vec![0u8; 1 << HASH_BITS];
+        let mut extractor = Extractor::default();
+        let mut buckets = Vec::new();
+        let mut occurrences = 0;
+        let mut visit = |row: Row<'_>| {
+            buckets.clear();
+            extractor.extract(row.text, key.words, key.chars, |_, bucket| buckets.push(bucket));
+            buckets.sort_unstable();
+            buckets.dedup();
+            occurrences += buckets.len() as u64;
+            for bucket in &buckets {
+                counts[*bucket as usize] = counts[*bucket as usize].saturating_add(1);
+            }
+        };
+        (self.source)(Subset::Train, &mut visit).map_err(TrainError::Source)?;
+        let index = FeatureIndex::new(occurring(counts, key.min_rows));
+        Ok(Matrix { key, index, rows: Kept::None { occurrences } })
+    }
+
+    fn read_chunk(
+        &self,
+        matrix: &Matrix,
+        subset: Subset,
+        first: usize,
+        stride: usize,
+    ) -> Result<SparseRows, TrainError> {
+        let expected = self.targets(subset).labels.len();
+        let mut rows = SparseRows::with_rows(expected / stride + 1);
+        let mut extractor = Extractor::default();
+        let (mut columns, mut number) = (Vec::new(), 0);
+        let MatrixKey { words, chars, .. } = matrix.key;
+        let mut visit = |row: Row<'_>| {
+            if number % stride == first {
+                extractor.extract(row.text, words, chars, |_, bucket| {
+                    columns.extend(matrix.index.row(bucket));
+                });
+                rows.end_row(&mut columns);
+            }
+            number += 1;
+        };
+        (self.source)(subset, &mut visit).map_err(TrainError::Source)?;
+        if number == expected { Ok(rows) } else { Err(TrainError::RowsChanged) }
+    }
+
+    fn targets(&self, subset: Subset) -> &Targets {
+        match subset {
+            Subset::Train => &self.train,
+            Subset::Valid => &self.valid,
+        }
     }
 
     /// A few validation texts, spread evenly, for checking an exported model against memory.
@@ -244,10 +382,7 @@ impl<'a> TextData<'a> {
         groups: &[Group],
         key: MatrixKey,
     ) -> Result<[SparseRows; Group::COUNT], TrainError> {
-        let targets = match subset {
-            Subset::Train => &self.train,
-            Subset::Valid => &self.valid,
-        };
+        let targets = self.targets(subset);
         let mut rows: [SparseRows; Group::COUNT] =
             std::array::from_fn(|_| SparseRows::with_rows(targets.labels.len()));
         let mut scratch: [Vec<u32>; Group::COUNT] = Default::default();
@@ -268,8 +403,9 @@ impl<'a> TextData<'a> {
 }
 
 impl Matrix {
-    fn build(groups: &[&GroupRows], min_rows: u8) -> Self {
-        let index = FeatureIndex::new(frequent(groups, min_rows));
+    /// Resolves the n-grams of all rows to columns.
+    fn kept(groups: &[&GroupRows], key: MatrixKey) -> Self {
+        let index = FeatureIndex::new(frequent(groups, key.min_rows));
         let resolve = |subset: fn(&GroupRows) -> &SparseRows| {
             let rows = groups.first().map_or(0, |group| subset(group).len());
             let mut resolved = SparseRows::with_rows(rows);
@@ -284,7 +420,7 @@ impl Matrix {
         };
         let train = resolve(|group| &group.train);
         let valid = resolve(|group| &group.valid);
-        Self { index, train, valid }
+        Self { key, index, rows: Kept::All { train, valid } }
     }
 
     /// Number of columns.
@@ -293,12 +429,15 @@ impl Matrix {
     }
 
     /// The preprocessing that gives these columns.
-    pub(crate) fn preprocess(&self, key: MatrixKey) -> NgramText {
-        NgramText::new(key.words, key.chars, self.index.clone())
+    pub(crate) fn preprocess(&self) -> NgramText {
+        NgramText::new(self.key.words, self.key.chars, self.index.clone())
     }
 
     fn bytes(&self) -> usize {
-        self.train.bytes() + self.valid.bytes()
+        match &self.rows {
+            Kept::All { train, valid } => train.bytes() + valid.bytes(),
+            Kept::None { .. } => 0,
+        }
     }
 }
 
@@ -310,8 +449,13 @@ fn frequent<'g>(groups: &'g [&GroupRows], min_rows: u8) -> Box<dyn Iterator<Item
     }
     let mut counts = vec![0u8; 1 << HASH_BITS];
     all.for_each(|bucket| counts[bucket as usize] = counts[bucket as usize].saturating_add(1));
+    Box::new(occurring(counts, min_rows))
+}
+
+/// The buckets that were counted at least `min_rows` times.
+fn occurring(counts: Vec<u8>, min_rows: u8) -> impl Iterator<Item = u32> {
     let kept = counts.into_iter().enumerate().filter(move |(_, count)| *count >= min_rows);
-    Box::new(kept.map(|(bucket, _)| bucket as u32))
+    kept.map(|(bucket, _)| bucket as u32)
 }
 
 fn find(cache: &[(MatrixKey, Arc<Matrix>)], key: MatrixKey) -> Option<Arc<Matrix>> {

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use luthier_space::{Distribution, Space, Values};
 
 use crate::bag::{BagNetwork, Dense, feature_weight, softmax};
-use crate::features::{Matrix, MatrixKey, SparseRows, Targets};
+use crate::features::{Chunk, Matrix, MatrixKey, Subset, Targets, TextData};
 use crate::sampling::shuffled;
 use crate::{Fitted, Job, Learner, Step, TrainError};
 
@@ -19,6 +19,8 @@ pub struct Linear;
 
 /// Keeps the first AdaGrad steps finite.
 const EPSILON: f32 = 1e-6;
+/// Outputs up to which a row's gradient needs no allocation.
+const INLINE_OUTPUTS: usize = 32;
 /// The bias learns this much slower than a weight.
 const BIAS_RATE: f32 = 0.1;
 
@@ -84,19 +86,25 @@ impl Learner for Linear {
         if matrix.columns() == 0 {
             return Err(TrainError::NoFeatures);
         }
-        let (train, classes) = (job.data.train(), job.data.classes());
+        let (data, classes) = (job.data, job.data.classes());
         let mut weights = Weights {
-            scale: scales(&matrix, train, classes, &settings),
+            scale: scales(data, &matrix, &settings)?,
             outputs: outputs(classes),
             cells: vec![Cell::default(); matrix.columns() * outputs(classes)],
             bias: vec![0.0; outputs(classes)],
         };
-        let mut order: Vec<u32> = (0..train.labels.len() as u32).collect();
-        let mut valid = Vec::new();
+        let total = (settings.epochs * data.train().labels.len() as u64) as f32;
+        let (mut done, mut valid) = (0u64, Vec::new());
         for epoch in 1..=settings.epochs {
-            shuffled(&mut order, job.seed, epoch);
-            weights.epoch(&matrix.train, train, &order, &settings, epoch - 1);
-            weights.predict_rows(&matrix.valid, classes, &mut valid);
+            data.chunks(&matrix, Subset::Train, &mut |chunk| {
+                let order = shuffled(chunk.rows.len(), job.seed, epoch, chunk.number(0));
+                for row in order {
+                    let rate = settings.learning_rate * (1.0 - done as f32 / total);
+                    weights.step(&chunk, row as usize, data.train(), rate, settings.alpha);
+                    done += 1;
+                }
+            })?;
+            weights.predict(data, &matrix, &mut valid)?;
             if valid.iter().any(|p| !p.is_finite()) {
                 return Err(TrainError::Diverged { epoch });
             }
@@ -106,7 +114,7 @@ impl Learner for Linear {
             }
         }
         let network = weights.into_network(classes);
-        Ok(Fitted { network, preprocess: matrix.preprocess(settings.key), valid })
+        Ok(Fitted { network, preprocess: matrix.preprocess(), valid })
     }
 }
 
@@ -137,32 +145,29 @@ fn outputs(classes: usize) -> usize {
 }
 
 impl Weights {
-    fn epoch(
-        &mut self,
-        rows: &SparseRows,
-        targets: &Targets,
-        order: &[u32],
-        settings: &Settings,
-        done: u64,
-    ) {
-        let total = (settings.epochs * order.len() as u64) as f32;
-        let mut gradient = vec![0.0; self.outputs];
-        for (position, &row) in order.iter().enumerate() {
-            let row = row as usize;
-            let progress = (done * order.len() as u64 + position as u64) as f32 / total;
-            let rate = settings.learning_rate * (1.0 - progress);
-            let columns = rows.row(row);
-            let weight = feature_weight(columns.len());
-            self.logits(columns, weight, &mut gradient);
-            loss_gradient(&mut gradient, targets.labels[row] as usize, targets.weights[row]);
-            for (bias, g) in self.bias.iter_mut().zip(&gradient) {
-                *bias -= rate * BIAS_RATE * g;
+    /// One gradient step on one row.
+    fn step(&mut self, chunk: &Chunk<'_>, row: usize, targets: &Targets, rate: f32, alpha: f32) {
+        let columns = chunk.rows.row(row);
+        let number = chunk.number(row);
+        let weight = feature_weight(columns.len());
+        let mut buffer = [0.0; INLINE_OUTPUTS];
+        let mut heap = Vec::new();
+        let gradient = match buffer.get_mut(..self.outputs) {
+            Some(gradient) => gradient,
+            None => {
+                heap.resize(self.outputs, 0.0);
+                heap.as_mut_slice()
             }
-            gradient.iter_mut().for_each(|g| *g *= weight);
-            match gradient.as_slice() {
-                [g] => self.update_one(columns, *g, rate, settings.alpha),
-                _ => self.update(columns, &gradient, rate, settings.alpha),
-            }
+        };
+        self.logits(columns, weight, gradient);
+        loss_gradient(gradient, targets.labels[number] as usize, targets.weights[number]);
+        for (bias, g) in self.bias.iter_mut().zip(&*gradient) {
+            *bias -= rate * BIAS_RATE * g;
+        }
+        gradient.iter_mut().for_each(|g| *g *= weight);
+        match gradient {
+            [g] => self.update_one(columns, *g, rate, alpha),
+            _ => self.update(columns, gradient, rate, alpha),
         }
     }
 
@@ -202,24 +207,34 @@ impl Weights {
         }
     }
 
-    fn predict_rows(&self, rows: &SparseRows, classes: usize, probabilities: &mut Vec<f32>) {
-        probabilities.clear();
+    /// Writes the probabilities of the validation rows.
+    fn predict(
+        &self,
+        data: &TextData<'_>,
+        matrix: &Matrix,
+        probabilities: &mut Vec<f32>,
+    ) -> Result<(), TrainError> {
+        let classes = data.classes();
+        probabilities.resize(data.valid().labels.len() * classes, 0.0);
         let mut logits = vec![0.0; self.outputs];
-        for row in 0..rows.len() {
-            let columns = rows.row(row);
-            self.logits(columns, feature_weight(columns.len()), &mut logits);
-            match logits.as_slice() {
-                [logit] => {
-                    let positive = sigmoid(*logit);
-                    probabilities.extend([1.0 - positive, positive]);
-                }
-                _ => {
-                    softmax(&mut logits);
-                    probabilities.extend_from_slice(&logits);
+        data.chunks(matrix, Subset::Valid, &mut |chunk| {
+            for row in 0..chunk.rows.len() {
+                let columns = chunk.rows.row(row);
+                self.logits(columns, feature_weight(columns.len()), &mut logits);
+                let start = chunk.number(row) * classes;
+                let out = &mut probabilities[start..start + classes];
+                match logits.as_slice() {
+                    [logit] => {
+                        out[1] = sigmoid(*logit);
+                        out[0] = 1.0 - out[1];
+                    }
+                    _ => {
+                        out.copy_from_slice(&logits);
+                        softmax(out);
+                    }
                 }
             }
-        }
-        debug_assert_eq!(probabilities.len(), rows.len() * classes);
+        })
     }
 
     fn into_network(self, classes: usize) -> BagNetwork {
@@ -259,13 +274,17 @@ fn sigmoid(x: f32) -> f32 {
 
 /// The scale of each feature, of mean square 1 over the features' occurrences, to the power
 /// `emphasis`.
-fn scales(matrix: &Matrix, targets: &Targets, classes: usize, settings: &Settings) -> Vec<f32> {
-    let (counts, totals) = class_counts(matrix, targets, classes);
-    let rows = targets.labels.len() as f32;
+fn scales(
+    data: &TextData<'_>,
+    matrix: &Matrix,
+    settings: &Settings,
+) -> Result<Vec<f32>, TrainError> {
+    let (counts, totals) = class_counts(data, matrix)?;
+    let rows = data.train().labels.len() as f32;
     let mut squares = 0.0;
     let mut occurrences = 0.0;
     let raw: Vec<f32> = counts
-        .chunks_exact(classes)
+        .chunks_exact(data.classes())
         .map(|counts| {
             let sum: f32 = counts.iter().sum();
             let rarity = ((rows + 1.0) / (sum + 1.0)).ln() + 1.0;
@@ -280,21 +299,25 @@ fn scales(matrix: &Matrix, targets: &Targets, classes: usize, settings: &Setting
         })
         .collect();
     let norm = if squares > 0.0 { (occurrences / squares).sqrt() as f32 } else { 1.0 };
-    raw.into_iter().map(|scale| (scale * norm).powf(settings.emphasis)).collect()
+    Ok(raw.into_iter().map(|scale| (scale * norm).powf(settings.emphasis)).collect())
 }
 
 /// Rows of each class that each feature occurs in, `[features, classes]`, and their sums by class.
-fn class_counts(matrix: &Matrix, targets: &Targets, classes: usize) -> (Vec<f32>, Vec<f32>) {
+fn class_counts(data: &TextData<'_>, matrix: &Matrix) -> Result<(Vec<f32>, Vec<f32>), TrainError> {
+    let classes = data.classes();
     let mut counts = vec![0.0; matrix.columns() * classes];
     let mut totals = vec![0.0; classes];
-    for (row, label) in targets.labels.iter().enumerate() {
-        let columns = matrix.train.row(row);
-        totals[*label as usize] += columns.len() as f32;
-        for column in columns {
-            counts[*column as usize * classes + *label as usize] += 1.0;
+    data.chunks(matrix, Subset::Train, &mut |chunk| {
+        for row in 0..chunk.rows.len() {
+            let columns = chunk.rows.row(row);
+            let label = data.train().labels[chunk.number(row)] as usize;
+            totals[label] += columns.len() as f32;
+            for column in columns {
+                counts[*column as usize * classes + label] += 1.0;
+            }
         }
-    }
-    (counts, totals)
+    })?;
+    Ok((counts, totals))
 }
 
 /// Root mean square over the classes of the smoothed log ratio between a feature's share of the

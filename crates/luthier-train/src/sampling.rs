@@ -4,11 +4,18 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// The order of rows in one epoch: a shuffle that depends on seed and epoch alone.
-pub(crate) fn shuffled(order: &mut [u32], seed: u64, epoch: u64) {
-    order.sort_unstable();
-    order.shuffle(&mut generator(seed, epoch));
+/// A shuffled order of the rows of chunk `chunk` in one epoch; it depends on seed, epoch and chunk
+/// alone.
+pub(crate) fn shuffled(rows: usize, seed: u64, epoch: u64, chunk: usize) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..rows as u32).collect();
+    let mut generator = generator(seed, epoch);
+    generator.set_word_pos(chunk as u128 * WORDS_PER_CHUNK);
+    order.shuffle(&mut generator);
+    order
 }
+
+/// Words of a generator's stream that each chunk has to itself.
+const WORDS_PER_CHUNK: u128 = 1 << 40;
 
 /// The generator of one epoch; epoch 0 is for initial weights.
 pub(crate) fn generator(seed: u64, epoch: u64) -> ChaCha8Rng {

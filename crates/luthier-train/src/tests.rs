@@ -170,3 +170,26 @@ fn unusable_rows_are_errors() {
         assert!(matches!(fitted, Err(TrainError::NoFeatures)));
     }
 }
+
+#[test]
+fn rows_that_are_read_again_train_as_well_as_rows_that_are_kept() {
+    for learner in learners() {
+        let source = |subset, visit: &mut dyn FnMut(Row<'_>)| {
+            let rows = rows(3, if subset == Subset::Train { 120 } else { 30 }, 1);
+            rows.iter().for_each(|(text, label)| visit(Row { text, label: *label, weight: 1.0 }));
+            Ok(())
+        };
+        let kept = TextData::new(3, source).unwrap();
+        let streamed = |chunk| TextData::with_limits(3, 0, chunk, source).unwrap();
+        let (a, b) = (fit(&*learner, &kept, 4), fit(&*learner, &streamed(u64::MAX), 4));
+        assert_eq!(a.network, b.network, "{}: one chunk is all rows", learner.name());
+        assert_eq!(a.valid, b.valid);
+        let c = fit(&*learner, &streamed(2000), 4);
+        let right = |fitted: &Fitted| {
+            let rows = fitted.valid.chunks(3).zip(&kept.valid().labels);
+            rows.filter(|(p, label)| p.iter().all(|q| *q <= p[**label as usize])).count()
+        };
+        assert_ne!(a.network, c.network, "chunks change the order of rows");
+        assert_eq!(right(&a), right(&c), "{}", learner.name());
+    }
+}

@@ -1,7 +1,7 @@
 //! Runs that are stopped, by whatever means, and go on.
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use luthier_test::{Process, wait_for};
@@ -11,98 +11,85 @@ use crate::{Desk, Outcome};
 /// How often a run is killed, at moments spread over its time.
 const KILLS: u32 = 25;
 
+/// What appears in the run folder on the way, in order.
+const MILESTONES: [&str; 12] = [
+    ".lock",
+    "profile.json",
+    "study.db",
+    "study.db-wal",
+    ".model.partial",
+    "model",
+    "..candidate.partial",
+    ".compressed.partial",
+    "compression.json",
+    ".bundle.partial",
+    "bundle",
+    "report.json",
+];
+
 #[test]
-fn killed_at_any_moment_a_run_ends_with_the_same_bundle() {
+fn killed_at_any_time_a_run_ends_with_the_same_bundle() {
     let undisturbed = Desk::with_job();
     let start = Instant::now();
     undisturbed.luthier(&["run", "job"]).ok();
-    let (whole, bundle) = (start.elapsed(), undisturbed.folder("job/run/bundle"));
+    let whole = start.elapsed();
     for kill in 0..KILLS {
         let desk = Desk::with_job();
-        let moment = whole * kill / KILLS;
-        let mut command = desk.command(&["run", "job"]);
-        let run = Process::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
-        std::thread::sleep(moment);
+        let time = whole * kill / KILLS;
+        let run = start_quietly(&mut desk.command(&["run", "job"]));
+        std::thread::sleep(time);
         run.signal("KILL");
         drop(run);
-        desk.luthier(&["run", "job"]).ok();
-        assert_eq!(trials(&desk), [0, 1, 2, 3, 4, 5], "killed after {moment:?}");
-        assert!(desk.folder("job/run/bundle") == bundle, "killed after {moment:?}");
+        check_it_goes_on(&desk, &undisturbed, &format!("killed after {time:?}"));
     }
 }
 
 #[test]
-fn a_run_that_is_killed_again_and_again_gets_there() {
+fn killed_at_any_milestone_a_run_ends_with_the_same_bundle() {
+    let undisturbed = Desk::with_bundle();
+    for milestone in MILESTONES {
+        let desk = Desk::with_job();
+        let path = desk.path("job/run").join(milestone);
+        let mut run = start_quietly(&mut desk.command(&["run", "job"]));
+        while !path.exists() && run.child().try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        drop(run);
+        check_it_goes_on(&desk, &undisturbed, &format!("killed when there was {milestone}"));
+    }
+}
+
+#[test]
+fn killed_again_and_again_a_run_gets_there() {
     let desk = Desk::with_job();
-    desk.edit("trials = 6", "trials = 40");
     let mut lives = 0;
     loop {
         lives += 1;
-        let mut command = desk.command(&["run", "job"]);
-        let mut run = Process::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
-        let ended = wait_for(Duration::from_millis(60 * lives), || run.child().try_wait().unwrap());
-        if let Some(status) = ended {
+        let mut run = start_quietly(&mut desk.command(&["run", "job", "--trials", "30"]));
+        let limit = Duration::from_millis(50 + 10 * lives);
+        if let Some(status) = wait_for(limit, || run.child().try_wait().unwrap()) {
             assert!(status.success(), "life {lives}: {status}");
             break;
         }
-        run.signal("KILL");
     }
     assert!(lives > 1, "the run was never killed");
-    assert_eq!(trials(&desk), (0..40).collect::<Vec<u64>>());
-    let undisturbed = Desk::with_job();
-    undisturbed.luthier(&["run", "job", "--trials", "40"]).ok();
-    assert!(desk.folder("job/run/bundle") == undisturbed.folder("job/run/bundle"));
+    assert_eq!(trials(&desk), (0..30).collect::<Vec<_>>());
 }
 
-#[test]
-fn a_signal_stops_a_run_in_good_order() {
-    for signal in ["INT", "TERM"] {
-        let (desk, mut run, mut lines) = endless_run();
-        let start = Instant::now();
-        run.signal(signal);
-        let status = wait_for(Duration::from_secs(20), || run.child().try_wait().unwrap());
-        let (status, took) = (status.expect("the run ends"), start.elapsed());
-        assert!(took < Duration::from_secs(2), "{signal}: {took:?}");
-        let outcome =
-            Outcome { code: status.code(), out: String::new(), err: lines.by_ref().collect() };
-        outcome.fails(130, INTERRUPTED);
-        let done = finished(&outcome.err);
-        let err = desk.luthier(&["run", "job", "--trials", &(done + 3).to_string()]).err;
-        assert_eq!(err.lines().filter(|line| line.contains(&format!("/{} trial", done + 3))).count(), 3, "{err}");
-    }
+/// Starts a command whose output is of no interest; it is killed when dropped.
+fn start_quietly(command: &mut Command) -> Process {
+    Process::start(command.stdout(Stdio::null()).stderr(Stdio::null()))
 }
 
-const INTERRUPTED: &str =
-    "interrupted\n hint: run the same command again to go on; finished work is kept";
-
-#[test]
-fn a_second_run_in_a_folder_is_refused() {
-    let (desk, run, _lines) = endless_run();
-    desk.luthier(&["run", "job"]).fails(
-        2,
-        "error: job/run is in use by another run\n hint: wait for it to end, or stop it",
-    );
-    drop(run);
-    desk.luthier(&["run", "job", "--trials", "1"]).ok();
-}
-
-/// A run that would take very long, in the midst of its search, with the lines that it prints.
-fn endless_run() -> (Desk, Process, impl Iterator<Item = String>) {
-    let desk = Desk::with_job();
-    desk.edit("trials = 6", "trials = 1000000");
-    let mut command = desk.command(&["run", "job"]);
-    let mut run = Process::start(command.stdout(Stdio::null()).stderr(Stdio::piped()));
-    let err = BufReader::new(run.child().stderr.take().unwrap());
-    let mut lines = err.lines().map(|line| line.unwrap() + "\n");
-    assert!(lines.any(|line| line.starts_with("tune")), "a trial ends");
-    (desk, run, lines)
-}
-
-/// The count of finished trials in the last line that tells of one.
-fn finished(err: &str) -> u64 {
-    let line = err.lines().rfind(|line| line.starts_with("tune")).expect("a line of a trial");
-    let count = line.split_whitespace().nth(1).and_then(|word| word.split('/').next());
-    count.unwrap().parse().unwrap()
+/// That the killed run goes on as if nothing had been.
+#[track_caller]
+fn check_it_goes_on(desk: &Desk, undisturbed: &Desk, what: &str) {
+    let outcome = desk.luthier(&["run", "job"]);
+    assert_eq!(outcome.code, Some(0), "{what}: {outcome:?}");
+    assert_eq!(trials(desk), [0, 1, 2, 3, 4, 5], "{what}");
+    let openings = |desk: &Desk| desk.json("job/run/bundle/manifest.json")["test_openings"].clone();
+    assert_eq!(openings(desk), openings(undisturbed), "{what}: openings of the test split");
+    assert!(desk.folder("job/run/bundle") == undisturbed.folder("job/run/bundle"), "{what}");
 }
 
 /// The numbers of all trials in the report.
@@ -110,4 +97,78 @@ fn trials(desk: &Desk) -> Vec<u64> {
     let report = desk.json("job/run/report.json");
     let trials = report["tuning"]["trials"].as_array().unwrap();
     trials.iter().map(|trial| trial["number"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn a_signal_stops_a_run_in_good_order() {
+    for signal in ["INT", "TERM"] {
+        let mut endless = Endless::start();
+        let start = Instant::now();
+        endless.run.signal(signal);
+        let outcome = endless.end();
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(2), "{signal}: {took:?}");
+        outcome.fails(
+            130,
+            "interrupted\n hint: run the same command again to go on; finished work is kept",
+        );
+        let wanted = last_count(&outcome.err) + 3;
+        let next = endless.desk.luthier(&["run", "job", "--trials", &wanted.to_string()]);
+        let new = next.err.lines().filter(|line| line.contains(&format!("/{wanted} trial ")));
+        assert_eq!((new.count(), next.code), (3, Some(0)), "{}", next.err);
+    }
+}
+
+#[test]
+fn a_second_run_in_a_folder_is_refused() {
+    let Endless { desk, run, .. } = Endless::start();
+    desk.luthier(&["run", "job"])
+        .fails(2, "error: job/run is in use by another run\n hint: wait for it to end, or stop it");
+    drop(run);
+    desk.luthier(&["run", "job", "--trials", "1"]).ok();
+}
+
+/// A run in the midst of a search that would take very long.
+struct Endless {
+    desk: Desk,
+    run: Process,
+    /// What it has said so far.
+    err: String,
+    lines: Lines<BufReader<ChildStderr>>,
+}
+
+impl Endless {
+    /// Starts it and waits for the end of a first trial.
+    fn start() -> Self {
+        let desk = Desk::with_job();
+        desk.edit("trials = 6", "trials = 1000000");
+        let mut command = desk.command(&["run", "job"]);
+        let mut run = Process::start(command.stdout(Stdio::null()).stderr(Stdio::piped()));
+        let lines = BufReader::new(run.child().stderr.take().unwrap()).lines();
+        let mut endless = Self { desk, run, err: String::new(), lines };
+        while !endless.err.contains("\ntune ") {
+            assert!(endless.read_line(), "it ended: {}", endless.err);
+        }
+        endless
+    }
+
+    fn read_line(&mut self) -> bool {
+        let Some(line) = self.lines.next() else { return false };
+        self.err += &(line.unwrap() + "\n");
+        true
+    }
+
+    /// Waits for its end.
+    fn end(&mut self) -> Outcome {
+        while self.read_line() {}
+        let code = self.run.child().wait().unwrap().code();
+        Outcome { code, out: String::new(), err: self.err.clone() }
+    }
+}
+
+/// The count of finished trials in the last line that tells of one.
+fn last_count(err: &str) -> u64 {
+    let line = err.lines().rfind(|line| line.starts_with("tune")).expect("a line of a trial");
+    let count = line.split_whitespace().nth(1).and_then(|word| word.split('/').next());
+    count.unwrap().parse().unwrap()
 }

@@ -1,15 +1,21 @@
 //! `luthier run`: what it leaves, what it says, and what a changed setting redoes.
 
+use luthier_test::real_data;
 use serde_json::Value;
 
-use crate::{Desk, TOPICS, json_lines, masked, rows};
+use crate::{Desk, JOB, Outcome, TOPICS, json_lines, masked, rows, text};
 
 #[test]
 fn a_job_ends_as_a_bundle() {
     let desk = Desk::with_job();
-    let outcome = desk.luthier(&["run", "job", "--workers", "1"]);
+    // What a run says shall not hang on which trial or which recipe wins.
+    desk.edit("trials = 6", "trials = 1\nlearners = [\"linear\"]");
+    desk.edit("[tune]", "[compress]\nmax_drop = 1.0\n\n[tune]");
+    let outcome = desk.luthier(&["run", "job"]);
     assert_eq!(masked(&outcome.err), STAGES);
-    assert_eq!(masked(&outcome.ok()), CLOSING);
+    // Whether so small a model shrinks as a whole is not the point here.
+    let out = masked(&outcome.ok()).replace(" (#x smaller than as trained)", "");
+    assert_eq!(out, CLOSING);
     let files = [
         ".lock",
         "bundle/",
@@ -36,24 +42,19 @@ const STAGES: &str = "\
 data  240 train, 80 valid, 80 test rows, 2 classes
   warning: valid has 80 rows; differences of a few points are chance
   warning: test has 80 rows; differences of a few points are chance
-tune  1/6 trial 0 f1 #, best f1 # (trial 0)
-tune  2/6 trial 1 f1 #, best f1 # (trial 1)
-tune  3/6 trial 2 f1 #, best f1 # (trial 1)
-tune  4/6 trial 3 f1 #, best f1 # (trial 1)
-tune  5/6 trial 4 f1 #, best f1 # (trial 4)
-tune  6/6 trial 5 f1 #, best f1 # (trial 4)
-tune  6 trials (0 pruned, 0 failed), best valid f1 #, trial 4: embedding
-train  trial 4 again: valid f1 #, # kB
-compress  # kB to # kB (#x smaller): 18% of rows, int8, score # (too few rows to prove it), one row # ms
+tune  1/1 trial 0 f1 #, best f1 # (trial 0)
+tune  1 trials (0 pruned, 0 failed), best valid f1 #, trial 0: linear
+train  trial 0 again: valid f1 #, # kB
+compress  # kB to # kB (#x smaller): 1% of rows, int8, score #, one row # ms
 finish  test f1 # (95 % # to #) on 80 rows, opened once
 ";
 
 const CLOSING: &str = "
 mood
   score  test f1 # (80 rows, 95 % # to #, opened once)
-  size  # kB (#x smaller than as trained)
+  size  # kB
   one row  # ms median, # ms at the 99th percentile
-  open  compression changes valid f1 by #; too few rows to prove that the loss stays within #
+  yes  compression changes valid f1 by #, within 1
   bundle  job/run/bundle
   report  job/run/report.html
 
@@ -141,7 +142,7 @@ fn a_missed_demand_is_a_no_with_a_bundle() {
         let outcome = desk.luthier(&["run", "job"]);
         let err = masked(&outcome.err);
         let complaint = format!("the model is finished, but {reason}\n{hint}");
-        crate::Outcome { err, ..outcome }.fails(1, &complaint);
+        Outcome { err, ..outcome }.fails(1, &complaint);
         desk.luthier(&["bundle", "verify", "job/run/bundle"]).ok();
     };
     check("target = 0.999", "f1 # is short of the target #");
@@ -178,6 +179,24 @@ fn json_lines_with_three_classes_are_split_and_learnt() {
 }
 
 const SPLIT: &str = "train = \"topics.jsonl\"\nsplit = { valid = 0.2, test = 0.2, seed = 7 }";
+
+#[test]
+fn real_reviews_are_learnt() {
+    let Some(folder) = real_data("sst2") else { return };
+    let desk = Desk::empty();
+    let file = |part: &str| format!("{:?}", text(&folder.join(part)));
+    let toml = ["train.csv", "valid.csv", "test.csv"]
+        .iter()
+        .fold(JOB.to_owned(), |toml, part| toml.replace(&format!("\"{part}\""), &file(part)));
+    desk.write("job/luthier.toml", toml);
+    desk.luthier(&["run", "job"]).ok();
+    let report = desk.json("job/run/report.json");
+    let f1 = report["headline"]["score"]["value"].as_f64().unwrap();
+    assert!(f1 > 0.75, "test f1 {f1}: always saying yes gives 0.67");
+    let size = |bundle: &str| -> usize { desk.folder(bundle).values().map(Vec::len).sum() };
+    let (trained, compressed) = (size("job/run/model"), size("job/run/compressed"));
+    assert!(compressed * 2 < trained, "{trained} to {compressed} bytes");
+}
 
 /// The stages that told of themselves, each once, in order.
 fn stages(err: &str) -> Vec<&str> {

@@ -1,0 +1,233 @@
+"""What is measured, a group of figures at a time. `http_load.py` has the server's."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median
+
+import product
+from figures import accuracy, at_least, at_most, below, mcnemar, told
+from product import CHECKOUT, Parts, say
+
+sys.path.insert(0, str(CHECKOUT / "tests" / "onnx_parity"))
+import check as onnx_parity
+
+BASELINE = Path(__file__).with_name("baseline.py")
+SIGNIFICANT = 0.05
+
+
+@dataclass
+class Settings:
+    """How much is measured, and where jobs may be written."""
+
+    quick: bool
+    rounds: int | None
+    scratch: Path
+
+    @property
+    def trials(self):
+        return 3 if self.quick else 30
+
+    def repeats(self, usual):
+        """Rounds of a measurement: as asked for, else `usual`, and one where time is short."""
+        return 1 if self.quick else self.rounds or usual
+
+    def sets(self, *names):
+        """The data sets that are there, by name; one of them where time is short."""
+        found = {name: product.data_set(name) for name in names[: 1 if self.quick else None]}
+        return {name: parts for name, parts in found.items() if parts}
+
+
+def example(settings):
+    """The shipped example, from rows to bundle."""
+    folder = settings.scratch / "example"
+    rounds = settings.repeats(3)
+    walls = [
+        product.run(product.example_job(folder), settings.trials).seconds for _ in range(rounds)
+    ]
+    how = f"luthier run in a fresh folder, median of {rounds}, {settings.trials} trials"
+    return [below("example: wall time", median(walls), "s", 20, how)]
+
+
+def test_accuracy(settings):
+    """Test accuracy of finished bundles, and a paired comparison with the baseline's."""
+    figures = []
+    targets = {"sst2": 0.815, "zh_waimai": 0.895}
+    seeds = range(1 if settings.quick else 3)
+    for name, parts in settings.sets(*targets).items():
+        answers = [both_predict(settings, name, parts, seed) for seed in seeds]
+        figures += accuracy_figures(
+            name, answers, targets[name], f"mean over {len(answers)} seed(s)"
+        )
+    for name, parts in {} if settings.quick else settings.sets("uci_sentences").items():
+        folds = five_folds(settings.scratch / "folds", parts)
+        answers = [both_predict(settings, f"{name}-{n}", f, 0) for n, f in enumerate(folds)]
+        together = [sum(columns, []) for columns in zip(*answers)]
+        figures += accuracy_figures(name, answers, 0.835, "mean over 5 folds", [together])
+    return figures
+
+
+def both_predict(settings, name, parts, seed):
+    """Truth, our answers and the baseline's on the test rows of one search each."""
+    say(f"  {name}, seed {seed}")
+    folder = product.job(settings.scratch / "accuracy", "bench", parts, "accuracy")
+    run = product.run(folder, settings.trials, seed)
+    theirs = baseline(settings, run, parts, seed, test=True)["test"]
+    truth = [row["label"] for row in product.rows(parts.test)]
+    return truth, product.predict(run.folder / "bundle", parts.test), theirs
+
+
+def accuracy_figures(name, answers, target, average, paired=None):
+    """`answers` are averaged; `paired` (they, unless given) are tested one by one."""
+    ours, theirs = (mean(accuracy(a[0], a[side]) for a in answers) for side in (1, 2))
+    how = f"{average}; the baseline's {theirs:.4f}"
+    tests = [mcnemar(*a) for a in paired or answers]
+    worse = [f"{b}:{c} p={p:.3f}" for b, c, p in tests]
+    lost = sum(c > b and p < SIGNIFICANT for b, c, p in tests)
+    return [
+        at_least(f"accuracy: {name}", ours, "share", target, how),
+        at_most(
+            f"accuracy: {name}, significantly worse than the baseline",
+            lost,
+            f"of {len(tests)}",
+            0,
+            f"exact McNemar; rows only ours has right : only the baseline: {', '.join(worse)}",
+        ),
+    ]
+
+
+def five_folds(folder, parts):
+    """Stratified folds over all rows; each is the test once, validation rows come off the rest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    every = product.join(vars(parts).values(), folder / "all.csv")
+    product.luthier("data", "split", every, "--folds", "5", "--out", folder)
+    folds = [folder / f"fold{n}.csv" for n in range(5)]
+    for n, fold in enumerate(folds):
+        inner = folder / str(n)
+        inner.mkdir()
+        rest = product.join([other for other in folds if other != fold], inner / "rest.csv")
+        product.luthier("data", "split", rest, "--valid", "0.15", "--test", "0", "--out", inner)
+        yield Parts(inner / "train.csv", inner / "valid.csv", fold)
+
+
+def speed(settings):
+    """Wall time of a search over learner `linear`, against the baseline's."""
+    figures = []
+    for name, parts in settings.sets("sst2", "zh_shopping10").items():
+        rounds = settings.repeats(3 if name == "sst2" else 1)
+        races = []
+        for number in range(1, rounds + 1):
+            races.append(race(settings, parts))
+            ours, theirs = (side["seconds"] for side in races[-1])
+            say(f"  {name}, round {number} of {rounds}: {ours:.2f} s, baseline {theirs:.2f} s")
+        figures += speed_figures(name, races)
+    return figures
+
+
+def race(settings, parts):
+    """Our run, without compression, and then the baseline's: seconds, epochs and more of each."""
+    only_linear = 'learners = ["linear"]'
+    folder = settings.scratch / "speed"
+    product.job(folder, "bench", parts, "accuracy", only_linear, compress=False)
+    run = product.run(folder, settings.trials)
+    tuning = run.read("report.json")["tuning"]
+    epochs = sum(len(trial["steps"]) for trial in tuning["trials"])
+    ours = {"seconds": run.seconds, "tuning": tuning["seconds"], "epochs": epochs}
+    return ours, baseline(settings, run, parts, seed=0)
+
+
+def speed_figures(name, races):
+    ours, theirs = zip(*races)
+
+    def middle(side, key):
+        return median(result[key] for result in side)
+
+    def how(side, what):
+        return f"{what}; {middle(side, 'epochs'):.0f} epochs; median of {len(races)}"
+
+    wall, other = middle(ours, "seconds"), middle(theirs, "seconds")
+    imports = f"start to end of search, {middle(theirs, 'import_seconds'):.1f} s of it imports"
+    return [
+        told(f"speed: {name}, ours", wall, "s", how(ours, "luthier run, from data to report")),
+        told(f"speed: {name}, of it tuning", middle(ours, "tuning"), "s", "as the report says"),
+        told(f"speed: {name}, baseline", other, "s", how(theirs, imports)),
+        at_least(f"speed: {name}, ratio", other / wall, "x", 10, "baseline over ours"),
+    ]
+
+
+def baseline(settings, run, parts, seed, test=False):
+    """The result of `baseline.py` on the space that `run` searched."""
+    with tempfile.TemporaryDirectory(dir=settings.scratch) as folder:
+        space, out = Path(folder) / "space.json", Path(folder) / "result.json"
+        space.write_text(json.dumps(product.linear_space(run.folder)))
+        command = [sys.executable, BASELINE, "--train", parts.train, "--valid", parts.valid]
+        command += ["--space", space, "--out", out, "--seed", str(seed), "--workers", "2"]
+        command += ["--trials", str(settings.trials)]
+        subprocess.run(command + (["--test", parts.test] if test else []), check=True)
+        return json.loads(out.read_text())
+
+
+def compression(settings):
+    """Bytes and validation F1 of bundles before and after compression."""
+    jobs = {"example": product.example_job(settings.scratch / "compress-example")}
+    for name, parts in settings.sets("sst2", "zh_waimai", "uci_sentences").items():
+        jobs[name] = product.job(settings.scratch / f"compress-{name}", "bench", parts, "f1")
+    runs = {name: product.run(folder, settings.trials) for name, folder in jobs.items()}
+    ratios = {
+        name: bundle_bytes(r, "model") / bundle_bytes(r, "compressed") for name, r in runs.items()
+    }
+    drops = {name: f1_drop(run) for name, run in runs.items()}
+    figures = [told(f"compress: {name}, times smaller", ratios[name], "x", "") for name in runs]
+    figures += [told(f"compress: {name}, F1 lost", drops[name], "", "") for name in runs]
+    small, lossy = min(ratios, key=ratios.get), max(drops, key=drops.get)
+    return figures + [
+        at_least(
+            "compress: worst times smaller",
+            ratios[small],
+            "x",
+            4,
+            f"{small}; all files of the bundle",
+        ),
+        at_most("compress: worst F1 lost", drops[lossy], "", 0.01, f"{lossy}; validation rows"),
+    ]
+
+
+def bundle_bytes(run, bundle):
+    return sum(file.stat().st_size for file in (run.folder / bundle).iterdir())
+
+
+def f1_drop(run):
+    found = run.read("compression.json")
+    scores = [candidate["judgement"]["score"] for candidate in found["candidates"]]
+    return scores[0] - scores[found["chosen"]]
+
+
+def parity(settings):
+    """Answers of ONNX Runtime, of the engine and of the network in memory."""
+    jobs = {"example": (product.example_job(settings.scratch / "parity-example"), None)}
+    for name, parts in settings.sets("sst2", "zh_waimai").items():
+        folder = product.job(settings.scratch / f"parity-{name}", "bench", parts, "f1")
+        jobs[name] = folder, parts
+    figures = []
+    for name, (folder, parts) in jobs.items():
+        run = product.run(folder, settings.trials)
+        test = parts.test if parts else onnx_parity.EXAMPLE
+        texts = onnx_parity.read_texts(test)[:200] + onnx_parity.AWKWARD
+        for bundle in ("model", "compressed"):
+            figures += parity_figures(f"parity: {name}, {bundle}", run.folder / bundle, texts)
+    return figures
+
+
+def parity_figures(figure, bundle, texts):
+    probes, engine = onnx_parity.differences(product.BINARY, bundle, texts)
+    stored = "network in memory" if bundle.name == "model" else "compressed graph in the engine"
+    how = f"ONNX Runtime against the {stored}, largest difference on the probes"
+    against = f"ONNX Runtime against the engine, largest difference on {len(texts)} texts"
+    tolerance = onnx_parity.TOLERANCE
+    return [
+        at_most(f"{figure}, probes", float(probes), "", tolerance, how),
+        at_most(f"{figure}, texts", float(engine), "", tolerance, against),
+    ]
