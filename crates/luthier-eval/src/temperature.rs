@@ -28,9 +28,9 @@ pub fn temperature(probabilities: &[f32], classes: usize, truth: &[u32]) -> f64 
     for _ in 0..STEPS {
         let width = (high - low) * GOLDEN;
         if loss(high - width) <= loss(low + width) {
-            high = low + width
+            high = low + width;
         } else {
-            low = high - width
+            low = high - width;
         }
     }
     low.midpoint(high).exp()

@@ -173,7 +173,7 @@ fn fold(text: &str, folded: &mut Vec<char>) {
         match c {
             '\0'..='\x7f' => push(c.to_ascii_lowercase()),
             '\u{ff01}'..='\u{ff5e}' => {
-                push(((c as u32 - 0xfee0) as u8).to_ascii_lowercase() as char)
+                push(((c as u32 - 0xfee0) as u8).to_ascii_lowercase() as char);
             }
             _ => c.to_lowercase().for_each(&mut push),
         }

@@ -170,7 +170,7 @@ impl From<EvalError> for Failure {
         let failure = Self::input(error.to_string());
         match error {
             EvalError::UnknownMetric { nearest: Some(nearest), .. } => {
-                failure.hint(did_you_mean(&nearest.to_string()))
+                failure.hint(did_you_mean(nearest))
             }
             _ => failure,
         }

@@ -318,7 +318,7 @@ fn check_task(task: &str) -> Result<(), Failure> {
 fn check_route(route: &RouteForm) -> Result<(), Failure> {
     let taken = ["/v1", "/healthz", "/readyz", "/metrics"];
     let inside = |p: &&str| route.path == **p || route.path.starts_with(&format!("{p}/"));
-    if !route.path.starts_with('/') || route.path.len() < 2 || taken.iter().any(|p| inside(&p)) {
+    if !route.path.starts_with('/') || route.path.len() < 2 || taken.iter().any(inside) {
         return Err(Failure::input(format!("`serve.route.path` is {:?}", route.path)).hint(
             "use a path such as \"/sentiment\", outside of /v1, /healthz, /readyz, /metrics",
         ));
