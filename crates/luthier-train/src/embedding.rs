@@ -103,7 +103,9 @@ impl Learner for Embedding {
                 return Err(TrainError::Stopped);
             }
         }
-        Ok(Fitted { network: trainer.network, preprocess: matrix.preprocess(), valid })
+        let Trainer { mut network, .. } = trainer;
+        network.table = matrix.in_index_order(&network.table, network.width);
+        Ok(Fitted { network, preprocess: matrix.preprocess(), valid })
     }
 }
 

@@ -82,10 +82,16 @@ pub(crate) struct MatrixKey {
 }
 
 /// Features of all rows under one choice of n-grams.
+///
+/// Columns are numbered by falling frequency, those of like frequency in the order in which the
+/// training rows first have them: what is needed often shares cache lines, and what one row alone
+/// has lies side by side.
 pub(crate) struct Matrix {
     key: MatrixKey,
-    /// The n-grams that have a column; its rows are the columns here.
+    /// The n-grams that have a column.
     index: FeatureIndex,
+    /// The column of each row of the index.
+    columns: Vec<u32>,
     rows: Kept,
 }
 
@@ -305,8 +311,11 @@ impl<'a> TextData<'a> {
             }
         };
         (self.source)(Subset::Train, &mut visit).map_err(TrainError::Source)?;
+        let counted = counts.iter().enumerate().filter(|(_, count)| **count >= key.min_rows);
+        let frequencies: Vec<u32> = counted.map(|(_, count)| u32::from(*count)).collect();
+        let columns = by_frequency(&frequencies, 0..frequencies.len() as u32);
         let index = FeatureIndex::new(occurring(counts, key.min_rows));
-        Ok(Matrix { key, index, rows: Kept::None { occurrences } })
+        Ok(Matrix { key, index, columns, rows: Kept::None { occurrences } })
     }
 
     fn read_chunk(
@@ -324,7 +333,7 @@ impl<'a> TextData<'a> {
         let mut visit = |row: Row<'_>| {
             if number % stride == first {
                 extractor.extract(row.text, words, chars, |_, bucket| {
-                    columns.extend(matrix.index.row(bucket));
+                    columns.extend(matrix.column(bucket));
                 });
                 rows.end_row(&mut columns);
             }
@@ -406,21 +415,40 @@ impl Matrix {
     /// Resolves the n-grams of all rows to columns.
     fn kept(groups: &[&GroupRows], key: MatrixKey) -> Self {
         let index = FeatureIndex::new(frequent(groups, key.min_rows));
-        let resolve = |subset: fn(&GroupRows) -> &SparseRows| {
-            let rows = groups.first().map_or(0, |group| subset(group).len());
-            let mut resolved = SparseRows::with_rows(rows);
-            let mut scratch = Vec::new();
-            for row in 0..rows {
-                for group in groups {
-                    scratch.extend(subset(group).row(row).iter().filter_map(|b| index.row(*b)));
-                }
-                resolved.end_row(&mut scratch);
+        let columns = columns(&index, groups);
+        let rows = Kept::None { occurrences: 0 };
+        let mut matrix = Self { key, index, columns, rows };
+        let train = matrix.resolve(groups, |group| &group.train);
+        let valid = matrix.resolve(groups, |group| &group.valid);
+        matrix.rows = Kept::All { train, valid };
+        matrix
+    }
+
+    fn resolve(&self, groups: &[&GroupRows], subset: fn(&GroupRows) -> &SparseRows) -> SparseRows {
+        let rows = groups.first().map_or(0, |group| subset(group).len());
+        let mut resolved = SparseRows::with_rows(rows);
+        let mut scratch = Vec::new();
+        for row in 0..rows {
+            for group in groups {
+                scratch.extend(subset(group).row(row).iter().filter_map(|b| self.column(*b)));
             }
-            resolved
+            resolved.end_row(&mut scratch);
+        }
+        resolved
+    }
+
+    #[inline(always)]
+    fn column(&self, bucket: u32) -> Option<u32> {
+        self.index.row(bucket).map(|row| self.columns[row as usize])
+    }
+
+    /// Puts the rows of a table that has one per column into the order of the index.
+    pub(crate) fn in_index_order(&self, table: &[f32], width: usize) -> Vec<f32> {
+        let row = |column: &u32| {
+            let start = *column as usize * width;
+            &table[start..start + width]
         };
-        let train = resolve(|group| &group.train);
-        let valid = resolve(|group| &group.valid);
-        Self { key, index, rows: Kept::All { train, valid } }
+        self.columns.iter().flat_map(row).copied().collect()
     }
 
     /// Number of columns.
@@ -435,7 +463,7 @@ impl Matrix {
 
     fn bytes(&self) -> usize {
         match &self.rows {
-            Kept::All { train, valid } => train.bytes() + valid.bytes(),
+            Kept::All { train, valid } => train.bytes() + valid.bytes() + self.columns.len() * 4,
             Kept::None { .. } => 0,
         }
     }
@@ -450,6 +478,43 @@ fn frequent<'g>(groups: &'g [&GroupRows], min_rows: u8) -> Box<dyn Iterator<Item
     let mut counts = vec![0u8; 1 << HASH_BITS];
     all.for_each(|bucket| counts[bucket as usize] = counts[bucket as usize].saturating_add(1));
     Box::new(occurring(counts, min_rows))
+}
+
+/// The column of each row of `index`: see [`Matrix`].
+fn columns(index: &FeatureIndex, groups: &[&GroupRows]) -> Vec<u32> {
+    let mut frequencies = vec![0u32; index.len()];
+    let mut encountered = Vec::with_capacity(index.len());
+    for row in 0..groups.first().map_or(0, |group| group.train.len()) {
+        let buckets = groups.iter().flat_map(|group| group.train.row(row));
+        for found in buckets.filter_map(|bucket| index.row(*bucket)) {
+            let frequency = &mut frequencies[found as usize];
+            if *frequency == 0 {
+                encountered.push(found);
+            }
+            *frequency += 1;
+        }
+    }
+    by_frequency(&frequencies, encountered.into_iter())
+}
+
+/// A number for each of `frequencies`, which are all above 0: smaller for those of larger binary
+/// magnitude, and for equal ones in the order of `encountered`, which has each position once.
+fn by_frequency(frequencies: &[u32], encountered: impl Iterator<Item = u32>) -> Vec<u32> {
+    let class = |frequency: u32| frequency.leading_zeros() as usize;
+    let mut next = [0u32; 33];
+    for frequency in frequencies {
+        next[class(*frequency) + 1] += 1;
+    }
+    for class in 1..next.len() {
+        next[class] += next[class - 1];
+    }
+    let mut numbers = vec![0; frequencies.len()];
+    for position in encountered {
+        let next = &mut next[class(frequencies[position as usize])];
+        numbers[position as usize] = *next;
+        *next += 1;
+    }
+    numbers
 }
 
 /// The buckets that were counted at least `min_rows` times.

@@ -113,7 +113,7 @@ impl Learner for Linear {
                 return Err(TrainError::Stopped);
             }
         }
-        let network = weights.into_network(classes);
+        let network = weights.into_network(&matrix, classes);
         Ok(Fitted { network, preprocess: matrix.preprocess(), valid })
     }
 }
@@ -237,8 +237,9 @@ impl Weights {
         })
     }
 
-    fn into_network(self, classes: usize) -> BagNetwork {
-        let table = self.cells.iter().map(|cell| cell.weight).collect();
+    fn into_network(self, matrix: &Matrix, classes: usize) -> BagNetwork {
+        let table: Vec<f32> = self.cells.iter().map(|cell| cell.weight).collect();
+        let table = matrix.in_index_order(&table, self.outputs);
         let layer = match self.bias.as_slice() {
             [bias] => Dense { weights: Some(vec![0.0, 1.0]), bias: vec![0.0, *bias], relu: false },
             _ => Dense { weights: None, bias: self.bias, relu: false },
