@@ -99,13 +99,9 @@ class Features:
 
     def load(self, name):
         folder = self.folder / "-".join(map(str, name))
-        train, other = (
-            [
-                np.load(folder / f"{array}{part}.npy", mmap_mode="r")
-                for array in ("indices", "indptr")
-            ]
-            for part in range(2)
-        )
+        arrays = [f"{array}{part}.npy" for part in range(2) for array in ("indices", "indptr")]
+        loaded = [np.load(folder / array, mmap_mode="r") for array in arrays]
+        train, other = loaded[:2], loaded[2:]
         width = int(train[0].max()) + 1
         return present(*train, width), present(*other, width)
 
@@ -167,7 +163,7 @@ def suggest(trial, space):
             case "choice":
                 values[name] = trial.suggest_categorical(name, form["options"])
             case "int":
-                values[name] = trial.suggest_int(name, form["low"], form["high"])
+                values[name] = trial.suggest_int(name, form["low"], form["high"], step=form["step"])
             case "float":
                 log = form.get("log", False)
                 values[name] = trial.suggest_float(name, form["low"], form["high"], log=log)

@@ -43,30 +43,35 @@ class Settings:
 
 def example(settings):
     """The shipped example, from rows to bundle."""
-    folder = settings.scratch / "example"
-    rounds = settings.repeats(3)
-    walls = [
-        product.run(product.example_job(folder), settings.trials).seconds for _ in range(rounds)
-    ]
-    how = f"luthier run in a fresh folder, median of {rounds}, {settings.trials} trials"
-    return [below("example: wall time", median(walls), "s", 20, how)]
+    folder, rounds = settings.scratch / "example", settings.repeats(3)
+    runs = [product.run(product.example_job(folder), settings.trials) for _ in range(rounds)]
+    how = f"luthier run in a fresh folder, {settings.trials} trials; median of {rounds}"
+    return [below("example: wall time", median(run.seconds for run in runs), "s", 20, how)]
 
 
 def test_accuracy(settings):
     """Test accuracy of finished bundles, and a paired comparison with the baseline's."""
+    return over_seeds(settings) + ([] if settings.quick else over_folds(settings))
+
+
+def over_seeds(settings):
     figures = []
     targets = {"sst2": 0.815, "zh_waimai": 0.895}
     seeds = range(1 if settings.quick else 3)
     for name, parts in settings.sets(*targets).items():
         answers = [both_predict(settings, name, parts, seed) for seed in seeds]
-        figures += accuracy_figures(
-            name, answers, targets[name], f"mean over {len(answers)} seed(s)"
-        )
-    for name, parts in {} if settings.quick else settings.sets("uci_sentences").items():
+        average = f"mean over {len(answers)} seed(s)"
+        figures += accuracy_figures(name, answers, targets[name], average, paired=answers)
+    return figures
+
+
+def over_folds(settings):
+    figures = []
+    for name, parts in settings.sets("uci_sentences").items():
         folds = five_folds(settings.scratch / "folds", parts)
-        answers = [both_predict(settings, f"{name}-{n}", f, 0) for n, f in enumerate(folds)]
+        answers = [both_predict(settings, f"{name}-{n}", fold, 0) for n, fold in enumerate(folds)]
         together = [sum(columns, []) for columns in zip(*answers)]
-        figures += accuracy_figures(name, answers, 0.835, "mean over 5 folds", [together])
+        figures += accuracy_figures(name, answers, 0.835, "mean over 5 folds", paired=[together])
     return figures
 
 
@@ -80,22 +85,18 @@ def both_predict(settings, name, parts, seed):
     return truth, product.predict(run.folder / "bundle", parts.test), theirs
 
 
-def accuracy_figures(name, answers, target, average, paired=None):
-    """`answers` are averaged; `paired` (they, unless given) are tested one by one."""
+def accuracy_figures(name, answers, target, average, paired):
+    """Accuracy averaged over `answers`, and how many of `paired` are lost to the baseline."""
     ours, theirs = (mean(accuracy(a[0], a[side]) for a in answers) for side in (1, 2))
-    how = f"{average}; the baseline's {theirs:.4f}"
-    tests = [mcnemar(*a) for a in paired or answers]
-    worse = [f"{b}:{c} p={p:.3f}" for b, c, p in tests]
+    tests = [mcnemar(*each) for each in paired]
     lost = sum(c > b and p < SIGNIFICANT for b, c, p in tests)
+    counts = ", ".join(f"{b}:{c} p={p:.3f}" for b, c, p in tests)
+    worse = f"accuracy: {name}, significantly worse than the baseline"
+    how = f"exact McNemar; rows only ours has right : only the baseline: {counts}"
+    average = f"{average}; the baseline's {theirs:.4f}"
     return [
-        at_least(f"accuracy: {name}", ours, "share", target, how),
-        at_most(
-            f"accuracy: {name}, significantly worse than the baseline",
-            lost,
-            f"of {len(tests)}",
-            0,
-            f"exact McNemar; rows only ours has right : only the baseline: {', '.join(worse)}",
-        ),
+        at_least(f"accuracy: {name}", ours, "share", target, average),
+        at_most(worse, lost, f"of {len(tests)}", 0, how),
     ]
 
 
@@ -176,27 +177,23 @@ def compression(settings):
     for name, parts in settings.sets("sst2", "zh_waimai", "uci_sentences").items():
         jobs[name] = product.job(settings.scratch / f"compress-{name}", "bench", parts, "f1")
     runs = {name: product.run(folder, settings.trials) for name, folder in jobs.items()}
-    ratios = {
-        name: bundle_bytes(r, "model") / bundle_bytes(r, "compressed") for name, r in runs.items()
-    }
+    ratios = {name: times_smaller(run) for name, run in runs.items()}
     drops = {name: f1_drop(run) for name, run in runs.items()}
-    figures = [told(f"compress: {name}, times smaller", ratios[name], "x", "") for name in runs]
-    figures += [told(f"compress: {name}, F1 lost", drops[name], "", "") for name in runs]
+    size, rows = "all files of the bundle", "validation rows"
     small, lossy = min(ratios, key=ratios.get), max(drops, key=drops.get)
+    figures = [told(f"compress: {name}, times smaller", ratios[name], "x", size) for name in runs]
+    figures += [told(f"compress: {name}, F1 lost", drops[name], "", rows) for name in runs]
     return figures + [
-        at_least(
-            "compress: worst times smaller",
-            ratios[small],
-            "x",
-            4,
-            f"{small}; all files of the bundle",
-        ),
-        at_most("compress: worst F1 lost", drops[lossy], "", 0.01, f"{lossy}; validation rows"),
+        at_least("compress: worst times smaller", ratios[small], "x", 4, small),
+        at_most("compress: worst F1 lost", drops[lossy], "", 0.01, lossy),
     ]
 
 
-def bundle_bytes(run, bundle):
-    return sum(file.stat().st_size for file in (run.folder / bundle).iterdir())
+def times_smaller(run):
+    def size(bundle):
+        return sum(file.stat().st_size for file in (run.folder / bundle).iterdir())
+
+    return size("model") / size("compressed")
 
 
 def f1_drop(run):

@@ -312,7 +312,7 @@ impl<'a> TextData<'a> {
         };
         (self.source)(Subset::Train, &mut visit).map_err(TrainError::Source)?;
         let counted = counts.iter().enumerate().filter(|(_, count)| **count >= key.min_rows);
-        let frequencies: Vec<u32> = counted.map(|(_, count)| u32::from(*count)).collect();
+        let frequencies: Vec<u8> = counted.map(|(_, count)| *count).collect();
         let columns = by_frequency(&frequencies, 0..frequencies.len() as u32);
         let index = FeatureIndex::new(occurring(counts, key.min_rows));
         Ok(Matrix { key, index, columns, rows: Kept::None { occurrences } })
@@ -414,7 +414,7 @@ impl<'a> TextData<'a> {
 impl Matrix {
     /// Resolves the n-grams of all rows to columns.
     fn kept(groups: &[&GroupRows], key: MatrixKey) -> Self {
-        let index = FeatureIndex::new(frequent(groups, key.min_rows));
+        let index = frequent(groups, key.min_rows);
         let columns = columns(&index, groups);
         let rows = Kept::None { occurrences: 0 };
         let mut matrix = Self { key, index, columns, rows };
@@ -469,39 +469,43 @@ impl Matrix {
     }
 }
 
-/// The buckets that occur in at least `min_rows` training rows.
-fn frequent<'g>(groups: &'g [&GroupRows], min_rows: u8) -> Box<dyn Iterator<Item = u32> + 'g> {
+/// The index of the buckets that occur in at least `min_rows` training rows.
+fn frequent(groups: &[&GroupRows], min_rows: u8) -> FeatureIndex {
     let all = groups.iter().flat_map(|group| group.train.columns.iter().copied());
     if min_rows <= 1 {
-        return Box::new(all);
+        return FeatureIndex::new(all);
     }
     let mut counts = vec![0u8; 1 << HASH_BITS];
     all.for_each(|bucket| counts[bucket as usize] = counts[bucket as usize].saturating_add(1));
-    Box::new(occurring(counts, min_rows))
+    FeatureIndex::new(occurring(counts, min_rows))
 }
 
 /// The column of each row of `index`: see [`Matrix`].
 fn columns(index: &FeatureIndex, groups: &[&GroupRows]) -> Vec<u32> {
-    let mut frequencies = vec![0u32; index.len()];
-    let mut encountered = Vec::with_capacity(index.len());
+    let mut frequencies = vec![0u8; index.len()];
+    // One place more than needed, so that what was found can be written before it is known to be
+    // new: a branch here would be guessed wrong for every other n-gram.
+    let mut encountered = vec![0; index.len() + 1];
+    let mut new = 0;
     for row in 0..groups.first().map_or(0, |group| group.train.len()) {
-        let buckets = groups.iter().flat_map(|group| group.train.row(row));
-        for found in buckets.filter_map(|bucket| index.row(*bucket)) {
-            let frequency = &mut frequencies[found as usize];
-            if *frequency == 0 {
-                encountered.push(found);
+        for group in groups {
+            for found in group.train.row(row).iter().filter_map(|bucket| index.row(*bucket)) {
+                let frequency = &mut frequencies[found as usize];
+                encountered[new] = found;
+                new += usize::from(*frequency == 0);
+                *frequency = frequency.saturating_add(1);
             }
-            *frequency += 1;
         }
     }
+    encountered.truncate(new);
     by_frequency(&frequencies, encountered.into_iter())
 }
 
 /// A number for each of `frequencies`, which are all above 0: smaller for those of larger binary
 /// magnitude, and for equal ones in the order of `encountered`, which has each position once.
-fn by_frequency(frequencies: &[u32], encountered: impl Iterator<Item = u32>) -> Vec<u32> {
-    let class = |frequency: u32| frequency.leading_zeros() as usize;
-    let mut next = [0u32; 33];
+fn by_frequency(frequencies: &[u8], encountered: impl Iterator<Item = u32>) -> Vec<u32> {
+    let class = |frequency: u8| frequency.leading_zeros() as usize;
+    let mut next = [0u32; u8::BITS as usize + 2];
     for frequency in frequencies {
         next[class(*frequency) + 1] += 1;
     }

@@ -336,7 +336,8 @@ fn damaged_packed_bundles_are_refused() {
     }
     desk.write("mood.luthier", &packed[..packed.len() / 2]);
     let outcome = desk.luthier(&["bundle", "verify", "mood.luthier"]);
-    outcome.fails(2, "error: mood.luthier is no bundle: it is neither a folder nor a packed bundle (incomplete frame)");
+    let reason = "it is neither a folder nor a packed bundle (incomplete frame)";
+    outcome.fails(2, &format!("error: mood.luthier is no bundle: {reason}"));
 }
 
 #[test]
