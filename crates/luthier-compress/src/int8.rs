@@ -2,7 +2,7 @@
 //!
 //! A table that feeds `Gather` → `MatMul` as the right operand becomes int8 with one scale per
 //! column; since the scale is the same for all rows, it is applied once, after the weighted sum:
-//! `Gather` → `Cast` → `MatMul` → `Mul`. Dense weights become int8 constants behind
+//! `Gather` → `Cast` → `MatMul` → `Mul`. A single column gets one scale. Dense weights become int8 constants behind
 //! `DequantizeLinear`. Only operators of the default set are used, so every engine reads the
 //! result.
 
@@ -23,6 +23,7 @@ pub(crate) fn quantize(model: &Model) -> Result<Model, CompressError> {
         .ok_or(CompressError::NotFound { step: "int8", what: "table of n-gram rows" })?;
     let mut model = model.clone();
     quantize_table(&mut model.graph, &name);
+    quantize_columns(&mut model.graph);
     quantize_dense(&mut model.graph);
     Ok(model)
 }
@@ -64,6 +65,53 @@ fn quantize_table(graph: &mut Graph, table: &str) {
     let unscaled = format!("{sum}.unscaled");
     graph.nodes[product].outputs[0].clone_from(&unscaled);
     graph.nodes.insert(product + 1, node("Mul", vec![unscaled, scale], &sum, Vec::new()));
+}
+
+/// Single columns that are gathered from: int8 with one scale, applied to what was gathered.
+fn quantize_columns(graph: &mut Graph) {
+    let columns: Vec<String> = graph
+        .nodes
+        .iter()
+        .filter(|node| node.op == "Gather")
+        .filter_map(|node| graph.tensor(node.inputs.first()?))
+        .filter(|tensor| tensor.shape.len() == 1 && tensor.data.len() >= MIN_DENSE)
+        .map(|tensor| tensor.name.clone())
+        .collect();
+    for name in columns {
+        let Some(Tensor { data: TensorData::F32(values), .. }) = graph.tensor(&name) else {
+            continue;
+        };
+        let scale = column_scale(values, 1, 0);
+        let levels = values.iter().map(|value| level(*value, scale)).collect();
+        set_data(graph, &name, TensorData::I8(levels));
+        let factor = format!("{name}.scale");
+        graph.tensors.push(Tensor {
+            name: factor.clone(),
+            shape: vec![1],
+            data: TensorData::F32(vec![scale]),
+        });
+        let Some(gather) = graph.nodes.iter().position(|node| node.inputs.first() == Some(&name))
+        else {
+            continue;
+        };
+        let values = graph.nodes[gather].outputs[0].clone();
+        let (levels, floats) = (format!("{values}.int8"), format!("{values}.unscaled"));
+        graph.nodes[gather].outputs[0].clone_from(&levels);
+        let to_float = vec![("to".to_owned(), Attribute::Int(FLOAT))];
+        let cast = node("Cast", vec![levels], &floats, to_float);
+        let scaled = node("Mul", vec![floats, factor], &values, Vec::new());
+        graph.nodes.splice(gather + 1..gather + 1, [cast, scaled]);
+    }
+}
+
+fn set_data(graph: &mut Graph, name: &str, data: TensorData) {
+    if let Some(tensor) = graph.tensors.iter_mut().find(|tensor| tensor.name == name) {
+        tensor.data = data;
+    }
+}
+
+fn level(value: f32, scale: f32) -> i8 {
+    (value / scale).round_ties_even().clamp(-MAX_LEVEL, MAX_LEVEL) as i8
 }
 
 fn quantize_dense(graph: &mut Graph) {
@@ -111,9 +159,8 @@ fn replace_by_int8(graph: &mut Graph, name: &str) -> Option<Vec<f32>> {
     let TensorData::F32(values) = &tensor.data else { return None };
     let width = *tensor.shape.last()?;
     let scales: Vec<f32> = (0..width).map(|column| column_scale(values, width, column)).collect();
-    let levels = values.iter().enumerate().map(|(position, value)| {
-        (value / scales[position % width]).round_ties_even().clamp(-MAX_LEVEL, MAX_LEVEL) as i8
-    });
+    let positions = values.iter().enumerate();
+    let levels = positions.map(|(position, value)| level(*value, scales[position % width]));
     tensor.data = TensorData::I8(levels.collect());
     Some(scales)
 }

@@ -1,6 +1,6 @@
 //! Fewer rows in the n-gram table.
 
-use luthier_graph::{Tensor, TensorData};
+use luthier_graph::{Graph, Tensor, TensorData};
 use luthier_model::{Model, Preprocess};
 
 use crate::CompressError;
@@ -17,10 +17,8 @@ pub(crate) fn prune_rows(model: &Model, usage: &[u32], keep: f64) -> Result<Mode
     }
     let missing = CompressError::NotFound { step: "prune_rows", what: "table of n-gram rows" };
     let name = table_name(&model.graph).ok_or_else(|| missing.clone())?;
-    let mut model = model.clone();
-    let Preprocess::NgramText(text) = &mut model.preprocess;
-    let table = model.graph.tensors.iter_mut().find(|tensor| tensor.name == name);
-    let Some(Tensor { shape, data: TensorData::F32(values), .. }) = table else {
+    let Some(Tensor { shape, data: TensorData::F32(values), .. }) = model.graph.tensor(&name)
+    else {
         return Err(missing);
     };
     let [rows, width] = shape[..] else { return Err(missing) };
@@ -29,16 +27,31 @@ pub(crate) fn prune_rows(model: &Model, usage: &[u32], keep: f64) -> Result<Mode
     }
     let count = ((rows as f64 * keep).round() as usize).clamp(1, rows);
     let kept = largest(values, width, usage, count);
-    let mut left = Vec::with_capacity(kept.iter().filter(|kept| **kept).count() * width);
-    for (row, kept) in values.chunks_exact(width).zip(&kept) {
-        if *kept {
-            left.extend_from_slice(row);
-        }
+    let alike = looked_up_alike(&model.graph, &name);
+    let mut model = model.clone();
+    for tensor in model.graph.tensors.iter_mut().filter(|tensor| alike.contains(&tensor.name)) {
+        keep_rows(tensor, &kept);
     }
-    shape[0] = left.len() / width;
-    *values = left;
+    let Preprocess::NgramText(text) = &mut model.preprocess;
     *text = text.with_index(text.index().retain(|row| kept[row]));
     Ok(model)
+}
+
+/// The constants that are gathered from by the same indices as `table`, itself among them.
+fn looked_up_alike(graph: &Graph, table: &str) -> Vec<String> {
+    let gathers =
+        || graph.nodes.iter().filter(|node| node.op == "Gather" && node.inputs.len() == 2);
+    let ids = gathers().find(|node| node.inputs[0] == table).map(|node| &node.inputs[1]);
+    gathers().filter(|node| Some(&node.inputs[1]) == ids).map(|n| n.inputs[0].clone()).collect()
+}
+
+/// Drops the rows of a float32 tensor that are not `kept`.
+fn keep_rows(tensor: &mut Tensor, kept: &[bool]) {
+    let TensorData::F32(values) = &mut tensor.data else { return };
+    let width = values.len() / kept.len();
+    let rows = values.chunks_exact(width).zip(kept).filter(|(_, kept)| **kept);
+    *values = rows.flat_map(|(row, _)| row).copied().collect();
+    tensor.shape[0] = values.len() / width;
 }
 
 /// Marks the `count` rows that move answers most.

@@ -18,8 +18,9 @@ fn model(width: usize) -> Model {
         relu,
     };
     let layers = vec![layer(width, 64, true), layer(64, 3, false)];
+    let squares = (width == 1).then(|| (0..ROWS).map(|i| value(i).abs() + 0.1).collect());
     let fitted = Fitted {
-        network: BagNetwork { table, width, layers, temperature: 1.0 },
+        network: BagNetwork { table, width, squares, layers, temperature: 1.0 },
         preprocess: NgramText::new(1, 0, FeatureIndex::new((0..ROWS as u32).map(|r| r * 37))),
         valid: Vec::new(),
     };
@@ -53,17 +54,19 @@ fn int8_is_a_quarter_and_nearly_the_same() {
 
 #[test]
 fn pruning_keeps_the_rows_that_move_answers_and_their_features() {
-    let model = model(2);
+    let model = model(1);
     let usage: Vec<u32> = (0..ROWS as u32).map(|row| row % 5).collect();
     let small = Recipe(vec![Step::PruneRows { keep: 0.25 }]).apply(&model, &usage).unwrap();
     let (Preprocess::NgramText(before), Preprocess::NgramText(after)) =
         (&model.preprocess, &small.preprocess);
     assert_eq!(after.index().len(), ROWS / 4);
     let rows = |model: &Model| match &model.graph.tensor("table").unwrap().data {
-        TensorData::F32(values) => values.chunks(2).map(<[f32]>::to_vec).collect::<Vec<_>>(),
+        TensorData::F32(values) => values.chunks(1).map(<[f32]>::to_vec).collect::<Vec<_>>(),
         _ => panic!("a float table"),
     };
     let (all, kept) = (rows(&model), rows(&small));
+    assert_eq!(small.graph.tensor("squares").unwrap().shape, [ROWS / 4], "pruned alike");
+    run(&small, &[0, 1, ROWS as i32 / 4 - 1]);
     let moved = |row: u32| {
         let squares = all[row as usize].iter().map(|x| x * x).sum::<f32>();
         squares * usage[row as usize] as f32

@@ -13,6 +13,9 @@ pub struct BagNetwork {
     pub table: Vec<f32>,
     /// Columns of the table.
     pub width: usize,
+    /// The square of what each feature was scaled by in training, one per row of the table. Where
+    /// present, the sum is divided by the length of the scaled feature vector.
+    pub squares: Option<Vec<f32>>,
     /// Layers after the sum, at least one; the last gives one logit per class.
     pub layers: Vec<Dense>,
     /// What the logits are divided by before the softmax; 1 until calibration sets it.
@@ -81,6 +84,9 @@ impl Dense {
     }
 }
 
+/// Keeps the length of a text without features from being 0.
+const SMALLEST_SQUARE: f32 = 1e-12;
+
 /// `y += a · x`.
 #[inline(always)]
 pub(crate) fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
@@ -114,6 +120,11 @@ impl BagNetwork {
             axpy(1.0, self.row(row), &mut state);
         }
         state.iter_mut().for_each(|x| *x *= weight);
+        if let Some(squares) = &self.squares {
+            let sum: f32 = rows.iter().map(|row| weight * weight * squares[*row as usize]).sum();
+            let length = sum.max(SMALLEST_SQUARE).sqrt();
+            state.iter_mut().for_each(|x| *x /= length);
+        }
         for layer in &self.layers {
             let mut output = vec![0.0; layer.outputs()];
             layer.forward(&state, &mut output);
@@ -170,6 +181,9 @@ impl BagNetwork {
         let line = builder.node("Unsqueeze", &[&weights, &axis], "weight_rows");
         let sum = builder.node("MatMul", &[&line, &rows], "sums");
         let mut state = builder.node("Squeeze", &[&sum, &axis], "pooled");
+        if let Some(squares) = &self.squares {
+            state = length_nodes(&mut builder, squares, [&ids, &weights, &axis], &state);
+        }
         let mut inputs = self.width;
         for (index, layer) in self.layers.iter().enumerate() {
             state = dense_nodes(&mut builder, layer, index, inputs, &state);
@@ -189,6 +203,27 @@ impl BagNetwork {
         }
         model
     }
+}
+
+/// Divides `state` by the length of the scaled feature vector: the root of the weights' squares
+/// times the squared scales, summed.
+fn length_nodes(
+    builder: &mut GraphBuilder,
+    squares: &[f32],
+    [ids, weights, axis]: [&str; 3],
+    state: &str,
+) -> String {
+    let table = TensorData::F32(squares.to_vec());
+    let table = builder.constant("squares", vec![squares.len()], table);
+    let smallest = TensorData::F32(vec![SMALLEST_SQUARE]);
+    let smallest = builder.constant("smallest_square", vec![1], smallest);
+    let scales = builder.node("Gather", &[&table, ids], "row_squares");
+    let weighted = builder.node("Mul", &[weights, weights], "weight_squares");
+    let products = builder.node("Mul", &[&weighted, &scales], "scaled_squares");
+    let sum = builder.node("ReduceSum", &[&products, axis], "square_sum");
+    let sum = builder.node("Max", &[&sum, &smallest], "positive_sum");
+    let length = builder.node("Sqrt", &[&sum], "length");
+    builder.node("Div", &[state, &length], "direction")
 }
 
 fn dense_nodes(

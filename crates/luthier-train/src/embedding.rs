@@ -143,7 +143,7 @@ impl Trainer {
                 inputs = outputs;
             }
         }
-        Self::of(BagNetwork { table, width, layers, temperature: 1.0 })
+        Self::of(BagNetwork { table, width, squares: None, layers, temperature: 1.0 })
     }
 
     fn of(network: BagNetwork) -> Self {

@@ -267,6 +267,11 @@ impl<'a> TextData<'a> {
         Ok(matrix)
     }
 
+    /// Number of rows of a subset.
+    pub(crate) fn rows(&self, subset: Subset) -> usize {
+        self.targets(subset).labels.len()
+    }
+
     /// Goes over the rows of a subset: at once where they are kept, else in chunks of every n-th
     /// row, so that each chunk is like the whole even where the rows are sorted.
     pub(crate) fn chunks(

@@ -2,14 +2,15 @@
 //!
 //! AdaGrad (Duchi et al. 2011) with a linearly falling step. Each feature is scaled before
 //! training by how much it tells about the class (the log-count ratio of naive Bayes: Wang and
-//! Manning 2012), by how rare it is, or by both; the scale is folded into the exported weight.
+//! Manning 2012), by how rare it is, or by both, and a text's features then to length 1. The scale
+//! is folded into the exported weight; its square goes along for the length.
 
 use std::ops::ControlFlow;
 
 use luthier_space::{Distribution, Space, Values};
 
-use crate::bag::{BagNetwork, Dense, feature_weight, softmax};
-use crate::features::{Chunk, Matrix, MatrixKey, Subset, Targets, TextData};
+use crate::bag::{BagNetwork, Dense, softmax};
+use crate::features::{Matrix, MatrixKey, Subset, TextData};
 use crate::sampling::shuffled;
 use crate::{Fitted, Job, Learner, Step, TrainError};
 
@@ -93,6 +94,10 @@ impl Learner for Linear {
             cells: vec![Cell::default(); matrix.columns() * outputs(classes)],
             bias: vec![0.0; outputs(classes)],
         };
+        let lengths = [
+            weights.row_weights(data, &matrix, Subset::Train)?,
+            weights.row_weights(data, &matrix, Subset::Valid)?,
+        ];
         let total = (settings.epochs * data.train().labels.len() as u64) as f32;
         let (mut done, mut valid) = (0u64, Vec::new());
         for epoch in 1..=settings.epochs {
@@ -100,11 +105,15 @@ impl Learner for Linear {
                 let order = shuffled(chunk.rows.len(), job.seed, epoch, chunk.number(0));
                 for row in order {
                     let rate = settings.learning_rate * (1.0 - done as f32 / total);
-                    weights.step(&chunk, row as usize, data.train(), rate, settings.alpha);
+                    let number = chunk.number(row as usize);
+                    let columns = chunk.rows.row(row as usize);
+                    let target =
+                        (data.train().labels[number] as usize, data.train().weights[number]);
+                    weights.step(columns, lengths[0][number], target, rate, settings.alpha);
                     done += 1;
                 }
             })?;
-            weights.predict(data, &matrix, &mut valid)?;
+            weights.predict(data, &matrix, &lengths[1], &mut valid)?;
             if valid.iter().any(|p| !p.is_finite()) {
                 return Err(TrainError::Diverged { epoch });
             }
@@ -145,11 +154,35 @@ fn outputs(classes: usize) -> usize {
 }
 
 impl Weights {
-    /// One gradient step on one row.
-    fn step(&mut self, chunk: &Chunk<'_>, row: usize, targets: &Targets, rate: f32, alpha: f32) {
-        let columns = chunk.rows.row(row);
-        let number = chunk.number(row);
-        let weight = feature_weight(columns.len());
+    /// What the features of each row are multiplied by: one over the length of its scaled feature
+    /// vector.
+    fn row_weights(
+        &self,
+        data: &TextData<'_>,
+        matrix: &Matrix,
+        subset: Subset,
+    ) -> Result<Vec<f32>, TrainError> {
+        let mut weights = vec![0.0; data.rows(subset)];
+        data.chunks(matrix, subset, &mut |chunk| {
+            for row in 0..chunk.rows.len() {
+                let scales = chunk.rows.row(row).iter().map(|column| self.scale[*column as usize]);
+                let squares: f32 = scales.map(|scale| scale * scale).sum();
+                weights[chunk.number(row)] = 1.0 / squares.max(f32::MIN_POSITIVE).sqrt();
+            }
+        })?;
+        Ok(weights)
+    }
+
+    /// One gradient step on a row with `columns`, each of the given `weight`, towards a label that
+    /// counts as much as its own weight says.
+    fn step(
+        &mut self,
+        columns: &[u32],
+        weight: f32,
+        (label, label_weight): (usize, f32),
+        rate: f32,
+        alpha: f32,
+    ) {
         let mut buffer = [0.0; INLINE_OUTPUTS];
         let mut heap = Vec::new();
         let gradient = match buffer.get_mut(..self.outputs) {
@@ -160,7 +193,7 @@ impl Weights {
             }
         };
         self.logits(columns, weight, gradient);
-        loss_gradient(gradient, targets.labels[number] as usize, targets.weights[number]);
+        loss_gradient(gradient, label, label_weight);
         for (bias, g) in self.bias.iter_mut().zip(&*gradient) {
             *bias -= rate * BIAS_RATE * g;
         }
@@ -212,6 +245,7 @@ impl Weights {
         &self,
         data: &TextData<'_>,
         matrix: &Matrix,
+        weights: &[f32],
         probabilities: &mut Vec<f32>,
     ) -> Result<(), TrainError> {
         let classes = data.classes();
@@ -220,7 +254,7 @@ impl Weights {
         data.chunks(matrix, Subset::Valid, &mut |chunk| {
             for row in 0..chunk.rows.len() {
                 let columns = chunk.rows.row(row);
-                self.logits(columns, feature_weight(columns.len()), &mut logits);
+                self.logits(columns, weights[chunk.number(row)], &mut logits);
                 let start = chunk.number(row) * classes;
                 let out = &mut probabilities[start..start + classes];
                 match logits.as_slice() {
@@ -240,12 +274,19 @@ impl Weights {
     fn into_network(self, matrix: &Matrix, classes: usize) -> BagNetwork {
         let table: Vec<f32> = self.cells.iter().map(|cell| cell.weight).collect();
         let table = matrix.in_index_order(&table, self.outputs);
+        let squares: Vec<f32> = self.scale.iter().map(|scale| scale * scale).collect();
         let layer = match self.bias.as_slice() {
             [bias] => Dense { weights: Some(vec![0.0, 1.0]), bias: vec![0.0, *bias], relu: false },
             _ => Dense { weights: None, bias: self.bias, relu: false },
         };
         debug_assert_eq!(layer.outputs(), classes);
-        BagNetwork { table, width: self.outputs, layers: vec![layer], temperature: 1.0 }
+        BagNetwork {
+            table,
+            width: self.outputs,
+            squares: Some(matrix.in_index_order(&squares, 1)),
+            layers: vec![layer],
+            temperature: 1.0,
+        }
     }
 }
 
