@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The search that `luthier` is compared with: Optuna and scikit-learn, used with care.
+"""The searches that `luthier` is compared with: Optuna and scikit-learn, with care or plainly.
 
-It draws from the space of learner `linear`, given as JSON, with TPE and successive halving, and
-fits SGDClassifier on hashed word and character n-grams. Each kind and length of n-gram is hashed
-once for both workers and kept in files that both map into memory; only columns that occur in the
-training rows are carried on. Rows are scaled to length 1 and hold float32.
+Both draw from the space of learner `linear`, given as JSON, with TPE, and fit SGDClassifier on
+hashed word and character n-grams. Only columns that occur in the training rows are carried on; rows
+are scaled to length 1 and hold float32. `Tuned` prunes and shares its features between the workers;
+`Plain` (`--plain`) does neither.
 
 Seconds in the result run from the first line of this script to the end of the search, imports
 included; refitting and test predictions come after.
@@ -25,7 +25,7 @@ import fcntl
 import json
 import multiprocessing
 import tempfile
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -49,27 +49,83 @@ WORD = rf"[{LONE}]|(?:[^\W{LONE}]|(?<=\w)'(?=\w))+|[^\w\s]"
 STEP = 10.0
 
 
-class Features:
-    """Hashed n-grams of training rows and of others, each group of them found once."""
+class Baseline:
+    """What both baselines share; each adds its `pruner`, `groups` of n-grams and way to `learn`."""
 
     def __init__(self, train, other, folder):
         self.texts = train[0], other[0]
         self.labels = train[1]
         self.folder = Path(folder)
 
+    def fit(self, values, seed, report=lambda epoch, predicted: None):
+        """Fits `values` and gives the labels of the other rows; `report` may get earlier ones."""
+        train, other = self.matrices(values["ngrams"], values["chars"], values["min_rows"])
+        scale = scales(train, self.labels, values["weighting"]) ** np.float32(values["emphasis"])
+        model = SGDClassifier(
+            loss="log_loss",
+            penalty="l2" if values["penalty"] == "l2" else None,
+            alpha=values.get("alpha", 1e-8),
+            learning_rate="constant",
+            eta0=STEP * values["learning_rate"],
+            max_iter=values["epochs"],
+            tol=None,
+            random_state=seed,
+        )
+        return self.learn(model, scaled(train, scale), scaled(other, scale), report)
+
     @lru_cache(maxsize=8)
     def matrices(self, ngrams, chars, min_rows):
         """Presence of n-grams in training rows and in the others."""
-        groups = [("word", n) for n in range(1, ngrams + 1)]
-        groups += [("char", n) for n in range(2, chars + 1)]
         blocks = []
-        for train, other in self.groups(groups):
+        for train, other in self.groups(ngrams, chars):
             frequent = np.flatnonzero(np.bincount(train.indices) >= min_rows)
             blocks.append((train[:, frequent], other[:, frequent]))
         return [sparse.hstack(side, format="csr") for side in zip(*blocks)]
 
-    def groups(self, names):
+    def hashed(self, analyzer, low, high):
+        """Presence of n-grams of lengths `low` to `high` in training rows and in the others."""
+        options = {"ngram_range": (low, high), "binary": True, "norm": None}
+        options |= {"alternate_sign": False, "n_features": BUCKETS, "dtype": np.float32}
+        vectorizer = HashingVectorizer(analyzer=analyzer, token_pattern=WORD, **options)
+        return [vectorizer.transform(texts) for texts in self.texts]
+
+
+class Plain(Baseline):
+    """The script as most would write it: whole fits on features that each worker has to itself."""
+
+    pruner = optuna.pruners.NopPruner()
+
+    @cache
+    def groups(self, ngrams, chars):
+        """One pass over the texts for words and one for characters."""
+        ranges = [("word", 1, ngrams)] + ([("char", 2, chars)] if chars else [])
+        return [self.hashed(*each) for each in ranges]
+
+    def learn(self, model, train, other, report):
+        return model.fit(train, self.labels).predict(other)
+
+
+class Tuned(Baseline):
+    """Steps that fall over the epochs, unpromising trials stopped, each n-gram hashed once.
+
+    Each kind and length of n-gram is kept in files that both workers map into memory.
+    """
+
+    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+
+    def learn(self, model, train, other, report):
+        classes, first, epochs = np.unique(self.labels), model.eta0, model.max_iter
+        for epoch in range(epochs):
+            model.eta0 = first * (1 - epoch / epochs)
+            model.partial_fit(train, self.labels, classes=classes)
+            predicted = model.predict(other)
+            report(epoch + 1, predicted)
+        return predicted
+
+    def groups(self, ngrams, chars):
         """Finds what is missing, leaving to the other worker what it is at, then loads all."""
+        names = [("word", n) for n in range(1, ngrams + 1)]
+        names += [("char", n) for n in range(2, chars + 1)]
         for how in (fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_EX):
             for name in names:
                 self.find(name, how)
@@ -84,16 +140,13 @@ class Features:
                 return
             if not folder.exists():
                 folder.mkdir()
-                for part, matrix in enumerate(self.hashed(*name)):
+                for part, matrix in enumerate(self.seen(*name)):
                     np.save(folder / f"indices{part}.npy", matrix.indices)
                     np.save(folder / f"indptr{part}.npy", matrix.indptr)
 
-    def hashed(self, analyzer, n):
-        options = {"ngram_range": (n, n), "binary": True, "norm": None, "alternate_sign": False}
-        vectorizer = HashingVectorizer(
-            n_features=BUCKETS, analyzer=analyzer, token_pattern=WORD, dtype=np.float32, **options
-        )
-        train, other = (vectorizer.transform(texts) for texts in self.texts)
+    def seen(self, analyzer, n):
+        """The columns that occur in training rows."""
+        train, other = self.hashed(analyzer, n, n)
         seen = np.unique(train.indices)
         return train[:, seen], other[:, seen]
 
@@ -110,27 +163,6 @@ def present(indices, indptr, width):
     """A matrix of ones at the given places."""
     data = np.ones(len(indices), np.float32)
     return sparse.csr_matrix((data, indices, indptr), (len(indptr) - 1, width))
-
-
-def fit(features, values, seed, report=lambda epoch, predicted: None):
-    """Fits `values`; after each epoch `report` gets the labels of the other rows."""
-    train, other = features.matrices(values["ngrams"], values["chars"], values["min_rows"])
-    scale = scales(train, features.labels, values["weighting"]) ** np.float32(values["emphasis"])
-    train, other = scaled(train, scale), scaled(other, scale)
-    model = SGDClassifier(
-        loss="log_loss",
-        penalty="l2" if values["penalty"] == "l2" else None,
-        alpha=values.get("alpha", 1e-8),
-        learning_rate="constant",
-        random_state=seed,
-    )
-    classes = np.unique(features.labels)
-    for epoch in range(values["epochs"]):
-        model.eta0 = STEP * values["learning_rate"] * (1 - epoch / values["epochs"])
-        model.partial_fit(train, features.labels, classes=classes)
-        predicted = model.predict(other)
-        report(epoch + 1, predicted)
-    return predicted
 
 
 def scales(train, labels, weighting):
@@ -170,19 +202,19 @@ def suggest(trial, space):
     return values
 
 
-def open_study(folder, seed):
-    backend = JournalStorage(JournalFileBackend(f"{folder}/study.log"))
+def open_study(baseline, seed):
+    backend = JournalStorage(JournalFileBackend(f"{baseline.folder}/study.log"))
     return optuna.create_study(
         study_name="baseline",
         storage=backend,
         load_if_exists=True,
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),
-        pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3),
+        pruner=baseline.pruner,
     )
 
 
-def work(options, space, features, valid, number):
+def work(options, space, baseline, valid, number):
     """One worker: draws, fits and reports until the study has all its trials."""
 
     def objective(trial):
@@ -191,19 +223,18 @@ def work(options, space, features, valid, number):
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        return float(np.mean(fit(features, suggest(trial, space), options.seed, report) == valid))
+        return float(np.mean(baseline.fit(suggest(trial, space), options.seed, report) == valid))
 
-    study = open_study(features.folder, options.seed * options.workers + number)
+    study = open_study(baseline, options.seed * options.workers + number)
     begun = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
     study.optimize(objective, callbacks=[MaxTrialsCallback(options.trials, states=begun)])
 
 
-def search(options, space, train, valid, folder):
+def search(options, space, baseline, valid):
     """Runs all workers and gives the trials and the best of them."""
-    features = Features(train, valid, folder)
-    open_study(folder, options.seed)
+    open_study(baseline, options.seed)
     fork = multiprocessing.get_context("fork")
-    arguments = [(options, space, features, valid[1], n) for n in range(options.workers)]
+    arguments = [(options, space, baseline, valid, n) for n in range(options.workers)]
     workers = [fork.Process(target=work, args=a) for a in arguments]
     for worker in workers:
         worker.start()
@@ -211,8 +242,13 @@ def search(options, space, train, valid, folder):
         worker.join()
     if any(worker.exitcode for worker in workers):
         raise SystemExit("a worker failed")
-    study = open_study(folder, options.seed)
+    study = open_study(baseline, options.seed)
     return study.trials, study.best_trial
+
+
+def epochs(trial):
+    """How many epochs ran: those reported, or all of a trial that reports none."""
+    return len(trial.intermediate_values) or trial.params["epochs"]
 
 
 def read(path):
@@ -226,21 +262,24 @@ def main():
     for name in ("train", "valid", "space", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--test", type=Path, help="also predict the labels of these rows")
+    parser.add_argument("--plain", action="store_true", help="search the plain way")
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    space, train = json.loads(options.space.read_text()), read(options.train)
+    kind = Plain if options.plain else Tuned
+    space = json.loads(options.space.read_text())
+    train, valid = read(options.train), read(options.valid)
     with tempfile.TemporaryDirectory() as folder:
-        trials, best = search(options, space, train, read(options.valid), folder)
+        trials, best = search(options, space, kind(train, valid, folder), valid[1])
     result = {"seconds": time.perf_counter() - START, "import_seconds": IMPORTED - START}
-    result |= {"trials": len(trials), "epochs": sum(len(t.intermediate_values) for t in trials)}
+    result |= {"trials": len(trials), "epochs": sum(map(epochs, trials))}
     result |= {"valid": best.value, "values": best.params}
     if options.test:
         with tempfile.TemporaryDirectory() as folder:
-            features = Features(train, read(options.test), folder)
-            result["test"] = fit(features, best.params, options.seed).tolist()
+            baseline = kind(train, read(options.test), folder)
+            result["test"] = baseline.fit(best.params, options.seed).tolist()
     options.out.write_text(json.dumps(result))
 
 

@@ -116,8 +116,10 @@ pub struct Found {
 }
 
 /// Shares of rows that may be kept, from gentle to harsh.
-const SHARES: [f64; 12] =
-    [0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.055, 0.035, 0.025, 0.015, 0.01];
+const SHARES: [f64; 19] = [
+    0.8, 0.7, 0.6, 0.5, 0.42, 0.35, 0.3, 0.25, 0.21, 0.18, 0.15, 0.12, 0.1, 0.08, 0.055, 0.035,
+    0.025, 0.015, 0.01,
+];
 
 impl Recipe {
     /// Applies all steps. `usage` counts, for each row of the model's n-gram table, the training

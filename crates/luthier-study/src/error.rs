@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use luthier_tune::UnknownName;
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 use crate::spec::Change;
 
@@ -95,6 +95,11 @@ impl StudyError {
         };
         match failure.code {
             ErrorCode::DiskFull => Self::DiskFull { path: path.to_owned() },
+            // The file beside the study that connections share cannot grow. SQLite does not say
+            // why, but on a sound disk there is one reason.
+            _ if failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE => {
+                Self::DiskFull { path: path.to_owned() }
+            }
             // "Unknown" is an error in a statement: a table or column is missing.
             ErrorCode::DatabaseCorrupt
             | ErrorCode::NotADatabase

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use luthier_space::Values;
 use luthier_tune::{Direction, Request, Sampler, State, Trial, View};
 
 use crate::storage::Storage;
@@ -63,11 +64,13 @@ impl Ledger {
         self.trials.len() as u64 - self.count(State::Running)
     }
 
-    /// Takes the next trial with a number below `limit`: one that waits, or a new one.
+    /// Takes the next trial with a number below `limit`: one that waits, or a new one, which is
+    /// the configuration of that number among `first` where it fits the space.
     pub(crate) fn claim(
         &mut self,
         spec: &StudySpec,
         sampler: &dyn Sampler,
+        first: &[Values],
         limit: u64,
     ) -> Result<Claim, StudyError> {
         let waiting = self.waiting.first().copied();
@@ -84,9 +87,13 @@ impl Ledger {
             self.waiting.remove(&number);
             return Ok(Claim::Trial(self.trials[number as usize].clone()));
         }
-        let values = view.pending(&mut self.trials, |trials| {
-            let StudySpec { ref space, direction, seed, .. } = *spec;
-            sampler.suggest(&Request { space, direction, trials, number, seed })
+        let given = usize::try_from(number).ok().and_then(|number| first.get(number));
+        let given = given.filter(|values| spec.space.check(values).is_ok()).cloned();
+        let values = given.or_else(|| {
+            view.pending(&mut self.trials, |trials| {
+                let StudySpec { ref space, direction, seed, .. } = *spec;
+                sampler.suggest(&Request { space, direction, trials, number, seed })
+            })
         });
         let Some(values) = values else { return Ok(Claim::Exhausted) };
         let trial = Trial::running(number, values);

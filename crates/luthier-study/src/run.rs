@@ -30,6 +30,9 @@ pub struct Run<'a> {
     pub workers: usize,
     /// Set from outside to stop; trials that run then are put back.
     pub stop: &'a AtomicBool,
+    /// Configurations that are evaluated before the sampler is asked: new trial *n* gets the one
+    /// at *n*, unless it does not fit the space.
+    pub first: &'a [Values],
 }
 
 /// Something that happened in a run. Events of one trial come in order, from the worker that
@@ -215,7 +218,7 @@ impl Crew<'_> {
                 self.update(|progress| progress.stopped = true);
                 return Ok(None);
             }
-            match ledger.claim(&study.spec, study.sampler.as_ref(), limit)? {
+            match ledger.claim(&study.spec, study.sampler.as_ref(), self.run.first, limit)? {
                 Claim::Trial(trial) => return Ok(Some(trial)),
                 Claim::Enough => return Ok(None),
                 Claim::Exhausted => {

@@ -72,6 +72,19 @@ impl Learner for Embedding {
         ])
     }
 
+    fn proposal(&self) -> Values {
+        let mut values = Values::default();
+        values.insert("learning_rate", 0.04);
+        values.insert("ngrams", 2);
+        values.insert("chars", 4);
+        values.insert("min_rows", 1);
+        values.insert("width", 16);
+        values.insert("hidden", 0);
+        values.insert("dropout", 0.4);
+        values.insert("epochs", 6);
+        values
+    }
+
     fn fit(
         &self,
         job: &Job<'_>,

@@ -35,6 +35,9 @@ pub trait Learner: Send + Sync {
     /// The values that [`Learner::fit`] takes, with ranges that suit most tasks.
     fn space(&self) -> Space;
 
+    /// Values of [`Learner::space`] that do well on most tasks; a search does well to start there.
+    fn proposal(&self) -> Values;
+
     /// Fits to the training rows of `job`. After each epoch `report` gets the probabilities of the
     /// validation rows; when it breaks, fitting ends with [`TrainError::Stopped`].
     fn fit(

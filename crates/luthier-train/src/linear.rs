@@ -77,6 +77,19 @@ impl Learner for Linear {
         .when("penalty", "l2", alpha)
     }
 
+    fn proposal(&self) -> Values {
+        let mut values = Values::default();
+        values.insert("learning_rate", 0.1);
+        values.insert("ngrams", 2);
+        values.insert("chars", 5);
+        values.insert("min_rows", 1);
+        values.insert("weighting", "both");
+        values.insert("emphasis", 0.8);
+        values.insert("penalty", "none");
+        values.insert("epochs", 8);
+        values
+    }
+
     fn fit(
         &self,
         job: &Job<'_>,

@@ -75,6 +75,13 @@ fn learners_learn() {
 }
 
 #[test]
+fn proposals_fit_their_spaces() {
+    for learner in learners() {
+        learner.space().check(&learner.proposal()).unwrap();
+    }
+}
+
+#[test]
 fn equal_seeds_give_equal_bits_and_others_do_not() {
     for learner in learners() {
         let data = data(2);

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+
+use crate::job::MOST_WORKERS;
 
 /// From labelled rows to a served, measured model, in one binary.
 #[derive(Parser)]
@@ -55,11 +57,11 @@ pub(crate) struct RunArgs {
     #[arg(default_value = ".")]
     pub(crate) job: PathBuf,
     /// Trials in all, instead of `tune.trials`
-    #[arg(long)]
+    #[arg(long, value_parser = value_parser!(u64).range(1..))]
     pub(crate) trials: Option<u64>,
     /// Trials at the same time, instead of `tune.workers`
-    #[arg(long)]
-    pub(crate) workers: Option<usize>,
+    #[arg(long, value_parser = value_parser!(u16).range(1..=i64::from(MOST_WORKERS)))]
+    pub(crate) workers: Option<u16>,
     /// Seed, instead of `tune.seed`
     #[arg(long)]
     pub(crate) seed: Option<u64>,
@@ -124,7 +126,7 @@ pub(crate) struct PredictArgs {
     /// Texts to answer
     #[arg(required_unless_present = "input")]
     pub(crate) texts: Vec<String>,
-    /// File of rows to answer (csv, tsv, jsonl, parquet)
+    /// File of rows to answer (csv, tsv, jsonl, parquet); as JSON, one document per row
     #[arg(long, conflicts_with = "texts")]
     pub(crate) input: Option<PathBuf>,
     /// Text columns of the file
@@ -193,8 +195,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, alias = "port", default_value_t = 8500)]
     pub(crate) grpc_port: u16,
     /// Threads that answer; one per core by default
-    #[arg(long)]
-    pub(crate) workers: Option<usize>,
+    #[arg(long, value_parser = value_parser!(u16).range(1..=i64::from(MOST_WORKERS)))]
+    pub(crate) workers: Option<u16>,
     /// Requests that may wait before others are refused with 429
     #[arg(long, default_value_t = 1024)]
     pub(crate) queue: usize,

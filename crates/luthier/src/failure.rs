@@ -1,5 +1,6 @@
 //! Errors as a user reads them: what happened, and what to do next.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -59,6 +60,12 @@ impl Failure {
         self
     }
 
+    /// Says where it happened, ahead of what did.
+    #[must_use]
+    pub(crate) fn within(self, place: impl fmt::Display) -> Self {
+        Self { message: format!("{place}: {}", self.message), ..self }
+    }
+
     /// For `map_err` on anything that touches `path`.
     pub(crate) fn io(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
         move |error| {
@@ -77,6 +84,11 @@ const FREE_SPACE: &str = "free some space and run the same command again; finish
 /// `did you mean …`, for a name that is near a known one.
 pub(crate) fn did_you_mean(nearest: &str) -> String {
     format!("did you mean `{nearest}`?")
+}
+
+/// `did you mean …` where a known name is near, and all known names otherwise.
+pub(crate) fn meant_or_known<S: Borrow<str>>(nearest: Option<&str>, known: &[S]) -> String {
+    nearest.map_or_else(|| format!("known are {}", known.join(", ")), did_you_mean)
 }
 
 /// The known name nearest to `name`, if it is near.
@@ -169,8 +181,8 @@ impl From<EvalError> for Failure {
     fn from(error: EvalError) -> Self {
         let failure = Self::input(error.to_string());
         match error {
-            EvalError::UnknownMetric { nearest: Some(nearest), .. } => {
-                failure.hint(did_you_mean(nearest))
+            EvalError::UnknownMetric { nearest, known, .. } => {
+                failure.hint(meant_or_known(nearest, &known))
             }
             _ => failure,
         }
@@ -181,11 +193,8 @@ impl From<FormError> for Failure {
     fn from(error: FormError) -> Self {
         let failure = Self::input(error.to_string());
         match error {
-            FormError::Unknown { nearest: Some(nearest), .. } => {
-                failure.hint(did_you_mean(&nearest))
-            }
-            FormError::Unknown { known, .. } => {
-                failure.hint(format!("known are {}", known.join(", ")))
+            FormError::Unknown { nearest, known, .. } => {
+                failure.hint(meant_or_known(nearest.as_deref(), &known))
             }
             FormError::Parameter { .. } => failure,
         }
@@ -201,10 +210,10 @@ impl From<ServeError> for Failure {
                     .hint("another program uses the port; choose one with --rest-port")
             }
             ServeError::Model { source, .. } => Self { message, ..Self::from(source) },
+            ServeError::Io { path, source } => Self::io(&path)(source),
             ServeError::Bind { .. }
             | ServeError::WarmUp { .. }
             | ServeError::Worker
-            | ServeError::Io { .. }
             | ServeError::System(_) => Self::fault(message),
             _ => Self::input(message),
         }

@@ -2,20 +2,23 @@
 //!
 //! [`Job::load`] reads and checks it; whatever comes after trusts the result.
 
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use luthier_data::{DatasetSpec, SplitPlan};
 use luthier_eval::Metric;
-use luthier_space::{Space, Value};
+use luthier_space::{Space, Value, Values};
 use luthier_train::{Learner, learner_by_name, learners};
 use serde::Deserialize;
 use toml::Table;
 
-use crate::failure::{Failure, did_you_mean, nearest};
+use crate::failure::{Failure, did_you_mean, meant_or_known, nearest};
 
 /// Name of the file.
 pub(crate) const FILE: &str = "luthier.toml";
+/// More trials than this at the same time are taken for a slip.
+pub(crate) const MOST_WORKERS: u16 = 1024;
 /// The one task there is so far.
 const TEXT_CLASSIFICATION: &str = "text-classification";
 /// Tasks that are planned.
@@ -44,6 +47,8 @@ pub(crate) struct Tune {
     pub(crate) learners: Vec<Box<dyn Learner>>,
     /// The space of all learners together, a choice called `learner` at its root.
     pub(crate) space: Space,
+    /// What is tried first: each learner's own proposal.
+    pub(crate) first: Vec<Values>,
     pub(crate) trials: u64,
     pub(crate) timeout: Option<Duration>,
     pub(crate) sampler: String,
@@ -76,6 +81,7 @@ struct DataForm {
     valid: Option<PathBuf>,
     test: Option<PathBuf>,
     split: Option<SplitForm>,
+    folds: Option<toml::Value>,
     text: OneOrMany,
     label: String,
     positive: Option<Scalar>,
@@ -139,6 +145,7 @@ struct TuneForm {
     timeout: Option<String>,
     sampler: Option<String>,
     pruner: Option<String>,
+    refine: Option<toml::Value>,
     workers: Option<usize>,
     seed: Option<u64>,
     storage: Option<String>,
@@ -166,6 +173,7 @@ impl Default for CompressForm {
 #[serde(deny_unknown_fields)]
 struct ServeForm {
     route: Option<RouteForm>,
+    slo_p99_ms: Option<toml::Value>,
 }
 
 /// A short route of its own for the model.
@@ -194,21 +202,18 @@ impl Job {
     /// Reads `path`: the file itself, or a folder that holds [`FILE`].
     pub(crate) fn load(path: &Path) -> Result<Self, Failure> {
         let file = if path.is_dir() { path.join(FILE) } else { path.to_owned() };
-        let text = std::fs::read_to_string(&file).map_err(|error| {
-            let failure = Failure::io(&file)(error);
-            failure.hint(format!("give the path of a {FILE} or of the folder that holds one"))
-        })?;
+        let text = std::fs::read_to_string(&file).map_err(|error| unreadable(&file, error))?;
         let form = parse(&file, &text)?;
         let folder = file.parent().map_or_else(PathBuf::new, Path::to_owned);
-        Self::check(form, folder).map_err(|failure| Failure {
-            message: format!("{}: {}", file.display(), failure.message),
-            ..failure
-        })
+        Self::check(form, folder).map_err(|failure| failure.within(file.display()))
     }
 
     fn check(form: JobForm, folder: PathBuf) -> Result<Self, Failure> {
         check_name(&form.name)?;
         check_task(&form.task)?;
+        not_yet("data.folds", form.data.folds.as_ref(), "rows for validation are split off once")?;
+        not_yet("tune.refine", form.tune.refine.as_ref(), "there is one round of search")?;
+        not_yet("serve.slo_p99_ms", form.serve.slo_p99_ms.as_ref(), "no objective is watched")?;
         if let Some(route) = &form.serve.route {
             check_route(route)?;
         }
@@ -233,6 +238,15 @@ impl Job {
     }
 }
 
+fn unreadable(file: &Path, error: io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::InvalidData => Failure::input("not UTF-8").within(file.display()),
+        ErrorKind::NotFound => Failure::io(file)(error)
+            .hint(format!("give the path of a {FILE} or of the folder that holds one")),
+        _ => Failure::io(file)(error),
+    }
+}
+
 fn parse(file: &Path, text: &str) -> Result<JobForm, Failure> {
     let readable = |error: toml::de::Error| {
         let place = error.span().map_or(String::new(), |span| {
@@ -254,7 +268,7 @@ fn parse(file: &Path, text: &str) -> Result<JobForm, Failure> {
     }
     let mut table: Table = toml::from_str(text).map_err(readable)?;
     for (_, value) in &mut table {
-        expand(value)?;
+        expand(value).map_err(|failure| failure.within(file.display()))?;
     }
     table.try_into().map_err(readable)
 }
@@ -278,6 +292,7 @@ fn expand(value: &mut toml::Value) -> Result<(), Failure> {
                     .ok_or_else(|| Failure::input(format!("`{text}`: a `${{` without a `}}`")))?;
                 let found = std::env::var(name).map_err(|_| {
                     Failure::input(format!("`{text}`: environment variable {name} is not set"))
+                        .hint(format!("set {name} when you call luthier"))
                 })?;
                 expanded.push_str(before);
                 expanded.push_str(&found);
@@ -315,6 +330,17 @@ fn check_task(task: &str) -> Result<(), Failure> {
     })
 }
 
+/// Refuses a key that is planned.
+fn not_yet(key: &str, value: Option<&toml::Value>, so_far: &str) -> Result<(), Failure> {
+    match value {
+        None => Ok(()),
+        Some(value) => {
+            Err(Failure::input(format!("`{key}` is {value}"))
+                .hint(format!("not yet: so far {so_far}")))
+        }
+    }
+}
+
 fn check_route(route: &RouteForm) -> Result<(), Failure> {
     let taken = ["/v1", "/healthz", "/readyz", "/metrics"];
     let inside = |p: &&str| route.path == **p || route.path.starts_with(&format!("{p}/"));
@@ -339,6 +365,11 @@ impl DataForm {
         if let Some(both) = used.into_iter().find(|column| self.ignore.contains(column)) {
             return Err(Failure::input(format!("column `{both}` is both used and ignored")));
         }
+        let split = self.split.map(SplitForm::into_plan);
+        if self.valid.is_none() && split.as_ref().is_some_and(|split| split.valid == 0.0) {
+            return Err(Failure::input("`data.split.valid` is 0, and there is no `data.valid`")
+                .hint("give a share of the rows above 0, or a file of its own in `data.valid`"));
+        }
         let train = folder.join(&self.train);
         if !self.ignore.is_empty() {
             let columns = luthier_data::Source::open(&train)?;
@@ -358,7 +389,7 @@ impl DataForm {
             train,
             valid: self.valid.map(|path| folder.join(path)),
             test: self.test.map(|path| folder.join(path)),
-            split: self.split.map(SplitForm::into_plan),
+            split,
             text,
             label: self.label,
             positive: self.positive.map(|positive| match positive {
@@ -415,7 +446,7 @@ impl TuneForm {
                 .hint("not yet: so far a study is a file in the run folder"));
         }
         let sampler = self.sampler.unwrap_or_else(|| "auto".to_owned());
-        let pruner = self.pruner.unwrap_or_else(|| "halving".to_owned());
+        let pruner = self.pruner.unwrap_or_else(|| "median".to_owned());
         luthier_tune::sampler_by_name(&sampler).map_err(|error| unknown("tune.sampler", &error))?;
         luthier_tune::pruner_by_name(&pruner).map_err(|error| unknown("tune.pruner", &error))?;
         let trials = self.trials.unwrap_or(30);
@@ -423,14 +454,21 @@ impl TuneForm {
             return Err(Failure::input("`tune.trials` must be at least 1"));
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = self.workers.unwrap_or(cores.min(MOST_WORKERS.into()));
+        if !(1..=MOST_WORKERS.into()).contains(&workers) {
+            return Err(Failure::input(format!(
+                "`tune.workers` must be between 1 and {MOST_WORKERS}"
+            )));
+        }
         Ok(Tune {
             space: combined_space(&learners, &self.space)?,
+            first: learners.iter().map(|learner| proposal(&**learner)).collect(),
             learners,
             trials,
             timeout: self.timeout.as_deref().map(duration).transpose()?,
             sampler,
             pruner,
-            workers: self.workers.unwrap_or(cores).clamp(1, 1024),
+            workers,
             seed: self.seed.unwrap_or(0),
             storage,
         })
@@ -438,21 +476,14 @@ impl TuneForm {
 }
 
 fn unknown(key: &str, error: &luthier_tune::UnknownName) -> Failure {
-    let failure = Failure::input(format!("`{key}`: {error}"));
-    match &error.nearest {
-        Some(nearest) => failure.hint(did_you_mean(nearest)),
-        None => failure,
-    }
+    Failure::input(format!("`{key}`: {error}")).hint(meant_or_known(error.nearest, error.known))
 }
 
 fn find_learner(name: &str) -> Result<Box<dyn Learner>, Failure> {
     learner_by_name(name).ok_or_else(|| {
         let known: Vec<&str> = learners().iter().map(|learner| learner.name()).collect();
-        let failure = Failure::input(format!("`tune.learners`: there is no learner `{name}`"));
-        match nearest(name, known.iter().copied()) {
-            Some(nearest) => failure.hint(did_you_mean(nearest)),
-            None => failure.hint(format!("known are {}", known.join(", "))),
-        }
+        Failure::input(format!("`tune.learners`: there is no learner `{name}`"))
+            .hint(meant_or_known(nearest(name, known.iter().copied()), &known))
     })
 }
 
@@ -471,11 +502,7 @@ fn combined_space(learners: &[Box<dyn Learner>], forms: &Table) -> Result<Space,
             None => learner.space(),
             Some(toml::Value::Table(form)) => {
                 let space = learner.space().replace(form).map_err(|error| {
-                    let failure = Failure::from(error);
-                    Failure {
-                        message: format!("`tune.space.{name}`: {}", failure.message),
-                        ..failure
-                    }
+                    Failure::from(error).within(format_args!("`tune.space.{name}`"))
                 })?;
                 check_kinds(name, &learner.space(), &space)?;
                 space
@@ -487,6 +514,14 @@ fn combined_space(learners: &[Box<dyn Learner>], forms: &Table) -> Result<Space,
         options.push((name.to_owned(), space));
     }
     Ok(Space::choice_of("learner", options))
+}
+
+/// A learner's own proposal in the space of all learners.
+fn proposal(learner: &dyn Learner) -> Values {
+    let name = learner.name();
+    let own = learner.proposal();
+    let scoped = own.iter().map(|(key, value)| (format!("{name}.{key}"), value.clone()));
+    std::iter::once(("learner".to_owned(), Value::from(name))).chain(scoped).collect()
 }
 
 /// A replaced parameter must give values of the kind that the learner reads.

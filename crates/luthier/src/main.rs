@@ -53,6 +53,7 @@ fn stop_flag() -> Result<&'static AtomicBool, Failure> {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(Code::Interrupted as i32);
         }
+        term::announce_stop();
     })
     .map_err(|error| Failure::fault(format!("cannot handle signals: {error}")))?;
     Ok(&STOP)

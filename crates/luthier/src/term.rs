@@ -71,6 +71,14 @@ impl Bar {
     }
 }
 
+/// Says on a terminal that work is about to stop. The bar's line is left as it is.
+pub(crate) fn announce_stop() {
+    let mut terminal = std::io::stderr();
+    if terminal.is_terminal() {
+        let _ = writeln!(terminal, "\nstopping; press Ctrl-C again to end at once");
+    }
+}
+
 /// Bytes for people: `812 B`, `61.3 kB`, `4.2 MB`.
 pub(crate) fn size(bytes: u64) -> String {
     match bytes {
@@ -78,6 +86,11 @@ pub(crate) fn size(bytes: u64) -> String {
         1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
         _ => format!("{:.1} MB", bytes as f64 / 1e6),
     }
+}
+
+/// A count of events for people: `once`, `3 times`.
+pub(crate) fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 /// Milliseconds for people.

@@ -36,7 +36,7 @@ fn spec() -> StudySpec {
 
 /// A run to `trials` finished trials that nothing stops.
 fn run(trials: u64, workers: usize) -> Run<'static> {
-    Run { trials: Some(trials), deadline: None, workers, stop: &NEVER }
+    Run { trials: Some(trials), deadline: None, workers, stop: &NEVER, first: &[] }
 }
 
 /// Reports a few steps whose order tells nothing of the end, and fails for some seeds.

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use luthier_space::{Distribution, Value, Values};
 use luthier_study::{Event, Failure, Run, Session, Study, StudySpec};
 use luthier_test::Scratch;
 use luthier_tune::{State, Trial};
@@ -171,4 +172,22 @@ fn a_panic_of_the_listener_ends_the_run_and_hangs_nobody() {
     };
     let run = || study.run(&run(30, 3), &objective, &note);
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
+}
+
+#[test]
+fn given_configurations_come_first_where_they_fit() {
+    let scratch = Scratch::new();
+    let spec = spec();
+    let lowest = spec.space.pick(|_, dimension| match &dimension.distribution {
+        Distribution::Float { low, .. } => Value::Float(*low),
+        Distribution::Int { low, .. } => Value::Int(*low),
+        Distribution::Choice { options } => options[0].clone(),
+    });
+    let first = [lowest.clone(), Values::default(), lowest.clone()];
+    let study = Study::open(&scratch.path().join("study.db"), &spec).unwrap();
+    study.run(&Run { first: &first, ..run(5, 1) }, &objective, &|_| {}).unwrap();
+    let values: Vec<Values> = study.trials().into_iter().map(|trial| trial.values).collect();
+    assert_eq!((&values[0], &values[2]), (&lowest, &lowest));
+    assert_ne!(values[1], lowest, "what does not fit is left to the sampler");
+    assert!(values.iter().all(|values| spec.space.check(values).is_ok()));
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{print, print_json};
 use crate::cli::{BundleCommand, Format};
 use crate::failure::Failure;
-use crate::term::{size, table};
+use crate::term::{size, table, times};
 
 pub(crate) fn bundle(command: &BundleCommand, format: Format) -> Result<(), Failure> {
     match command {
@@ -66,7 +66,7 @@ fn facts(manifest: &Manifest) -> Vec<Vec<String>> {
     if let Some(route) = &manifest.route {
         facts.push(("route", format!("{} ({} to {})", route.path, route.input, route.output)));
     }
-    facts.push(("test", format!("opened {} times", manifest.test_openings)));
+    facts.push(("test", format!("opened {}", times(manifest.test_openings.into()))));
     for data in &manifest.lineage.data {
         let short: String = data.sha256.chars().take(16).collect();
         facts.push(("data", format!("{}: {} rows, sha256 {short}…", data.part, data.rows)));

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use luthier_data::{
-    DataError, Dataset, DatasetSpec, Distinct, FoldSpec, Profile, Schema, Severity, Source,
-    SplitPlan, assign_folds, write_split,
+    Dataset, DatasetSpec, Distinct, FoldSpec, Profile, Schema, Severity, Source, SplitPlan,
+    assign_folds, write_split,
 };
 use luthier_eval::Metric;
 use luthier_report::LearningCurve;
@@ -220,13 +220,13 @@ fn split(args: &SplitArgs, format: Format) -> Result<(), Failure> {
     }
 }
 
-/// Writes the parts that got rows.
+/// Writes the parts that got rows, none of them over a file that is there.
 fn write_parts(
     source: &Source,
     assignment: &[u8],
     names: &[String],
     folder: &Path,
-) -> Result<Vec<Written>, DataError> {
+) -> Result<Vec<Written>, Failure> {
     let extension = match source.format().extension() {
         "parquet" => "csv",
         other => other,
@@ -237,6 +237,10 @@ fn write_parts(
     let dense: Vec<u8> = assignment.iter().map(|part| position(*part).unwrap_or(0) as u8).collect();
     let paths: Vec<PathBuf> =
         used.iter().map(|part| folder.join(format!("{}.{extension}", names[*part]))).collect();
+    if let Some(there) = paths.iter().find(|path| path.exists()) {
+        return Err(Failure::input(format!("{} exists already", there.display()))
+            .hint("give another folder for the parts with --out"));
+    }
     let counts = write_split(source, &dense, &paths)?;
     Ok(paths.into_iter().zip(counts).map(|(path, rows)| Written { path, rows }).collect())
 }

@@ -13,7 +13,7 @@ use super::{print, print_json};
 use crate::cli::{EvalArgs, Format};
 use crate::failure::Failure;
 use crate::stages::predictions;
-use crate::term::{Reporter, table};
+use crate::term::{Reporter, table, times};
 
 /// All that the command says.
 #[derive(Serialize)]
@@ -31,18 +31,17 @@ pub(crate) fn eval(args: &EvalArgs, format: Format) -> Result<(), Failure> {
     let bundle = Bundle::open(&args.bundle)?;
     let decision = &bundle.manifest().decision;
     let rows = LabelledRows::read(args, &decision.labels)?;
+    // A bundle that cannot be compared with is told of before the test split is opened.
+    let other = args.against.as_deref().map(|path| with_labels(path, &decision.labels));
+    let other = other.transpose()?;
     let openings = count_opening(&bundle, &args.input)?;
     let scored = rows.score(&bundle)?;
     let positive = decision.positive;
     let report = Report::build(&scored, &decision.labels, positive, &Bootstrap::default())?;
-    let comparison = match &args.against {
+    let comparison = match &other {
         None => None,
         Some(other) => {
-            let other = Bundle::open(other)?;
-            if other.manifest().decision.labels != decision.labels {
-                return Err(Failure::input("the two bundles do not have the same labels"));
-            }
-            let baseline = rows.score(&other)?;
+            let baseline = rows.score(other)?;
             Some(compare(&scored, &baseline, metric, positive, &Bootstrap::default())?)
         }
     };
@@ -50,6 +49,15 @@ pub(crate) fn eval(args: &EvalArgs, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => print_json(&evaluated),
         Format::Text => print(&render(&evaluated)),
+    }
+}
+
+/// Opens a bundle that must have these labels.
+fn with_labels(path: &Path, labels: &[String]) -> Result<Bundle, Failure> {
+    let bundle = Bundle::open(path)?;
+    match bundle.manifest().decision.labels == labels {
+        true => Ok(bundle),
+        false => Err(Failure::input("the two bundles do not have the same labels")),
     }
 }
 
@@ -111,13 +119,15 @@ fn count_opening(bundle: &Bundle, input: &Path) -> Result<Option<u32>, Failure> 
         return Ok(None);
     }
     let openings = bundle.manifest().test_openings + 1;
-    if bundle.path().is_dir() {
-        let mut draft = bundle.to_draft()?;
-        draft.test_openings = openings;
-        if draft.write(bundle.path()).is_err() {
-            let note = "the bundle cannot be written, so this opening is not counted in it";
-            Reporter::new(false).line("note", note);
-        }
+    let mut draft = bundle.to_draft()?;
+    draft.test_openings = openings;
+    let obstacle = match bundle.path().is_dir() {
+        true => draft.write(bundle.path()).err().map(|_| "cannot be written"),
+        false => Some("is packed"),
+    };
+    if let Some(obstacle) = obstacle {
+        let note = format!("the bundle {obstacle}, so this opening is not counted in it");
+        Reporter::new(false).line("note", &note);
     }
     Ok(Some(openings))
 }
@@ -132,7 +142,7 @@ fn render(evaluated: &Evaluated) -> String {
     }
     let mut text = format!("{} rows", report.rows);
     if let Some(openings) = evaluated.test_openings {
-        text += &format!(", the test split of this bundle, opened {openings} times");
+        text += &format!(", the test split of this bundle, opened {}", times(openings.into()));
     }
     text += &format!("\n\n{}\n", table(&lines));
     let mut lines =

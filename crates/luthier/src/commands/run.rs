@@ -2,19 +2,19 @@
 
 use std::sync::atomic::AtomicBool;
 
-use luthier_report::{Outcome, RunReport};
+use luthier_report::{Compression, Outcome, RunReport};
 
 use super::{print, print_json};
 use crate::cli::{Format, RunArgs};
 use crate::failure::Failure;
 use crate::job::Job;
 use crate::stages;
-use crate::term::{Reporter, milliseconds, size};
+use crate::term::{Reporter, milliseconds, size, times};
 
 pub(crate) fn run(args: &RunArgs, format: Format, stop: &AtomicBool) -> Result<(), Failure> {
     let mut job = Job::load(&args.job)?;
-    job.tune.trials = args.trials.unwrap_or(job.tune.trials).max(1);
-    job.tune.workers = args.workers.unwrap_or(job.tune.workers).max(1);
+    job.tune.trials = args.trials.unwrap_or(job.tune.trials);
+    job.tune.workers = args.workers.map_or(job.tune.workers, usize::from);
     job.tune.seed = args.seed.unwrap_or(job.tune.seed);
     let report = stages::run(&job, &Reporter::new(false), stop)?;
     match format {
@@ -36,22 +36,16 @@ fn closing(job: &Job, report: &RunReport) -> String {
     };
     let opened = match headline.test_openings {
         0 => String::new(),
-        1 => ", opened once".to_owned(),
-        n => format!(", opened {n} times"),
+        n => format!(", opened {}", times(n)),
     };
     let mut text = format!(
         "\n{}\n  score     {part} {} {score} ({} rows{interval}{opened})\n",
         report.name, report.metric.name, headline.rows
     );
-    let before = report.compression.as_ref().and_then(|c| c.candidates.first());
-    let bytes = headline.size_bytes.unwrap_or(0);
-    let smaller = match before {
-        Some(before) if bytes > 0 && before.size_bytes > bytes => {
-            format!(" ({:.1}x smaller than as trained)", before.size_bytes as f64 / bytes as f64)
-        }
-        _ => String::new(),
-    };
-    text += &format!("  size      {}{smaller}\n", size(bytes));
+    let shrinkage = report.compression.as_ref().and_then(shrinkage);
+    let smaller =
+        shrinkage.map_or(String::new(), |x| format!(" ({x:.1}x smaller than as trained)"));
+    text += &format!("  size      {}{smaller}\n", size(headline.size_bytes.unwrap_or(0)));
     if let (Some(p50), Some(p99)) = (headline.p50_ms, headline.p99_ms) {
         let (p50, p99) = (milliseconds(p50), milliseconds(p99));
         text += &format!("  one row   {p50} median, {p99} at the 99th percentile\n");
@@ -75,6 +69,15 @@ fn closing(job: &Job, report: &RunReport) -> String {
         }
     }
     text
+}
+
+/// How many times smaller the chosen model is than the trained one, the first candidate, if that
+/// is worth a word. Both sizes are of candidates: the finished bundle holds reports besides.
+fn shrinkage(compression: &Compression) -> Option<f64> {
+    let trained = compression.candidates.first()?;
+    let chosen = compression.candidates.iter().find(|candidate| candidate.chosen)?;
+    let times = trained.size_bytes as f64 / chosen.size_bytes as f64;
+    (times > 1.05).then_some(times)
 }
 
 /// A target or limit that is missed is a "no" of the check that the job asked for.

@@ -59,7 +59,7 @@ fn config(args: &ServeArgs, models: &Models) -> Result<ServeConfig, Failure> {
         max_body_bytes: args.max_body_bytes,
         request_timeout: seconds("--timeout", args.timeout)?,
         queue_requests: args.queue,
-        workers: args.workers.unwrap_or(default.workers).max(1),
+        workers: args.workers.map_or(default.workers, usize::from),
         drain_timeout: seconds("--drain-timeout", args.drain_timeout)?,
         ..default
     })

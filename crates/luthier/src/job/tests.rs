@@ -52,7 +52,7 @@ fn what_is_left_out_has_a_default() {
     let names: Vec<_> = job.tune.learners.iter().map(|learner| learner.name()).collect();
     assert_eq!(names, learners().iter().map(|learner| learner.name()).collect::<Vec<_>>());
     assert_eq!((job.tune.trials, job.tune.seed, job.tune.timeout), (30, 0, None));
-    assert_eq!((job.tune.sampler.as_str(), job.tune.pruner.as_str()), ("auto", "halving"));
+    assert_eq!((job.tune.sampler.as_str(), job.tune.pruner.as_str()), ("auto", "median"));
     assert_eq!(job.tune.storage, "study.db");
     assert!(job.tune.workers >= 1);
     assert!(job.compress.enabled);
@@ -129,6 +129,10 @@ fn names_are_plain() {
 #[test]
 fn numbers_have_bounds() {
     check_wrong("[tune]\ntrials = 0\n", "`tune.trials` must be at least 1", None);
+    let message = "`tune.workers` must be between 1 and 1024";
+    for workers in [0, 1025] {
+        check_wrong(&format!("[tune]\nworkers = {workers}\n"), message, None);
+    }
     let message = "`compress.max_drop` must be between 0 and 1";
     for max_drop in ["-0.1", "1.5", "nan"] {
         check_wrong(&format!("[compress]\nmax_drop = {max_drop}\n"), message, None);

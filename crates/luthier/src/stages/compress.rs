@@ -6,7 +6,9 @@ use luthier_bundle::{Bundle, Draft, Predictor, Probe};
 use luthier_compress::{Candidate, Judgement, Recipe, Verdict, search};
 use luthier_data::{Dataset, Part};
 use luthier_engine::Threads;
-use luthier_eval::{Bootstrap, NonInferiorityVerdict, Predictions, non_inferiority, temperature};
+use luthier_eval::{
+    Bootstrap, Metric, NonInferiorityVerdict, Predictions, non_inferiority, temperature,
+};
 use luthier_model::{Model, Preprocess, Scratch};
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +36,12 @@ pub(super) struct Search {
 }
 
 /// How many candidates a search tries, about.
-const CANDIDATES: u64 = 6;
+const CANDIDATES: u64 = 7;
+
+/// How much the log loss may rise, as a share of `max_drop`. It sees every row move, where scores
+/// of decisions see only those that change sides, so that a candidate that was lucky on the few
+/// rows in between is not chosen for its luck.
+const LOG_LOSS_SHARE: f64 = 0.5;
 
 /// Judges candidates on the validation rows.
 struct Judge<'a> {
@@ -204,10 +211,12 @@ impl<'a> Judge<'a> {
             }
             _ => Verdict::Rejected,
         };
+        let log_loss = |scored| Metric::LogLoss.score(scored, self.positive).unwrap_or(f64::MAX);
+        let blurred = log_loss(scored) - log_loss(baseline) > max_drop * LOG_LOSS_SHARE;
         let limits = self.job.objective.limits;
         let slow = limits.p99_latency_ms.is_some_and(|limit| judgement.p99_ms > limit);
         let large = limits.size_mb.is_some_and(|limit| judgement.size_bytes as f64 > limit * 1e6);
-        if slow || large {
+        if blurred || slow || large {
             judgement.verdict = Verdict::Rejected;
         }
         Ok(())

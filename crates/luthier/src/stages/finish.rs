@@ -14,7 +14,7 @@ use super::measure::{answer, binary, labels, latency, predictions, texts, truth}
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
 use crate::job::Job;
-use crate::term::Reporter;
+use crate::term::{Reporter, times};
 
 /// Rows that the report shows of each kind.
 const SHOWN: usize = 25;
@@ -85,7 +85,7 @@ pub(super) fn finish(
     };
     let mut openings = 0;
     if !prepared.dataset.is_empty(Part::Test) {
-        openings = folder.open_test()?;
+        openings = folder.open_test(&key)?;
         let test = scored(Part::Test)?;
         findings.test = Some(report(&test)?);
         findings.mistakes = shown(prepared, Part::Test, worst_mistakes(&test, SHOWN), |m| m.row)?;
@@ -143,8 +143,8 @@ fn test_line(job: &Job, test: &Report, openings: u32) -> String {
         (Some(low), Some(high)) => format!(" (95 % {low:.4} to {high:.4})"),
         _ => String::new(),
     };
-    let times = if openings == 1 { "once".to_owned() } else { format!("{openings} times") };
-    format!("test {metric} {value}{interval} on {} rows, opened {times}", test.rows)
+    let opened = times(openings.into());
+    format!("test {metric} {value}{interval} on {} rows, opened {opened}", test.rows)
 }
 
 /// Fetches the rows that findings speak of.

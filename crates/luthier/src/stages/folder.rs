@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use luthier_bundle::sha256_hex;
+use luthier_bundle::{Bundle, sha256_hex};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,9 @@ struct Ledger {
     /// How often the test split has been opened in this folder.
     #[serde(default)]
     test_openings: u32,
+    /// Key of the stage that opened it last.
+    #[serde(default)]
+    test_opened_by: Option<String>,
 }
 
 /// The digest of all that a stage depends on, its release included.
@@ -75,9 +78,16 @@ impl RunFolder {
         self.write(LEDGER, &self.ledger)
     }
 
-    /// Counts one more opening of the test split, before it happens, and gives the count.
-    pub(crate) fn open_test(&mut self) -> Result<u32, Failure> {
-        self.ledger.test_openings += 1;
+    /// Counts an opening of the test split by the stage of this `key`, before it happens, and gives
+    /// the count. A stage that was stopped opens it again for the same look, which counts once.
+    pub(crate) fn open_test(&mut self, key: &str) -> Result<u32, Failure> {
+        // `luthier eval` counts in the bundle, since it may know of no run folder.
+        let bundle = Bundle::open(&self.join("bundle"));
+        let admitted = bundle.map_or(0, |bundle| bundle.manifest().test_openings);
+        let known = self.ledger.test_openings.max(admitted);
+        let again = self.ledger.test_opened_by.as_deref() == Some(key);
+        self.ledger.test_openings = if again { known } else { known + 1 };
+        self.ledger.test_opened_by = Some(key.to_owned());
         self.write(LEDGER, &self.ledger)?;
         Ok(self.ledger.test_openings)
     }

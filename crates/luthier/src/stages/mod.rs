@@ -42,7 +42,7 @@ pub(crate) fn run(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result<R
     let start = Instant::now();
     let mut folder = RunFolder::open(&job.run_folder())?;
     let prepared = prepare(job, &mut folder, reporter)?;
-    let rows = train::TrainingRows::of(&prepared.dataset);
+    let rows = train::TrainingRows::of(&prepared.dataset, stop);
     let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop)?;
     let trained = train::train(job, &prepared, &rows, &tuned, &mut folder, reporter, stop)?;
     let compressed = compress::compress(job, &prepared, &trained, &mut folder, reporter, stop)?;

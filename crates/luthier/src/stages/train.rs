@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use luthier_bundle::{Bundle, DataDigest, Draft, Lineage, Probe, Route, Score, TrialOrigin};
 use luthier_data::{Dataset, Part};
 use luthier_eval::{Bootstrap, interval, temperature};
-use luthier_train::{Fitted, Job as Fit, Row, Subset, TextData, TrainError, learner_by_name};
+use luthier_train::{Fitted, Job as Fit, Row, Subset, TextData, learner_by_name};
 
 use super::folder::key;
 use super::measure::{binary, labels, predictions, truth};
@@ -29,28 +29,38 @@ pub(super) struct Trained {
 /// The rows of a data set as training takes them, read on first use.
 pub(super) struct TrainingRows<'a> {
     dataset: &'a Dataset,
+    stop: &'a AtomicBool,
     data: OnceCell<TextData<'a>>,
 }
 
 impl<'a> TrainingRows<'a> {
-    pub(super) fn of(dataset: &'a Dataset) -> Self {
-        Self { dataset, data: OnceCell::new() }
+    /// Rows whose reading ends with an error once `stop` is set.
+    pub(super) fn of(dataset: &'a Dataset, stop: &'a AtomicBool) -> Self {
+        Self { dataset, stop, data: OnceCell::new() }
     }
 
     pub(super) fn get(&self) -> Result<&TextData<'a>, Failure> {
         if let Some(data) = self.data.get() {
             return Ok(data);
         }
-        let dataset = self.dataset;
+        let (dataset, stop) = (self.dataset, self.stop);
         let source = move |subset, visit: &mut dyn FnMut(Row<'_>)| {
             for example in dataset.examples(part_of(subset))? {
                 let example = example?;
+                if stop.load(Ordering::Relaxed) {
+                    return Err("interrupted".into());
+                }
                 visit(Row { text: &example.text, label: example.label, weight: example.weight });
             }
             Ok(())
         };
-        let data = TextData::new(dataset.labels().len(), source)?;
-        Ok(self.data.get_or_init(|| data))
+        match TextData::new(dataset.labels().len(), source) {
+            Err(_) if stop.load(Ordering::Relaxed) => Err(interrupted()),
+            data => {
+                let data = data?;
+                Ok(self.data.get_or_init(|| data))
+            }
+        }
     }
 }
 
@@ -108,7 +118,7 @@ fn fit(tuned: &Tuned, data: &TextData<'_>, stop: &AtomicBool) -> Result<Fitted, 
         false => ControlFlow::Continue(()),
     });
     match fitted {
-        Err(TrainError::Stopped) => Err(interrupted()),
+        Err(_) if stop.load(Ordering::Relaxed) => Err(interrupted()),
         other => {
             let fitted = other?;
             let truth = &data.valid().labels;

@@ -61,8 +61,9 @@ pub(super) fn tune(
     let key = key(&["tune", &prepared.key, &space, &spec.metric, &seed]);
     let path = folder.join(&job.tune.storage);
     set_aside_other_study(folder, &path, &key)?;
-    let study = Study::open(&path, &spec)?;
+    // Noted first: a study that is there without a note is taken for another one.
     folder.finish("tune", &key)?;
+    let study = Study::open(&path, &spec)?;
 
     let finished = study.trials().iter().filter(|trial| trial.state.is_finished()).count();
     if (finished as u64) < job.tune.trials {
@@ -127,6 +128,7 @@ fn search(
         deadline: job.tune.timeout.map(|timeout| Instant::now() + timeout),
         workers: job.tune.workers,
         stop,
+        first: &job.tune.first,
     };
     let bar = reporter.bar("tune", job.tune.trials);
     let shown = Mutex::new(bar);
@@ -184,10 +186,8 @@ fn evaluate(
 
 fn show(bar: &Bar, job: &Job, trial: &Trial, best: Option<(u64, f64)>, finished: u64) {
     let metric = job.objective.metric;
-    let best = best.map_or(String::new(), |(number, score)| {
-        format!("best {metric} {score:.4} (trial {number})")
-    });
-    bar.set(finished, &best);
+    let best = best.map(|(number, score)| format!("best {metric} {score:.4} (trial {number})"));
+    bar.set(finished, best.as_deref().unwrap_or_default());
     let outcome = match (trial.state, trial.score) {
         (State::Complete, Some(score)) => format!("{metric} {score:.4}"),
         (State::Failed, _) => {
@@ -195,7 +195,8 @@ fn show(bar: &Bar, job: &Job, trial: &Trial, best: Option<(u64, f64)>, finished:
         }
         (_, _) => format!("pruned after {} epochs", trial.steps.len()),
     };
-    bar.step(&format!("{finished}/{} trial {} {outcome}, {best}", job.tune.trials, trial.number));
+    let best = best.map_or(String::new(), |best| format!(", {best}"));
+    bar.step(&format!("{finished}/{} trial {} {outcome}{best}", job.tune.trials, trial.number));
 }
 
 fn summary(job: &Job, trials: &[Trial], best: &Trial) -> String {

@@ -36,7 +36,7 @@ fn unknown_keys_are_placed_and_the_nearest_known_one_is_named() {
         "trials =",
         "trails =",
         "luthier.toml:12:1: unknown field `trails`, expected one of `learners`, `trials`, \
-         `timeout`, `sampler`, `pruner`, `workers`, `seed`, `storage`, `space`\n \
+         `timeout`, `sampler`, `pruner`, `refine`, `workers`, `seed`, `storage`, `space`\n \
          hint: did you mean `trials`?",
     );
     check_setting(
@@ -138,6 +138,34 @@ fn what_is_planned_is_not_yet() {
         "luthier.toml: `tune.storage` is \"postgres://host/study\"\n \
          hint: not yet: so far a study is a file in the run folder",
     );
+    check_setting(
+        "label = \"label\"",
+        "label = \"label\"\nfolds = 5",
+        "luthier.toml: `data.folds` is 5\n \
+         hint: not yet: so far rows for validation are split off once",
+    );
+    check_setting(
+        "workers = 2",
+        "refine = 1",
+        "luthier.toml: `tune.refine` is 1\n hint: not yet: so far there is one round of search",
+    );
+    check_setting(
+        "[tune]",
+        "[serve]\nslo_p99_ms = 20\n\n[tune]",
+        "luthier.toml: `serve.slo_p99_ms` is 20\n hint: not yet: so far no objective is watched",
+    );
+}
+
+#[test]
+fn nothing_is_done_by_nobody() {
+    let bounds = "luthier.toml: `tune.workers` must be between 1 and 1024";
+    check_setting("workers = 2", "workers = 0", bounds);
+    let desk = Desk::with_job();
+    for args in [["run", "--trials"], ["run", "--workers"], ["serve", "--workers"]] {
+        let outcome = desk.luthier(&[&args[..], &["0", "job"]].concat());
+        let said = outcome.err.starts_with(&format!("error: invalid value '0' for '{}", args[1]));
+        assert_eq!((outcome.code, said), (Some(2), true), "{}", outcome.err);
+    }
 }
 
 #[test]
@@ -148,11 +176,12 @@ fn environment_variables_are_expanded() {
     crate::Outcome::of(command.env("LUTHIER_TEST_PART", "train")).ok();
     desk.luthier(&["run", "job"]).fails(
         2,
-        "error: `${LUTHIER_TEST_PART}.csv`: environment variable LUTHIER_TEST_PART is not set",
+        "error: job/luthier.toml: `${LUTHIER_TEST_PART}.csv`: environment variable \
+         LUTHIER_TEST_PART is not set\n hint: set LUTHIER_TEST_PART when you call luthier",
     );
     desk.edit("${LUTHIER_TEST_PART}", "${LUTHIER_TEST_PART");
     desk.luthier(&["run", "job"])
-        .fails(2, "error: `${LUTHIER_TEST_PART.csv`: a `${` without a `}`");
+        .fails(2, "error: job/luthier.toml: `${LUTHIER_TEST_PART.csv`: a `${` without a `}`");
 }
 
 #[test]
@@ -168,9 +197,7 @@ fn a_job_that_is_not_there() {
 fn a_job_that_is_no_text() {
     let desk = Desk::with_job();
     desk.write("job/luthier.toml", b"name = \"caf\xe9\"\n");
-    let outcome = desk.luthier(&["run", "job"]);
-    let named = outcome.err.starts_with("error: job/luthier.toml");
-    assert_eq!((outcome.code, named), (Some(2), true), "{}", outcome.err);
+    desk.luthier(&["run", "job"]).fails(2, "error: job/luthier.toml: not UTF-8");
 }
 
 #[test]
@@ -276,6 +303,11 @@ fn splits_that_cannot_be_made() {
         desk.edit(OWN_FILES, &format!("split = {split}\n"));
         desk.luthier(&["run", "job"]).fails(2, complaint);
     };
+    check(
+        "{ test = 0.2 }",
+        "error: job/luthier.toml: `data.split.valid` is 0, and there is no `data.valid`\n \
+         hint: give a share of the rows above 0, or a file of its own in `data.valid`",
+    );
     check("{ valid = 0.6, test = 0.5 }", "error: cannot split off 0.6 for valid and 0.5 for test");
     check(
         "{ valid = 0.1, time = \"id\" }",

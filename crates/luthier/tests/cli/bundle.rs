@@ -29,7 +29,7 @@ const FACTS: [&str; 12] = [
     "size  # kB",
     "positive  good",
     "route  /mood (text to score)",
-    "test  opened 1 times",
+    "test  opened once",
     "data  train: 240 rows, sha256 <digest>…",
     "data  valid: 80 rows, sha256 <digest>…",
     "data  test: 80 rows, sha256 <digest>…",

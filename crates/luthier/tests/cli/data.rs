@@ -113,13 +113,14 @@ fn a_split_depends_on_content_and_seed_alone() {
         let paths = written.as_array().unwrap().iter();
         paths.map(|part| texts(&desk, part["path"].as_str().unwrap())).collect()
     };
-    for more in [&[][..], &["--folds", "4"], &["--test", "0.3", "--seed", "9"]] {
-        let parts = split("rows.csv", "parts", more);
-        assert_eq!(parts, split("rows.csv", "again", more), "{more:?}");
-        assert_eq!(parts, split("shuffled.csv", "shuffled", more), "{more:?}");
+    let ways = [&[][..], &["--folds", "4"], &["--test", "0.3", "--seed", "9"]];
+    for (way, more) in ways.into_iter().enumerate() {
+        let parts = split("rows.csv", &format!("parts{way}"), more);
+        assert_eq!(parts, split("rows.csv", &format!("again{way}"), more), "{more:?}");
+        assert_eq!(parts, split("shuffled.csv", &format!("shuffled{way}"), more), "{more:?}");
         assert_eq!(parts.iter().map(BTreeSet::len).sum::<usize>(), 200, "{more:?}");
     }
-    assert_ne!(split("rows.csv", "parts", &[]), split("rows.csv", "other", &["--seed", "9"]));
+    assert_ne!(split("rows.csv", "plain", &[]), split("rows.csv", "other", &["--seed", "9"]));
 }
 
 /// The texts of a CSV file that the command wrote.
@@ -165,11 +166,24 @@ fn folds_are_even_and_keep_the_format() {
 }
 
 #[test]
-fn a_split_never_replaces_the_file_that_it_reads() {
+fn a_split_replaces_no_file() {
     let desk = Desk::empty();
-    desk.write("train.csv", csv(&rows(&MOODS, 200, 1)));
-    let before = desk.read("train.csv");
-    let outcome = desk.luthier(&["data", "split", "train.csv"]);
-    assert_eq!(outcome.code, Some(2), "{outcome:?}");
-    assert!(desk.read("train.csv") == before);
+    let all = csv(&rows(&MOODS, 200, 1));
+    let check = |there: &str, args: &[&str]| {
+        desk.luthier(&[&["data", "split"], args].concat()).fails(
+            2,
+            &format!(
+                "error: {there} exists already\n \
+                 hint: give another folder for the parts with --out"
+            ),
+        );
+    };
+    desk.write("train.csv", &all);
+    check("train.csv", &["train.csv"]);
+    assert!(desk.read("train.csv") == all.as_bytes());
+    assert_eq!(desk.names("."), ["train.csv"]);
+    desk.write("parts/test.csv", "kept");
+    check("parts/test.csv", &["train.csv", "--out", "parts"]);
+    assert_eq!((desk.read("parts/test.csv"), desk.names("parts").len()), (b"kept".to_vec(), 1));
+    desk.luthier(&["data", "split", "train.csv", "--out", "parts", "--folds", "3"]).ok();
 }

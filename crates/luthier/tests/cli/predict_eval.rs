@@ -117,6 +117,22 @@ fn every_opening_of_the_test_split_is_counted() {
 }
 
 #[test]
+fn an_opening_that_is_not_counted_is_told_or_does_not_happen() {
+    let desk = Desk::with_bundle();
+    let eval = |bundle: &str, more: &[&str]| {
+        desk.luthier(&[&["eval", bundle, "--input", "job/test.csv"], more].concat())
+    };
+    eval(BUNDLE, &["--against", "nowhere"])
+        .fails(2, "error: nowhere is no bundle: there is no such file or folder");
+    assert_eq!(openings(&desk), 1);
+    desk.luthier(&["bundle", "pack", BUNDLE, "-o", "mood.luthier"]).ok();
+    let outcome = eval("mood.luthier", &[]);
+    let note = "note      the bundle is packed, so this opening is not counted in it\n";
+    assert_eq!(outcome.err, note);
+    assert!(outcome.ok().contains("opened 2 times"));
+}
+
+#[test]
 fn two_bundles_are_compared_on_the_same_rows() {
     let desk = Desk::with_bundle();
     let against = ["eval", BUNDLE, "--input", "job/valid.csv", "--against"];

@@ -90,6 +90,8 @@ fn check_it_goes_on(desk: &Desk, undisturbed: &Desk, what: &str) {
     let openings = |desk: &Desk| desk.json("job/run/bundle/manifest.json")["test_openings"].clone();
     assert_eq!(openings(desk), openings(undisturbed), "{what}: openings of the test split");
     assert!(desk.folder("job/run/bundle") == undisturbed.folder("job/run/bundle"), "{what}");
+    let aside = desk.names("job/run").into_iter().find(|name| name.contains("earlier"));
+    assert_eq!(aside, None, "{what}: a study was set aside");
 }
 
 /// The numbers of all trials in the report.
