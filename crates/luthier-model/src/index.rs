@@ -3,18 +3,16 @@
 use crate::HASH_BITS;
 
 const BUCKETS: usize = 1 << HASH_BITS;
-/// Words of 64 bits per entry of the rank directory.
-const BLOCK: usize = 8;
 
 /// An ordered set of hash buckets; the position of a bucket in that order is its row.
 ///
-/// Held as one bit per possible bucket with running counts, so that a look-up is one cache line
-/// and a few bit counts, whatever the number of features (512 kB + 32 kB per model at 22 bits).
-/// On disk it is the list of gaps as LEB128, about 1.2 bytes per feature.
+/// Held as one bit per possible bucket with a running count for every 64 of them, so that a look-up
+/// reads two words and counts the bits of one, whatever the number of features (768 kB per model at
+/// 22 bits). On disk it is the list of gaps as LEB128, about 1.2 bytes per feature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeatureIndex {
     bits: Vec<u64>,
-    /// Number of set bits before each block of [`BLOCK`] words.
+    /// Number of set bits before each word.
     ranks: Vec<u32>,
     len: usize,
 }
@@ -54,9 +52,7 @@ impl FeatureIndex {
         if self.bits[word] & mask == 0 {
             return None;
         }
-        let block = word / BLOCK;
-        let before: u32 = self.bits[block * BLOCK..word].iter().map(|word| word.count_ones()).sum();
-        Some(self.ranks[block] + before + (self.bits[word] & (mask - 1)).count_ones())
+        Some(self.ranks[word] + (self.bits[word] & (mask - 1)).count_ones())
     }
 
     /// Number of rows.
@@ -125,11 +121,11 @@ impl FeatureIndex {
     }
 
     fn from_bits(bits: Vec<u64>) -> Self {
-        let mut ranks = Vec::with_capacity(bits.len() / BLOCK);
+        let mut ranks = Vec::with_capacity(bits.len());
         let mut len = 0;
-        for block in bits.chunks(BLOCK) {
+        for word in &bits {
             ranks.push(len);
-            len += block.iter().map(|word| word.count_ones()).sum::<u32>();
+            len += word.count_ones();
         }
         Self { bits, ranks, len: len as usize }
     }

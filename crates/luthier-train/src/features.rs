@@ -434,9 +434,13 @@ impl Matrix {
         let mut resolved = SparseRows::with_rows(rows);
         let mut scratch = Vec::new();
         for row in 0..rows {
+            // Two loops, since the second waits for memory and does so for many at a time when it
+            // has nothing else to do.
             for group in groups {
-                scratch.extend(subset(group).row(row).iter().filter_map(|b| self.column(*b)));
+                let buckets = subset(group).row(row).iter();
+                scratch.extend(buckets.filter_map(|bucket| self.index.row(*bucket)));
             }
+            scratch.iter_mut().for_each(|found| *found = self.columns[*found as usize]);
             resolved.end_row(&mut scratch);
         }
         resolved
@@ -492,14 +496,18 @@ fn columns(index: &FeatureIndex, groups: &[&GroupRows]) -> Vec<u32> {
     // new: a branch here would be guessed wrong for every other n-gram.
     let mut encountered = vec![0; index.len() + 1];
     let mut new = 0;
+    let mut scratch = Vec::new();
     for row in 0..groups.first().map_or(0, |group| group.train.len()) {
+        scratch.clear();
         for group in groups {
-            for found in group.train.row(row).iter().filter_map(|bucket| index.row(*bucket)) {
-                let frequency = &mut frequencies[found as usize];
-                encountered[new] = found;
-                new += usize::from(*frequency == 0);
-                *frequency = frequency.saturating_add(1);
-            }
+            let buckets = group.train.row(row).iter();
+            scratch.extend(buckets.filter_map(|bucket| index.row(*bucket)));
+        }
+        for found in &scratch {
+            let frequency = &mut frequencies[*found as usize];
+            encountered[new] = *found;
+            new += usize::from(*frequency == 0);
+            *frequency = frequency.saturating_add(1);
         }
     }
     encountered.truncate(new);
