@@ -6,6 +6,7 @@
 //! graph and nothing of files, metrics or learners.
 
 mod int8;
+mod lengths;
 mod prune;
 
 use std::fmt;
@@ -28,6 +29,10 @@ pub enum Step {
         /// Share of rows to keep.
         keep: f64,
     },
+    /// Leaves out the lengths of the texts' feature vectors, which a linear model divides by: the
+    /// table of squared scales goes, decisions stay but where the bias weighs, and probabilities are
+    /// to be calibrated afresh.
+    EvenLengths,
     /// Stores n-gram tables and large dense weights as 8-bit integers with one scale per column.
     Int8,
 }
@@ -127,6 +132,7 @@ impl Recipe {
     pub fn apply(&self, model: &Model, usage: &[u32]) -> Result<Model, CompressError> {
         self.0.iter().try_fold(model.clone(), |model, step| match step {
             Step::PruneRows { keep } => prune::prune_rows(&model, usage, *keep),
+            Step::EvenLengths => lengths::drop_lengths(&model),
             Step::Int8 => int8::quantize(&model),
         })
     }
@@ -141,6 +147,7 @@ impl fmt::Display for Recipe {
             f.write_str(if index > 0 { ", " } else { "" })?;
             match step {
                 Step::PruneRows { keep } => write!(f, "{}% of rows", (keep * 1e4).round() / 100.0)?,
+                Step::EvenLengths => f.write_str("even lengths")?,
                 Step::Int8 => f.write_str("int8")?,
             }
         }
@@ -148,8 +155,8 @@ impl fmt::Display for Recipe {
     }
 }
 
-/// Looks for the smallest model that `judge` accepts: 8-bit integers first, then fewer rows on
-/// top, by bisection, since what is rejected would be rejected with still fewer rows. Where nothing
+/// Looks for the smallest model that `judge` accepts: 8-bit integers first, then even lengths where
+/// the model has lengths, then fewer rows on top of what was accepted, by bisection, since what is rejected would be rejected with still fewer rows. Where nothing
 /// is accepted, the smallest whose loss cannot be decided and is not seen is taken, and where there
 /// is none of those, the model stays as it is. `judge` gets the recipe and the model that it gives;
 /// `usage` is as for [`Recipe::apply`].
@@ -168,14 +175,24 @@ pub fn search(
         Ok::<_, CompressError>(verdict)
     };
     judged(Recipe::default())?;
-    judged(Recipe(vec![Step::Int8]))?;
+    let mut proven = judged(Recipe(vec![Step::Int8]))? == Verdict::Accepted;
+    let mut before = Vec::new();
+    if lengths::has_lengths(&model.graph) {
+        let verdict = judged(Recipe(vec![Step::EvenLengths, Step::Int8]))?;
+        let fine = verdict == Verdict::Accepted || (verdict == Verdict::Undecidable && !proven);
+        before.extend(fine.then_some(Step::EvenLengths));
+        proven |= verdict == Verdict::Accepted;
+    }
     let (mut gentle, mut harsh) = (0, SHARES.len());
     while gentle < harsh {
         let middle = gentle.midpoint(harsh);
-        let recipe = Recipe(vec![Step::PruneRows { keep: SHARES[middle] }, Step::Int8]);
-        match judged(recipe)? {
-            Verdict::Rejected => harsh = middle,
-            Verdict::Accepted | Verdict::Undecidable => gentle = middle + 1,
+        let more = [Step::PruneRows { keep: SHARES[middle] }, Step::Int8];
+        let verdict = judged(Recipe([before.as_slice(), &more].concat()))?;
+        proven |= verdict == Verdict::Accepted;
+        match verdict {
+            Verdict::Accepted => gentle = middle + 1,
+            Verdict::Undecidable if !proven => gentle = middle + 1,
+            _ => harsh = middle,
         }
     }
     let smallest = |wanted: Verdict| {

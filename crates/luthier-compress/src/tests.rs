@@ -53,6 +53,18 @@ fn int8_is_a_quarter_and_nearly_the_same() {
 }
 
 #[test]
+fn even_lengths_drop_the_squares_and_keep_decisions() {
+    let model = model(1);
+    let small = Recipe(vec![Step::EvenLengths]).apply(&model, &[]).unwrap();
+    small.graph.check().unwrap();
+    assert!(small.graph.tensor("squares").is_none() && small.graph.tensor("table").is_some());
+    let best = |row: Vec<f32>| (0..3).max_by(|a, b| row[*a].total_cmp(&row[*b]));
+    assert_eq!(best(run(&small, &[3, 5])), best(run(&model, &[3, 5])));
+    let again = Recipe(vec![Step::EvenLengths]).apply(&small, &[]).unwrap_err();
+    assert!(matches!(again, CompressError::NotFound { step: "even_lengths", .. }));
+}
+
+#[test]
 fn pruning_keeps_the_rows_that_move_answers_and_their_features() {
     let model = model(1);
     let usage: Vec<u32> = (0..ROWS as u32).map(|row| row % 5).collect();
@@ -91,11 +103,12 @@ fn pruning_keeps_the_rows_that_move_answers_and_their_features() {
 }
 
 /// Searches with a judge that gives each share of rows its verdict.
-fn chosen(verdict: impl Fn(f64) -> Verdict) -> (String, usize) {
+fn chosen(verdict: impl Fn(f64, bool) -> Verdict) -> (String, usize) {
     let model = model(1);
     let found = search(&model, &[1; ROWS], &mut |recipe, changed| {
         let Preprocess::NgramText(text) = &changed.preprocess;
         let keep = text.index().len() as f64 / ROWS as f64;
+        let even = recipe.0.contains(&Step::EvenLengths);
         Ok(Judgement {
             size_bytes: changed.graph.weight_bytes() as u64,
             p50_ms: 0.0,
@@ -103,7 +116,7 @@ fn chosen(verdict: impl Fn(f64) -> Verdict) -> (String, usize) {
             score: 0.0,
             difference: 0.0,
             lower_bound: 0.0,
-            verdict: if recipe.0.is_empty() { Verdict::Accepted } else { verdict(keep) },
+            verdict: if recipe.0.is_empty() { Verdict::Accepted } else { verdict(keep, even) },
         })
     })
     .unwrap();
@@ -113,14 +126,23 @@ fn chosen(verdict: impl Fn(f64) -> Verdict) -> (String, usize) {
 #[test]
 fn the_smallest_accepted_candidate_is_chosen() {
     use Verdict::{Accepted, Rejected, Undecidable};
-    let check = |verdict: fn(f64) -> Verdict, recipe: &str, tried| {
+    let check = |verdict: fn(f64, bool) -> Verdict, recipe: &str, tried| {
         assert_eq!(chosen(verdict), (recipe.to_owned(), tried));
     };
-    check(|_| Accepted, "1% of rows, int8", 6);
-    check(|_| Rejected, "as trained", 7);
-    check(|keep| if keep > 0.3 { Accepted } else { Rejected }, "35% of rows, int8", 7);
-    check(|keep| if keep > 0.9 { Undecidable } else { Rejected }, "int8", 7);
-    check(|keep| if keep > 0.6 { Accepted } else { Undecidable }, "int8", 6);
+    check(|_, _| Accepted, "even lengths, 1% of rows, int8", 7);
+    check(|_, _| Rejected, "as trained", 8);
+    check(|_, even| if even { Rejected } else { Accepted }, "1% of rows, int8", 7);
+    check(
+        |keep, _| if keep > 0.3 { Accepted } else { Rejected },
+        "even lengths, 35% of rows, int8",
+        8,
+    );
+    check(|keep, even| if keep > 0.9 && !even { Undecidable } else { Rejected }, "int8", 8);
+    check(
+        |keep, _| if keep > 0.6 { Accepted } else { Undecidable },
+        "even lengths, 70% of rows, int8",
+        7,
+    );
 }
 
 #[test]

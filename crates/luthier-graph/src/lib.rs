@@ -180,6 +180,25 @@ impl Graph {
         self.nodes.iter().find(|node| node.outputs.iter().any(|output| output == name))
     }
 
+    /// Lets every node that reads `name` read `other` instead, and drops what no output needs any
+    /// more.
+    pub fn bypass(&mut self, name: &str, other: &str) {
+        let inputs = self.nodes.iter_mut().flat_map(|node| &mut node.inputs);
+        inputs.filter(|input| *input == name).for_each(|input| other.clone_into(input));
+        let mut needed: std::collections::HashSet<String> =
+            self.outputs.iter().map(|output| output.name.clone()).collect();
+        self.nodes.reverse();
+        self.nodes.retain(|node| {
+            let used = node.outputs.iter().any(|output| needed.contains(output));
+            if used {
+                needed.extend(node.inputs.iter().cloned());
+            }
+            used
+        });
+        self.nodes.reverse();
+        self.tensors.retain(|tensor| needed.contains(&tensor.name));
+    }
+
     /// Bytes of all constants.
     pub fn weight_bytes(&self) -> usize {
         self.tensors.iter().map(|t| t.data.len() * t.data.dtype().size()).sum()

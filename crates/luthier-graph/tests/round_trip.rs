@@ -31,6 +31,21 @@ fn bytes_and_back() {
 }
 
 #[test]
+fn a_bypassed_node_goes_with_all_that_only_it_needed() {
+    let mut graph = sample();
+    graph.outputs[0].name = "end".into();
+    let mut end = graph.nodes[3].clone();
+    end.op = "Relu".into();
+    (end.inputs, end.outputs) = (vec!["scaled".into()], vec!["end".into()]);
+    graph.nodes.push(end);
+    graph.bypass("scaled", "sum");
+    graph.check().unwrap();
+    let ops: Vec<&str> = graph.nodes.iter().map(|node| node.op.as_str()).collect();
+    assert_eq!(ops, ["Gather", "Cast", "ReduceSum", "Relu"]);
+    assert!(graph.tensor("scale").is_none() && graph.tensor("table").is_some());
+}
+
+#[test]
 fn broken_graphs_are_refused() {
     let check = |edit: fn(&mut Graph), expected: &str| {
         let mut graph = sample();
