@@ -59,5 +59,5 @@ pub use metric::{Metric, Score};
 pub use predictions::Predictions;
 pub use report::{ClassReport, MetricReport, ReliabilityBin, Report};
 pub use rows::{Mistake, Suspect, suspect_labels, worst_mistakes};
-pub use temperature::temperature;
+pub use temperature::{temperature, temperature_and_shift};
 pub use threshold::best_threshold;

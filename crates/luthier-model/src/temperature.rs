@@ -34,6 +34,20 @@ impl Model {
         true
     }
 
+    /// Adds `shift` to the logit of class 1 before the temperature divides it. Gives `false` and
+    /// changes nothing where no bias of one value per class stands before the last softmax.
+    pub fn shift_logit(&mut self, shift: f64) -> bool {
+        let Some(bias) = last_bias(&self.graph) else { return false };
+        let tensor = self.graph.tensors.iter_mut().find(|tensor| tensor.name == bias);
+        match tensor.map(|tensor| &mut tensor.data) {
+            Some(TensorData::F32(values)) if values.len() == self.decision.classes() => {
+                values[1] += shift as f32;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// The temperature that the logits are divided by; 1 where none is set.
     pub fn temperature(&self) -> f64 {
         match self.graph.tensor(FACTOR).map(|tensor| &tensor.data) {
@@ -48,4 +62,15 @@ fn last_softmax(graph: &Graph) -> Option<usize> {
     let [output] = graph.outputs.as_slice() else { return None };
     let gives = |node: &Node| node.op == "Softmax" && node.outputs.contains(&output.name);
     graph.nodes.iter().position(gives)
+}
+
+/// The constant that is added right before the temperature and the last softmax.
+fn last_bias(graph: &Graph) -> Option<String> {
+    let softmax = &graph.nodes[last_softmax(graph)?];
+    let mut node = graph.producer(&softmax.inputs[0])?;
+    if node.inputs.iter().any(|input| input == FACTOR) {
+        node = graph.producer(&node.inputs[0])?;
+    }
+    let bias = node.inputs.get(1).filter(|_| node.op == "Add")?;
+    graph.tensor(bias).map(|tensor| tensor.name.clone())
 }

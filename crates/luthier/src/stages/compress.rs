@@ -8,6 +8,7 @@ use luthier_data::{Dataset, Part};
 use luthier_engine::Threads;
 use luthier_eval::{
     Bootstrap, Metric, NonInferiorityVerdict, Predictions, non_inferiority, temperature,
+    temperature_and_shift,
 };
 use luthier_model::{Model, Preprocess, Scratch};
 use serde::{Deserialize, Serialize};
@@ -231,8 +232,15 @@ impl<'a> Judge<'a> {
         }
         let (probabilities, _) =
             answer(&Predictor::new(draft.model.clone(), &self.threads)?, &self.texts)?;
-        let stretch = temperature(&probabilities, self.classes, &self.truth);
         let already = draft.model.temperature();
+        let (stretch, shift) = match self.classes {
+            2 => temperature_and_shift(&probabilities, &self.truth),
+            classes => (temperature(&probabilities, classes, &self.truth), 0.0),
+        };
+        let stretch = match draft.model.shift_logit(shift * already) {
+            true => stretch,
+            false => temperature(&probabilities, self.classes, &self.truth),
+        };
         draft.model.set_temperature(already * stretch);
         let texts: Vec<String> = draft.probes.iter().map(|probe| probe.text.clone()).collect();
         let (probabilities, _) =
