@@ -2,7 +2,7 @@
 //!
 //! Start from [`Predictions`]: what a classifier said about labelled rows, checked once. A
 //! [`Metric`] turns them into a score, [`interval`] says how far the score may be trusted,
-//! [`Report::build`] gathers all that a reader wants of one model, and [`compare`] and
+//! [`Report::build`] gathers all that a reader wants of one model, and [`compare()`] and
 //! [`non_inferiority`] judge two models on the same rows. [`best_threshold`], [`suspect_labels`]
 //! and [`worst_mistakes`] look back at the decision and at the rows themselves.
 //!

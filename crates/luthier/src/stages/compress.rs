@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use luthier_bundle::{Bundle, Draft, Predictor, Probe};
-use luthier_compress::{Candidate, Judgement, Recipe, Verdict, search};
+use luthier_compress::{Candidate, Judgement, Recipe, Step, Verdict, search};
 use luthier_data::{Dataset, Part};
 use luthier_engine::Threads;
 use luthier_eval::{
@@ -42,7 +42,7 @@ const CANDIDATES: u64 = 7;
 /// How much the log loss may rise, as a share of `max_drop`. It sees every row move, where scores
 /// of decisions see only those that change sides, so that a candidate that was lucky on the few
 /// rows in between is not chosen for its luck.
-const LOG_LOSS_SHARE: f64 = 0.5;
+const LOG_LOSS_SHARE: f64 = 0.25;
 
 /// Judges candidates on the validation rows.
 struct Judge<'a> {
@@ -232,16 +232,7 @@ impl<'a> Judge<'a> {
         }
         let (probabilities, _) =
             answer(&Predictor::new(draft.model.clone(), &self.threads)?, &self.texts)?;
-        let already = draft.model.temperature();
-        let (stretch, shift) = match self.classes {
-            2 => temperature_and_shift(&probabilities, &self.truth),
-            classes => (temperature(&probabilities, classes, &self.truth), 0.0),
-        };
-        let stretch = match draft.model.shift_logit(shift * already) {
-            true => stretch,
-            false => temperature(&probabilities, self.classes, &self.truth),
-        };
-        draft.model.set_temperature(already * stretch);
+        self.calibrate(recipe, &probabilities, &mut draft.model);
         let texts: Vec<String> = draft.probes.iter().map(|probe| probe.text.clone()).collect();
         let (probabilities, _) =
             answer(&Predictor::new(draft.model.clone(), &self.threads)?, &texts)?;
@@ -249,6 +240,19 @@ impl<'a> Judge<'a> {
         draft.probes =
             texts.into_iter().zip(probabilities.chunks_exact(self.classes)).map(probe).collect();
         Ok(draft)
+    }
+
+    /// Fits the temperature again and, where lengths went and the bias weighs otherwise than in
+    /// training, the shift of a binary model.
+    fn calibrate(&self, recipe: &Recipe, probabilities: &[f32], model: &mut Model) {
+        let already = model.temperature();
+        let (stretch, shift) = temperature_and_shift(probabilities, &self.truth);
+        let shifts = self.classes == 2 && recipe.0.contains(&Step::EvenLengths);
+        let stretch = match shifts && model.shift_logit(shift * already) {
+            true => stretch,
+            false => temperature(probabilities, self.classes, &self.truth),
+        };
+        model.set_temperature(already * stretch);
     }
 
     fn write_chosen(
