@@ -35,6 +35,9 @@ class Run:
 
     folder: Path
     seconds: float
+    """From start to exit."""
+    searched: float
+    """From start to the end of the search."""
 
     def read(self, name):
         return json.loads((self.folder / name).read_text())
@@ -85,11 +88,19 @@ def example_job(folder):
 
 
 def run(folder, trials, seed=0):
-    """`luthier run` from start to exit."""
+    """`luthier run` from start to exit; the line that sums the search up tells when that ended."""
     arguments = ["run", folder, "--workers", "2", "--trials", str(trials), "--seed", str(seed)]
-    start = time.perf_counter()
-    luthier(*arguments)
-    return Run(folder / "run", time.perf_counter() - start)
+    start, searched, said = time.perf_counter(), None, []
+    with subprocess.Popen(
+        [BINARY, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("tune") and " trials (" in line:
+                searched = time.perf_counter() - start
+    if process.returncode != 0:
+        sys.exit(f"luthier run failed ({process.returncode}):\n{''.join(said)}")
+    return Run(folder / "run", time.perf_counter() - start, searched)
 
 
 def predict(bundle, rows):

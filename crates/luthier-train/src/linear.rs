@@ -373,20 +373,21 @@ fn scales(
     settings: &Settings,
 ) -> Result<Vec<f32>, TrainError> {
     let (counts, totals) = class_counts(data, matrix)?;
-    let rows = data.train().labels.len() as f32;
+    let rows = data.train().labels.len();
+    let logs = Logarithms::new(rows, &totals);
     let mut squares = 0.0;
     let mut occurrences = 0.0;
     let raw: Vec<f32> = counts
         .chunks_exact(data.classes())
         .map(|counts| {
-            let sum: f32 = counts.iter().sum();
-            let rarity = ((rows + 1.0) / (sum + 1.0)).ln() + 1.0;
+            let sum: u32 = counts.iter().sum();
+            let rarity = logs.of(rows as u32 + 1) - logs.of(sum + 1) + 1.0;
             let scale = match settings.weighting {
                 Weighting::Rarity => rarity,
-                Weighting::Class => class_ratio(counts, &totals),
-                Weighting::Both => rarity * class_ratio(counts, &totals),
+                Weighting::Class => logs.class_ratio(counts, sum),
+                Weighting::Both => rarity * logs.class_ratio(counts, sum),
             };
-            squares += f64::from(sum * scale * scale);
+            squares += f64::from(sum as f32 * scale * scale);
             occurrences += f64::from(sum);
             scale
         })
@@ -396,35 +397,51 @@ fn scales(
 }
 
 /// Rows of each class that each feature occurs in, `[features, classes]`, and their sums by class.
-fn class_counts(data: &TextData<'_>, matrix: &Matrix) -> Result<(Vec<f32>, Vec<f32>), TrainError> {
+fn class_counts(data: &TextData<'_>, matrix: &Matrix) -> Result<(Vec<u32>, Vec<u64>), TrainError> {
     let classes = data.classes();
-    let mut counts = vec![0.0; matrix.columns() * classes];
-    let mut totals = vec![0.0; classes];
+    let mut counts = vec![0; matrix.columns() * classes];
+    let mut totals = vec![0; classes];
     data.chunks(matrix, Subset::Train, &mut |chunk| {
         for row in 0..chunk.rows.len() {
             let columns = chunk.rows.row(row);
             let label = data.train().labels[chunk.number(row)] as usize;
-            totals[label] += columns.len() as f32;
+            totals[label] += columns.len() as u64;
             for column in columns {
-                counts[*column as usize * classes + label] += 1.0;
+                counts[*column as usize * classes + label] += 1;
             }
         }
     })?;
     Ok((counts, totals))
 }
 
-/// Root mean square over the classes of the smoothed log ratio between a feature's share of the
-/// class's occurrences and its share of all others'.
-fn class_ratio(counts: &[f32], totals: &[f32]) -> f32 {
-    let (sum, total): (f32, f32) = (counts.iter().sum(), totals.iter().sum());
-    let squares: f32 = counts
-        .iter()
-        .zip(totals)
-        .map(|(count, class_total)| {
-            let inside = (count + 1.0) / (class_total + 1.0);
-            let outside = (sum - count + 1.0) / (total - class_total + 1.0);
-            (inside / outside).ln().powi(2)
-        })
-        .sum();
-    (squares / counts.len() as f32).sqrt()
+/// The logarithms that the scales of millions of features are made of, taken once.
+struct Logarithms {
+    /// Of each number up to the rows and two.
+    numbers: Vec<f32>,
+    /// For each class, of the share of its occurrences over that of all others', both smoothed.
+    odds: Vec<f32>,
+}
+
+impl Logarithms {
+    fn new(rows: usize, totals: &[u64]) -> Self {
+        let all: u64 = totals.iter().sum();
+        let odds = |total: &u64| ((*total as f32 + 1.0) / ((all - total) as f32 + 1.0)).ln();
+        Self {
+            numbers: (0..rows + 3).map(|number| (number as f32).ln()).collect(),
+            odds: totals.iter().map(odds).collect(),
+        }
+    }
+
+    fn of(&self, number: u32) -> f32 {
+        self.numbers[number as usize]
+    }
+
+    /// Root mean square over the classes of the smoothed log ratio between a feature's share of the
+    /// class's occurrences and its share of all others'; `sum` is that of `counts`.
+    fn class_ratio(&self, counts: &[u32], sum: u32) -> f32 {
+        let ratio =
+            |(count, odds): (&u32, &f32)| self.of(count + 1) - self.of(sum - count + 1) - odds;
+        let squares: f32 = counts.iter().zip(&self.odds).map(|pair| ratio(pair).powi(2)).sum();
+        (squares / counts.len() as f32).sqrt()
+    }
 }
