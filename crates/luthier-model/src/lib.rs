@@ -14,6 +14,7 @@ pub use decision::{Answer, Decision, DecisionError};
 pub use index::{FeatureIndex, IndexError};
 pub use ngrams::{
     Extractor, Group, HASH_BITS, MAX_CHARS, MAX_WORDS, MIN_CHARS, NgramText, Scratch,
+    feature_weight,
 };
 pub use signature::{Field, Kind, Signature};
 

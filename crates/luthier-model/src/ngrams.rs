@@ -149,12 +149,14 @@ impl NgramText {
         });
         rows.sort_unstable();
         rows.dedup();
-        (rows, weight(rows.len()))
+        (rows, feature_weight(rows.len()))
     }
 }
 
-/// Weight of each of `features` present features.
-pub(crate) fn weight(features: usize) -> f32 {
+/// The weight that each feature of a text with `features` features carries: one over the root of
+/// their number.
+#[inline]
+pub fn feature_weight(features: usize) -> f32 {
     1.0 / (features.max(1) as f32).sqrt()
 }
 

@@ -1,7 +1,7 @@
 //! The network of both learners, and its ONNX form.
 
 use luthier_graph::{DType, Dim, GraphBuilder, TensorData};
-use luthier_model::{Decision, Model, NgramText, Preprocess, Signature};
+use luthier_model::{Decision, Model, NgramText, Preprocess, Signature, feature_weight};
 
 use crate::TrainError;
 use crate::features::{Matrix, Subset, TextData};
@@ -248,11 +248,4 @@ fn dense_nodes(
         state = builder.node("Relu", &[&state], &name("relu"));
     }
     state
-}
-
-/// The weight that every feature of a text with `features` features carries; the same rule as
-/// [`NgramText::features`].
-#[inline(always)]
-pub(crate) fn feature_weight(features: usize) -> f32 {
-    1.0 / (features.max(1) as f32).sqrt()
 }

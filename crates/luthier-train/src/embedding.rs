@@ -5,11 +5,12 @@
 
 use std::ops::ControlFlow;
 
+use luthier_model::feature_weight;
 use luthier_space::{Distribution, Space, Values};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::bag::{BagNetwork, Dense, axpy, feature_weight, softmax};
+use crate::bag::{BagNetwork, Dense, axpy, softmax};
 use crate::features::{Chunk, MatrixKey, Subset, Targets};
 use crate::sampling::{generator, shuffled, symmetric};
 use crate::{Fitted, Job, Learner, Step, TrainError};
