@@ -16,6 +16,8 @@ import numpy as np
 MASK = (1 << 64) - 1
 MAX_WORDS = 3
 MIN_CHARS = 2
+# Eight groups: words of 1 to 3, characters of 2 to 6.
+GROUP_BITS = 3
 # Scripts written without spaces: each letter is a word of its own.
 STAND_ALONE = [
     (0x2E80, 0x2FDF),
@@ -139,5 +141,5 @@ def mix(hash_):
 
 
 def bucket(hash_, group, bits):
-    salt = ((group + 1) * 0xD6E8_FEB8_6659_FD93) & MASK
-    return mix(hash_ ^ salt) >> (64 - bits)
+    """The bucket within the group in the lower bits, the group in the three above them."""
+    return group << (bits - GROUP_BITS) | mix(hash_) >> (64 - bits + GROUP_BITS)

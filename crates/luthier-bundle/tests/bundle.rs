@@ -31,7 +31,7 @@ fn draft(position: usize) -> Draft {
         Distribution::Choice { options } => options[options.len() - 1].clone(),
     });
     let job = Job { data: &data, values: &values, seed: 1 };
-    let fitted = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap();
+    let fitted = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap().text_network();
     let probes = fitted.probes(&data, 8).unwrap().into_iter();
     Draft {
         model: fitted.to_model(vec!["bad".into(), "good".into()], Some(0)),

@@ -2,7 +2,7 @@ use luthier_engine::{Input, Session, Threads};
 use luthier_graph::TensorData;
 use luthier_model::{FeatureIndex, Model, NgramText, Preprocess};
 use luthier_test::assert_close;
-use luthier_train::{BagNetwork, Dense, Fitted};
+use luthier_train::{BagNetwork, Dense, TextNetwork};
 
 use crate::{CompressError, Judgement, Recipe, Step, Verdict, search};
 
@@ -19,10 +19,9 @@ fn model(width: usize) -> Model {
     };
     let layers = vec![layer(width, 64, true), layer(64, 3, false)];
     let squares = (width == 1).then(|| (0..ROWS).map(|i| value(i).abs() + 0.1).collect());
-    let fitted = Fitted {
+    let fitted = TextNetwork {
         network: BagNetwork { table, width, squares, layers, temperature: 1.0 },
         preprocess: NgramText::new(1, 0, FeatureIndex::new((0..ROWS as u32).map(|r| r * 37))),
-        valid: Vec::new(),
     };
     fitted.to_model(vec!["a".into(), "b".into(), "c".into()], None)
 }

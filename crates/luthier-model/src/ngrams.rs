@@ -6,13 +6,15 @@
 //! every other visible character. *Character n-grams* run over the folded text, across words. So
 //! Chinese needs no word segmenter.
 //!
-//! A feature is the presence of an n-gram (not its count), hashed to [`HASH_BITS`] bits together
-//! with its [`Group`], so that `"ab"` as a word and as two characters are different features.
+//! A feature is the presence of an n-gram (not its count), hashed to a bucket of its [`Group`], so
+//! that `"ab"` as a word and as two characters are different features.
 
 use crate::FeatureIndex;
 
-/// Bits of the feature hash: 4,194,304 buckets.
-pub const HASH_BITS: u32 = 22;
+/// Bits of a bucket number: the group's above those of the n-gram's hash.
+pub const HASH_BITS: u32 = 24;
+/// Bits of the hash within a group: 2,097,152 buckets for each.
+const GROUP_BITS: u32 = HASH_BITS - Group::COUNT.ilog2();
 /// Longest word n-gram there is.
 pub const MAX_WORDS: u8 = 3;
 /// Shortest character n-gram there is.
@@ -50,6 +52,12 @@ impl Group {
     pub const fn position(self) -> usize {
         self.0 as usize
     }
+
+    /// The buckets that n-grams of this group fall into.
+    pub const fn buckets(self) -> std::ops::Range<u32> {
+        let group = self.0 as u32;
+        group << GROUP_BITS..(group + 1) << GROUP_BITS
+    }
 }
 
 /// Finds the n-grams of texts; holds buffers that are reused from text to text.
@@ -61,7 +69,7 @@ pub struct Extractor {
 
 impl Extractor {
     /// Calls `emit` with each n-gram of word length up to `words` and character length up to
-    /// `chars`: its group and hash bucket, in order of position, repeats included.
+    /// `chars`: its group and bucket, in order of position, repeats included.
     pub fn extract(&mut self, text: &str, words: u8, chars: u8, mut emit: impl FnMut(Group, u32)) {
         fold(text, &mut self.folded);
         if words > 0 {
@@ -232,6 +240,5 @@ fn mix(mut hash: u64) -> u64 {
 
 #[inline]
 fn bucket(hash: u64, group: Group) -> u32 {
-    let salt = (u64::from(group.0) + 1).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    (mix(hash ^ salt) >> (64 - HASH_BITS)) as u32
+    group.buckets().start | (mix(hash) >> (64 - GROUP_BITS)) as u32
 }

@@ -4,7 +4,8 @@ use luthier_graph::{DType, Dim, GraphBuilder, TensorData};
 use luthier_model::{Decision, Model, NgramText, Preprocess, Signature, feature_weight};
 
 use crate::TrainError;
-use crate::features::{Matrix, Subset, TextData};
+use crate::data::{Subset, TextData};
+use crate::matrix::Matrix;
 
 /// A weighted sum of table rows, then dense layers, then softmax.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,6 +153,18 @@ impl BagNetwork {
                 probabilities[start..start + classes].copy_from_slice(&found);
             }
         })
+    }
+
+    /// The same network with a table that has copies of the given `rows`.
+    pub(crate) fn with_rows(&self, rows: &[u32]) -> Self {
+        let squares = self.squares.as_ref();
+        Self {
+            table: rows.iter().flat_map(|row| self.row(*row)).copied().collect(),
+            squares: squares.map(|all| rows.iter().map(|row| all[*row as usize]).collect()),
+            width: self.width,
+            layers: self.layers.clone(),
+            temperature: self.temperature,
+        }
     }
 
     #[inline(always)]

@@ -11,7 +11,8 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::bag::{BagNetwork, Dense, axpy, softmax};
-use crate::features::{Chunk, MatrixKey, Subset, Targets};
+use crate::data::{Chunk, Subset, Targets};
+use crate::matrix::{Matrix, MatrixKey};
 use crate::sampling::{generator, shuffled, symmetric};
 use crate::{Fitted, Job, Learner, Step, TrainError};
 
@@ -35,6 +36,7 @@ struct Settings {
 struct Pass<'a> {
     chunk: Chunk<'a>,
     targets: &'a Targets,
+    matrix: &'a Matrix,
     order: &'a [u32],
     settings: &'a Settings,
     /// Rows that have been learnt from before, in this and earlier epochs.
@@ -103,8 +105,9 @@ impl Learner for Embedding {
             let mut dropout = generator(job.seed ^ DROPOUT_STREAMS, epoch);
             data.chunks(&matrix, Subset::Train, &mut |chunk| {
                 let order = shuffled(chunk.rows.len(), job.seed, epoch, chunk.number(0));
+                let (targets, matrix) = (data.train(), &*matrix);
                 let pass =
-                    Pass { chunk, targets: data.train(), order: &order, settings: &settings, done };
+                    Pass { chunk, targets, matrix, order: &order, settings: &settings, done };
                 trainer.pass(&pass, &mut dropout);
                 done += order.len() as u64;
             })?;
@@ -117,9 +120,7 @@ impl Learner for Embedding {
                 return Err(TrainError::Stopped);
             }
         }
-        let Trainer { mut network, .. } = trainer;
-        network.table = matrix.in_index_order(&network.table, network.width);
-        Ok(Fitted { network, preprocess: matrix.preprocess(), valid })
+        Ok(Fitted { network: trainer.network, matrix, valid })
     }
 }
 
@@ -199,13 +200,13 @@ impl Trainer {
 
     #[inline(always)]
     fn pass_loops(&mut self, pass: &Pass<'_>, dropout: &mut ChaCha8Rng) {
-        let Pass { chunk, targets, order, settings, done } = pass;
+        let Pass { chunk, targets, matrix, order, settings, done } = pass;
         let total = (settings.epochs * targets.labels.len() as u64) as f32;
         for (done, &row) in (*done..).zip(*order) {
             let rate = settings.learning_rate * (1.0 - done as f32 / total);
             self.keep(chunk.rows.row(row as usize), settings.dropout, dropout);
-            let weight = feature_weight(self.kept.len());
-            self.forward(weight);
+            let weight = feature_weight(matrix.features_of(&self.kept));
+            self.forward(matrix.members(), weight);
             let number = chunk.number(row as usize);
             self.backward(targets.labels[number] as usize, targets.weights[number]);
             self.update(weight, rate);
@@ -233,11 +234,11 @@ impl Trainer {
     }
 
     #[inline(always)]
-    fn forward(&mut self, weight: f32) {
+    fn forward(&mut self, members: &[u32], weight: f32) {
         let pooled = &mut self.states[0];
         pooled.fill(0.0);
         for &row in &self.kept {
-            axpy(1.0, self.network.row(row), pooled);
+            axpy(members[row as usize] as f32, self.network.row(row), pooled);
         }
         pooled.iter_mut().for_each(|x| *x *= weight);
         for (index, layer) in self.network.layers.iter().enumerate() {
@@ -303,7 +304,7 @@ mod tests {
 
     fn loss(trainer: &mut Trainer, columns: &[u32], label: usize) -> f64 {
         trainer.kept = columns.to_vec();
-        trainer.forward(feature_weight(columns.len()));
+        trainer.forward(&[1; 4], feature_weight(columns.len()));
         let mut last = trainer.states.last().unwrap().clone();
         softmax(&mut last);
         -f64::from(last[label]).ln()
@@ -388,7 +389,7 @@ mod tests {
             let mut trainer = Trainer::new(matrix.columns(), 2, &settings, 5);
             data.chunks(&matrix, Subset::Train, &mut |chunk| {
                 let (targets, order, settings) = (data.train(), &*order, &settings);
-                let pass = Pass { chunk, targets, order, settings, done: 0 };
+                let pass = Pass { chunk, targets, matrix: &matrix, order, settings, done: 0 };
                 train(&mut trainer, &pass, &mut generator(1, 1));
             })
             .unwrap();

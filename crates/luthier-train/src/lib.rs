@@ -6,24 +6,30 @@
 //! compares the engine's answers with [`Fitted::probes`].
 //!
 //! Both learners train a [`BagNetwork`]: the rows of a table that a text's n-grams point to are
-//! summed, and dense layers follow. Fitting uses one thread, so that trials can run side by side,
+//! summed, and dense layers follow. While they learn, one table row stands for all n-grams that
+//! occur in the same training rows; [`Fitted::text_network`] gives each its own again. Fitting uses one thread, so that trials can run side by side,
 //! and gives the same bits for the same values, rows, order and seed.
 
 mod bag;
+mod columns;
+mod data;
 mod embedding;
-mod features;
 mod linear;
+mod matrix;
 mod sampling;
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use luthier_model::Model;
+use luthier_model::{Model, NgramText};
 use luthier_space::{Space, ValueError, Values};
 
 pub use bag::{BagNetwork, Dense};
+pub use data::{Row, RowSource, SourceError, Subset, Targets, TextData};
 pub use embedding::Embedding;
-pub use features::{Row, RowSource, SourceError, Subset, Targets, TextData};
 pub use linear::Linear;
+
+use matrix::Matrix;
 
 /// Fits models of one kind.
 ///
@@ -69,15 +75,23 @@ pub struct Step<'a> {
     pub valid: &'a [f32],
 }
 
-/// A fitted network with its features; [`Fitted::to_model`] exports it.
+/// What fitting gives; [`Fitted::text_network`] makes it fit for export.
 #[derive(Debug, Clone)]
 pub struct Fitted {
-    /// The network.
-    pub network: BagNetwork,
-    /// The preprocessing whose rows are the rows of the network's table.
-    pub preprocess: luthier_model::NgramText,
+    /// The network; its table has a row for each column of `matrix`.
+    network: BagNetwork,
+    matrix: Arc<Matrix>,
     /// Probabilities of the validation rows, row-major `[rows, classes]`.
     pub valid: Vec<f32>,
+}
+
+/// A network with the preprocessing that turns text into rows of its table.
+#[derive(Debug, Clone)]
+pub struct TextNetwork {
+    /// The network.
+    pub network: BagNetwork,
+    /// The preprocessing.
+    pub preprocess: NgramText,
 }
 
 /// A text and the probabilities that the network in memory gives it.
@@ -136,6 +150,14 @@ impl Fitted {
         self
     }
 
+    /// The network with a table row for each n-gram.
+    pub fn text_network(&self) -> TextNetwork {
+        let (preprocess, columns) = self.matrix.features();
+        TextNetwork { network: self.network.with_rows(&columns), preprocess }
+    }
+}
+
+impl TextNetwork {
     /// Exports the model, with class names and, for binary tasks, the positive class.
     pub fn to_model(&self, labels: Vec<String>, positive: Option<usize>) -> Model {
         self.network.to_model(self.preprocess.clone(), labels, positive)

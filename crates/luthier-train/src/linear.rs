@@ -8,9 +8,11 @@
 use std::ops::ControlFlow;
 
 use luthier_space::{Distribution, Space, Values};
+use wide::f32x4;
 
 use crate::bag::{BagNetwork, Dense, softmax};
-use crate::features::{Matrix, MatrixKey, Subset, TextData};
+use crate::data::{Subset, TextData};
+use crate::matrix::{Matrix, MatrixKey};
 use crate::sampling::shuffled;
 use crate::{Fitted, Job, Learner, Step, TrainError};
 
@@ -41,23 +43,25 @@ enum Weighting {
     Both,
 }
 
-/// What training changes, one cell per feature and output, and what it needs beside.
+/// What training changes, with what it needs beside.
+///
+/// Each column has one run of numbers: its scale, how many features it stands for, then for each
+/// output the weight of each of these and the sum of its squared gradients. They stand side by side
+/// since they are always wanted together and rarely in the cache.
 struct Weights {
-    cells: Vec<Cell>,
-    /// Scale of each feature.
-    scale: Vec<f32>,
+    numbers: Vec<f32>,
     bias: Vec<f32>,
     outputs: usize,
 }
 
-/// A weight, the sum of its squared gradients and the scale of its feature, side by side since they
-/// are always wanted together and rarely in the cache.
-#[derive(Clone, Copy, Default)]
-struct Cell {
-    weight: f32,
-    squares: f32,
-    scale: f32,
-}
+/// Places in a column's run of numbers.
+const SCALE: usize = 0;
+const MEMBERS: usize = 1;
+const WEIGHT: usize = 2;
+const SQUARES: usize = 3;
+
+/// The run of a column with a single output.
+type Cell = [f32; 4];
 
 /// Cells that are worked on at a time, so that roots and quotients are taken several at once.
 const LANES: usize = 8;
@@ -106,27 +110,33 @@ impl Learner for Linear {
             return Err(TrainError::NoFeatures);
         }
         let (data, classes) = (job.data, job.data.classes());
-        let mut weights = Weights::new(scales(data, &matrix, &settings)?, outputs(classes));
-        let lengths = [
-            weights.row_weights(data, &matrix, Subset::Train)?,
-            weights.row_weights(data, &matrix, Subset::Valid)?,
-        ];
+        let scale = scales(data, &matrix, &settings)?;
+        let mut weights = Weights::new(&scale, matrix.members(), outputs(classes));
+        // One over the length of each row's scaled feature vector; 0 until the row is first seen.
+        let mut lengths = [Subset::Train, Subset::Valid].map(|subset| vec![0.0; data.rows(subset)]);
         let total = (settings.epochs * data.train().labels.len() as u64) as f32;
         let (mut done, mut valid) = (0u64, Vec::new());
         for epoch in 1..=settings.epochs {
             data.chunks(&matrix, Subset::Train, &mut |chunk| {
                 let order = shuffled(chunk.rows.len(), job.seed, epoch, chunk.number(0));
-                for row in order {
+                for (place, &row) in order.iter().enumerate() {
+                    let next =
+                        order.get(place + 1).map_or(&[][..], |row| chunk.rows.row(*row as usize));
+                    if let Some(row) = order.get(place + 2) {
+                        let list = chunk.rows.row(*row as usize);
+                        list.iter().step_by(16).for_each(prefetch);
+                    }
                     let rate = settings.learning_rate * (1.0 - done as f32 / total);
                     let number = chunk.number(row as usize);
                     let columns = chunk.rows.row(row as usize);
                     let target =
                         (data.train().labels[number] as usize, data.train().weights[number]);
-                    weights.step(columns, lengths[0][number], target, rate, settings.alpha);
+                    let length = weights.known_length(&mut lengths[0][number], columns, tied);
+                    weights.step((columns, next), length, target, rate, settings.alpha);
                     done += 1;
                 }
             })?;
-            weights.predict(data, &matrix, &lengths[1], &mut valid)?;
+            weights.predict(data, &matrix, &mut lengths[1], &mut valid)?;
             if valid.iter().any(|p| !p.is_finite()) {
                 return Err(TrainError::Diverged { epoch });
             }
@@ -135,8 +145,8 @@ impl Learner for Linear {
                 return Err(TrainError::Stopped);
             }
         }
-        let network = weights.into_network(&matrix, classes);
-        Ok(Fitted { network, preprocess: matrix.preprocess(), valid })
+        let network = weights.into_network(scale, classes);
+        Ok(Fitted { network, matrix, valid })
     }
 }
 
@@ -166,37 +176,62 @@ fn outputs(classes: usize) -> usize {
     if classes == 2 { 1 } else { classes }
 }
 
+/// How often the column with a run counts in a training row, which has it once: for all the features
+/// it stands for.
+#[inline(always)]
+fn tied(run: &[f32]) -> f32 {
+    run[MEMBERS]
+}
+
+/// The same for a validation row, which has a column once for each feature.
+#[inline(always)]
+fn single(_: &[f32]) -> f32 {
+    1.0
+}
+
 impl Weights {
-    fn new(scale: Vec<f32>, outputs: usize) -> Self {
-        let cell = |scale: &f32| Cell { scale: *scale, ..Cell::default() };
-        let cells = scale.iter().flat_map(|scale| std::iter::repeat_n(cell(scale), outputs));
-        Self { cells: cells.collect(), bias: vec![0.0; outputs], outputs, scale }
+    fn new(scale: &[f32], members: &[u32], outputs: usize) -> Self {
+        let stride = WEIGHT + 2 * outputs;
+        let mut numbers = vec![0.0; scale.len() * stride];
+        for ((run, scale), members) in numbers.chunks_exact_mut(stride).zip(scale).zip(members) {
+            run[SCALE] = *scale;
+            run[MEMBERS] = *members as f32;
+        }
+        Self { numbers, bias: vec![0.0; outputs], outputs }
     }
 
-    /// What the features of each row are multiplied by: one over the length of its scaled feature
-    /// vector.
-    fn row_weights(
+    fn stride(&self) -> usize {
+        WEIGHT + 2 * self.outputs
+    }
+
+    #[inline(always)]
+    fn run(&self, column: u32) -> &[f32] {
+        let start = column as usize * self.stride();
+        &self.numbers[start..start + self.stride()]
+    }
+
+    /// `length`, found now if it is not known: one over the length of the scaled feature vector of
+    /// a row that has `columns`.
+    #[inline(always)]
+    fn known_length(
         &self,
-        data: &TextData<'_>,
-        matrix: &Matrix,
-        subset: Subset,
-    ) -> Result<Vec<f32>, TrainError> {
-        let mut weights = vec![0.0; data.rows(subset)];
-        data.chunks(matrix, subset, &mut |chunk| {
-            for row in 0..chunk.rows.len() {
-                let scales = chunk.rows.row(row).iter().map(|column| self.scale[*column as usize]);
-                let squares: f32 = scales.map(|scale| scale * scale).sum();
-                weights[chunk.number(row)] = 1.0 / squares.max(f32::MIN_POSITIVE).sqrt();
-            }
-        })?;
-        Ok(weights)
+        length: &mut f32,
+        columns: &[u32],
+        times: impl Fn(&[f32]) -> f32,
+    ) -> f32 {
+        if *length == 0.0 {
+            let runs = columns.iter().map(|column| self.run(*column));
+            let squares: f32 = runs.map(|run| times(run) * run[SCALE] * run[SCALE]).sum();
+            *length = 1.0 / squares.max(f32::MIN_POSITIVE).sqrt();
+        }
+        *length
     }
 
-    /// One gradient step on a row with `columns`, each of the given `weight`, towards a label that
-    /// counts as much as its own weight says.
+    /// One gradient step on a training row with `columns`, whose features have the given `weight`,
+    /// towards a label that counts as much as its own weight says.
     fn step(
         &mut self,
-        columns: &[u32],
+        (columns, next): (&[u32], &[u32]),
         weight: f32,
         (label, label_weight): (usize, f32),
         rate: f32,
@@ -211,29 +246,36 @@ impl Weights {
                 heap.as_mut_slice()
             }
         };
-        self.logits(columns, weight, gradient);
+        self.logits(columns, tied, weight, gradient);
         loss_gradient(gradient, label, label_weight);
         for (bias, g) in self.bias.iter_mut().zip(&*gradient) {
             *bias -= rate * BIAS_RATE * g;
         }
         gradient.iter_mut().for_each(|g| *g *= weight);
         match gradient {
-            [g] => self.update_one(columns, *g, rate, alpha),
+            [g] => self.update_one(columns, next, *g, rate, alpha),
             _ => self.update(columns, gradient, rate, alpha),
         }
     }
 
-    fn logits(&self, columns: &[u32], weight: f32, logits: &mut [f32]) {
+    #[inline(always)]
+    fn logits(
+        &self,
+        columns: &[u32],
+        times: impl Fn(&[f32]) -> f32,
+        weight: f32,
+        logits: &mut [f32],
+    ) {
         if let [logit] = logits {
-            *logit = self.sum(columns) * weight + self.bias[0];
+            *logit = self.sum(columns, times) * weight + self.bias[0];
             return;
         }
         logits.fill(0.0);
         for &column in columns {
-            let start = column as usize * self.outputs;
-            let cells = &self.cells[start..start + self.outputs];
-            for (logit, cell) in logits.iter_mut().zip(cells) {
-                *logit += cell.weight;
+            let run = self.run(column);
+            let (times, weights) = (times(run), run[WEIGHT..].iter().step_by(2));
+            for (logit, weight) in logits.iter_mut().zip(weights) {
+                *logit += times * weight;
             }
         }
         for (logit, bias) in logits.iter_mut().zip(&self.bias) {
@@ -242,51 +284,58 @@ impl Weights {
     }
 
     /// The sum of the only weights of `columns`, in lanes, since one sum would wait for itself.
-    fn sum(&self, columns: &[u32]) -> f32 {
+    #[inline(always)]
+    fn sum(&self, columns: &[u32], times: impl Fn(&[f32]) -> f32) -> f32 {
+        let (cells, _) = self.numbers.as_chunks();
+        let weight = |column: &u32| {
+            let cell: &Cell = &cells[*column as usize];
+            times(cell) * cell[WEIGHT]
+        };
         let (blocks, rest) = columns.as_chunks::<LANES>();
         let mut lanes = [0.0; LANES];
         for block in blocks {
             for (lane, column) in lanes.iter_mut().zip(block) {
-                *lane += self.cells[*column as usize].weight;
+                *lane += weight(column);
             }
         }
-        let rest = rest.iter().map(|column| self.cells[*column as usize].weight);
-        lanes.into_iter().chain(rest).sum()
+        lanes.into_iter().chain(rest.iter().map(weight)).sum()
     }
 
-    /// AdaGrad steps where every feature has one cell.
-    fn update_one(&mut self, columns: &[u32], gradient: f32, rate: f32, alpha: f32) {
-        let (blocks, rest) = columns.as_chunks::<LANES>();
+    /// AdaGrad steps where every column has a single output, four columns at a time, whose runs are
+    /// turned into one vector each of scales, members, weights and squares. Meanwhile the runs of
+    /// `next`, the columns of the row that comes after, are on their way to the cache.
+    fn update_one(&mut self, columns: &[u32], next: &[u32], gradient: f32, rate: f32, alpha: f32) {
+        let (cells, _): (&mut [Cell], _) = self.numbers.as_chunks_mut();
+        let (blocks, rest) = columns.as_chunks::<4>();
+        let (gradients, rates) = (f32x4::splat(gradient), f32x4::splat(rate));
+        let mut next = next.iter();
         for block in blocks {
-            let (mut weights, mut squares) = ([0.0f32; LANES], [0.0f32; LANES]);
-            let mut rates = [0.0f32; LANES];
-            for (lane, column) in block.iter().enumerate() {
-                let cell = &self.cells[*column as usize];
-                weights[lane] = cell.weight;
-                squares[lane] = cell.squares;
-                rates[lane] = rate * cell.scale;
+            for column in next.by_ref().take(PREFETCHED) {
+                prefetch(&cells[*column as usize]);
             }
-            for lane in 0..LANES {
-                let gradient = gradient + alpha * weights[lane];
-                squares[lane] += gradient * gradient;
-                weights[lane] -= rates[lane] * gradient / (squares[lane].sqrt() + EPSILON);
-            }
-            for (lane, column) in block.iter().enumerate() {
-                let cell = &mut self.cells[*column as usize];
-                cell.weight = weights[lane];
-                cell.squares = squares[lane];
+            let runs = block.map(|column| f32x4::new(cells[column as usize]));
+            let [scales, members, mut weights, mut squares] = f32x4::transpose(runs);
+            let gradients = gradients + alpha * weights;
+            squares += gradients * gradients;
+            weights -= rates * scales * gradients / (squares.sqrt() + EPSILON);
+            let runs = f32x4::transpose([scales, members, weights, squares]);
+            for (column, run) in block.iter().zip(runs) {
+                cells[*column as usize] = run.to_array();
             }
         }
         for column in rest {
-            self.cells[*column as usize].step(gradient, rate, alpha);
+            let [scale, _, weight, squares] = &mut cells[*column as usize];
+            adagrad(weight, squares, gradient + alpha * *weight, rate * *scale);
         }
     }
 
     fn update(&mut self, columns: &[u32], gradient: &[f32], rate: f32, alpha: f32) {
+        let stride = self.stride();
         for &column in columns {
-            let start = column as usize * self.outputs;
-            for (cell, g) in self.cells[start..start + self.outputs].iter_mut().zip(gradient) {
-                cell.step(*g, rate, alpha);
+            let start = column as usize * stride;
+            let (head, outputs) = self.numbers[start..start + stride].split_at_mut(WEIGHT);
+            for ([weight, squares], g) in outputs.as_chunks_mut().0.iter_mut().zip(gradient) {
+                adagrad(weight, squares, g + alpha * *weight, rate * head[SCALE]);
             }
         }
     }
@@ -296,7 +345,7 @@ impl Weights {
         &self,
         data: &TextData<'_>,
         matrix: &Matrix,
-        weights: &[f32],
+        lengths: &mut [f32],
         probabilities: &mut Vec<f32>,
     ) -> Result<(), TrainError> {
         let classes = data.classes();
@@ -304,10 +353,10 @@ impl Weights {
         let mut logits = vec![0.0; self.outputs];
         data.chunks(matrix, Subset::Valid, &mut |chunk| {
             for row in 0..chunk.rows.len() {
-                let columns = chunk.rows.row(row);
-                self.logits(columns, weights[chunk.number(row)], &mut logits);
-                let start = chunk.number(row) * classes;
-                let out = &mut probabilities[start..start + classes];
+                let (number, columns) = (chunk.number(row), chunk.rows.row(row));
+                let length = self.known_length(&mut lengths[number], columns, single);
+                self.logits(columns, single, length, &mut logits);
+                let out = &mut probabilities[number * classes..(number + 1) * classes];
                 match logits.as_slice() {
                     [logit] => {
                         out[1] = sigmoid(*logit);
@@ -322,10 +371,10 @@ impl Weights {
         })
     }
 
-    fn into_network(self, matrix: &Matrix, classes: usize) -> BagNetwork {
-        let table: Vec<f32> = self.cells.iter().map(|cell| cell.weight).collect();
-        let table = matrix.in_index_order(&table, self.outputs);
-        let squares: Vec<f32> = self.scale.iter().map(|scale| scale * scale).collect();
+    /// The network whose table has a row for each column, which were scaled by `scale`.
+    fn into_network(self, scale: Vec<f32>, classes: usize) -> BagNetwork {
+        let runs = self.numbers.chunks_exact(self.stride());
+        let table = runs.flat_map(|run| run[WEIGHT..].iter().step_by(2)).copied().collect();
         let layer = match self.bias.as_slice() {
             [bias] => Dense { weights: Some(vec![0.0, 1.0]), bias: vec![0.0, *bias], relu: false },
             _ => Dense { weights: None, bias: self.bias, relu: false },
@@ -334,20 +383,37 @@ impl Weights {
         BagNetwork {
             table,
             width: self.outputs,
-            squares: Some(matrix.in_index_order(&squares, 1)),
+            squares: Some(scale.into_iter().map(|scale| scale * scale).collect()),
             layers: vec![layer],
             temperature: 1.0,
         }
     }
 }
 
-impl Cell {
-    #[inline(always)]
-    fn step(&mut self, gradient: f32, rate: f32, alpha: f32) {
-        let gradient = gradient + alpha * self.weight;
-        self.squares += gradient * gradient;
-        self.weight -= rate * self.scale * gradient / (self.squares.sqrt() + EPSILON);
+/// Runs that are called to the cache for every four that are worked on.
+const PREFETCHED: usize = 16;
+
+/// Calls the cache line of `cell` to the cache.
+#[inline(always)]
+fn prefetch<T>(cell: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch changes nothing that a program can see, and the address is a valid one.
+        #[allow(unsafe_code)]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(cell).cast());
+        }
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = cell;
+}
+
+/// One AdaGrad step (Duchi et al. 2011).
+#[inline(always)]
+fn adagrad(weight: &mut f32, squares: &mut f32, gradient: f32, rate: f32) {
+    *squares += gradient * gradient;
+    *weight -= rate * gradient / (squares.sqrt() + EPSILON);
 }
 
 /// Logits to the gradient of the cross-entropy, in place; a single logit is that of class 1.
@@ -365,53 +431,93 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// The scale of each feature, of mean square 1 over the features' occurrences, to the power
-/// `emphasis`.
+/// The scale of the features of each column, of mean square 1 over the features' occurrences, to
+/// the power `emphasis`.
 fn scales(
     data: &TextData<'_>,
     matrix: &Matrix,
     settings: &Settings,
 ) -> Result<Vec<f32>, TrainError> {
-    let (counts, totals) = class_counts(data, matrix)?;
+    let classes = data.classes();
+    let counted;
+    let parts = match matrix.by_class(classes) {
+        Some(parts) => parts,
+        None => {
+            counted = class_counts(data, matrix)?;
+            vec![counted.as_slice()]
+        }
+    };
+    let counts = || parts.iter().flat_map(|part| part.chunks_exact(classes)).zip(matrix.members());
+    let mut totals = vec![0u64; classes];
+    for (counts, members) in counts() {
+        for (total, count) in totals.iter_mut().zip(counts) {
+            *total += u64::from(*count) * u64::from(*members);
+        }
+    }
     let rows = data.train().labels.len();
     let logs = Logarithms::new(rows, &totals);
-    let mut squares = 0.0;
-    let mut occurrences = 0.0;
-    let raw: Vec<f32> = counts
-        .chunks_exact(data.classes())
-        .map(|counts| {
-            let sum: u32 = counts.iter().sum();
-            let rarity = logs.of(rows as u32 + 1) - logs.of(sum + 1) + 1.0;
-            let scale = match settings.weighting {
-                Weighting::Rarity => rarity,
-                Weighting::Class => logs.class_ratio(counts, sum),
-                Weighting::Both => rarity * logs.class_ratio(counts, sum),
-            };
-            squares += f64::from(sum as f32 * scale * scale);
-            occurrences += f64::from(sum);
-            scale
-        })
-        .collect();
+    let scale = |counts: &[u32]| {
+        let sum: u32 = counts.iter().sum();
+        let rarity = logs.of(rows as u32 + 1) - logs.of(sum + 1) + 1.0;
+        match settings.weighting {
+            Weighting::Rarity => rarity,
+            Weighting::Class => logs.class_ratio(counts, sum),
+            Weighting::Both => rarity * logs.class_ratio(counts, sum),
+        }
+    };
+    let (mut squares, mut occurrences) = (0.0, 0.0);
+    let mut known = Known::default();
+    for (counts, members) in counts() {
+        let scale = f64::from(known.get(counts, scale));
+        let times = f64::from(counts.iter().sum::<u32>()) * f64::from(*members);
+        squares += times * scale * scale;
+        occurrences += times;
+    }
     let norm = if squares > 0.0 { (occurrences / squares).sqrt() as f32 } else { 1.0 };
-    Ok(raw.into_iter().map(|scale| (scale * norm).powf(settings.emphasis)).collect())
+    let mut known = Known::default();
+    let scale = |counts: &[u32]| (scale(counts) * norm).powf(settings.emphasis);
+    Ok(counts().map(|(counts, _)| known.get(counts, scale)).collect())
 }
 
-/// Rows of each class that each feature occurs in, `[features, classes]`, and their sums by class.
-fn class_counts(data: &TextData<'_>, matrix: &Matrix) -> Result<(Vec<u32>, Vec<u64>), TrainError> {
+/// Values of a function of a column's counts: of the millions of columns most have small counts,
+/// and those of like sum come one after the other, so few values are ever asked for.
+struct Known<'a> {
+    slots: Vec<(&'a [u32], f32)>,
+}
+
+impl Default for Known<'_> {
+    fn default() -> Self {
+        Self { slots: vec![(&[], 0.0); 256] }
+    }
+}
+
+impl<'a> Known<'a> {
+    #[inline]
+    fn get(&mut self, counts: &'a [u32], value: impl Fn(&[u32]) -> f32) -> f32 {
+        let mix = |hash: u32, count: &u32| (hash ^ count).wrapping_mul(0x9e37_79b9);
+        let slot = counts.iter().fold(0, mix) as usize >> 24;
+        let slot = &mut self.slots[slot];
+        if slot.0 != counts {
+            *slot = (counts, value(counts));
+        }
+        slot.1
+    }
+}
+
+/// Training rows of each class that each column occurs in, `[columns, classes]`, of rows that are
+/// read again.
+fn class_counts(data: &TextData<'_>, matrix: &Matrix) -> Result<Vec<u32>, TrainError> {
     let classes = data.classes();
     let mut counts = vec![0; matrix.columns() * classes];
-    let mut totals = vec![0; classes];
     data.chunks(matrix, Subset::Train, &mut |chunk| {
         for row in 0..chunk.rows.len() {
-            let columns = chunk.rows.row(row);
             let label = data.train().labels[chunk.number(row)] as usize;
-            totals[label] += columns.len() as u64;
-            for column in columns {
+            for column in chunk.rows.row(row) {
                 counts[*column as usize * classes + label] += 1;
             }
         }
     })?;
-    Ok((counts, totals))
+    Ok(counts)
 }
 
 /// The logarithms that the scales of millions of features are made of, taken once.

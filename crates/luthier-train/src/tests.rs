@@ -97,14 +97,15 @@ fn the_reported_probabilities_are_those_of_the_exported_features() {
     for learner in learners() {
         let data = data(3);
         let fitted = fit(&*learner, &data, 3).calibrated(1.7);
-        let probes = fitted.probes(&data, 30).unwrap();
+        let text_network = fitted.text_network();
+        let probes = text_network.probes(&data, 30).unwrap();
         assert_eq!(probes.len(), 30);
         for (probe, valid) in probes.iter().zip(fitted.valid.chunks(3)) {
             for (a, b) in probe.probabilities.iter().zip(valid) {
                 luthier_test::assert_close((*a).into(), (*b).into(), 1e-6, &probe.text);
             }
         }
-        let model = fitted.to_model(vec!["a".into(), "b".into(), "c".into()], None);
+        let model = text_network.to_model(vec!["a".into(), "b".into(), "c".into()], None);
         model.graph.check().unwrap();
         luthier_test::assert_close(model.temperature(), 1.7, 1e-6, "temperature");
         assert!(model.clone().shift_logit(0.5), "a bias stands before the softmax");
@@ -196,7 +197,8 @@ fn rows_that_are_read_again_train_as_well_as_rows_that_are_kept() {
         for max_chunk in [u64::MAX, 2000] {
             let streamed = TextData::with_limits(3, 0, max_chunk, source).unwrap();
             let fitted = fit(&*learner, &streamed, 4);
-            assert_eq!(fitted.preprocess.index(), expected.preprocess.index());
+            let index = |fitted: &Fitted| fitted.text_network().preprocess.index().clone();
+            assert_eq!(index(&fitted), index(&expected));
             assert_eq!(right(&fitted), right(&expected), "{} by {max_chunk}", learner.name());
         }
     }

@@ -146,7 +146,7 @@ pub(crate) fn draft(name: &str, classes: u32) -> Draft {
         Distribution::Choice { options } => options[options.len() - 1].clone(),
     });
     let job = Job { data: &data, values: &values, seed: 1 };
-    let fitted = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap();
+    let fitted = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap().text_network();
     let probes = fitted.probes(&data, 8).unwrap().into_iter();
     let labels = ["bad", "good", "colour \"c\""][..classes as usize].iter();
     Draft {

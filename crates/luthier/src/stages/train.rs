@@ -137,11 +137,12 @@ fn draft(
 ) -> Result<Draft, Failure> {
     let dataset = &prepared.dataset;
     let (labels, positive) = (labels(dataset), binary(dataset));
-    let probes = fitted.probes(data, PROBES)?.into_iter();
+    let network = fitted.text_network();
+    let probes = network.probes(data, PROBES)?.into_iter();
     let score = valid_score(job, dataset, &fitted.valid)?;
     let profile = serde_json::to_vec(&prepared.profile).unwrap_or_default();
     Ok(Draft {
-        model: fitted.to_model(labels, positive),
+        model: network.to_model(labels, positive),
         probes: probes.map(|p| Probe { text: p.text, probabilities: p.probabilities }).collect(),
         name: job.name.clone(),
         task: job.task.clone(),

@@ -1,0 +1,457 @@
+//! Rows as hashed n-grams, found once and shared by all trials of a study.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use luthier_model::{Extractor, FeatureIndex, Group, HASH_BITS};
+use rayon::prelude::*;
+
+use crate::TrainError;
+use crate::columns::Tally;
+use crate::matrix::{GroupFeatures, KeptRows, Matrix, MatrixKey, SparseRows};
+
+/// Most n-gram occurrences that are kept in memory for all trials together (4 bytes each); with
+/// more than that the rows are read again, part by part, whenever they are gone over.
+const MAX_KEPT: u64 = 512 << 20;
+/// Most occurrences that are in memory at a time when rows are read again.
+const MAX_CHUNK: u64 = 64 << 20;
+/// Bytes of [`Matrix`]es that are kept for later trials.
+const CACHE_BYTES: usize = 1 << 30;
+/// Rows whose n-grams one thread finds at a time.
+const ROWS_PER_PART: usize = 512;
+
+/// The two parts of the data that training sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subset {
+    /// Rows to learn from.
+    Train,
+    /// Rows to judge by.
+    Valid,
+}
+
+/// A row as training takes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    /// Its text.
+    pub text: &'a str,
+    /// Its class, below the number of classes.
+    pub label: u32,
+    /// Its weight, finite and not negative.
+    pub weight: f32,
+}
+
+/// Streams the rows of a subset, in a fixed order, to a visitor. It is called again whenever rows
+/// are looked at anew, so texts need not stay in memory.
+pub type RowSource<'a> =
+    dyn Fn(Subset, &mut dyn FnMut(Row<'_>)) -> Result<(), SourceError> + Send + Sync + 'a;
+
+/// Why a [`RowSource`] failed.
+pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Labelled texts for training, with the n-grams found in them so far.
+///
+/// Memory grows with the n-grams that trials asked for, not with the texts, and not beyond about
+/// four gigabytes: larger data is read again part by part.
+pub struct TextData<'a> {
+    source: Box<RowSource<'a>>,
+    classes: usize,
+    train: Targets,
+    valid: Targets,
+    /// Whether the n-grams of all trials are kept.
+    kept: bool,
+    /// Most occurrences in a chunk, about.
+    max_chunk: u64,
+    groups: [OnceLock<Arc<GroupFeatures>>; Group::COUNT],
+    extraction: Mutex<()>,
+    matrices: Mutex<Vec<Arc<Matrix>>>,
+}
+
+/// Labels and weights of the rows of one subset.
+#[derive(Debug, Clone, Default)]
+pub struct Targets {
+    /// Class of each row.
+    pub labels: Vec<u32>,
+    /// Weight of each row; their mean is 1.
+    pub weights: Vec<f32>,
+}
+
+/// Some rows of a subset: row `r` here is row `first + r · stride` there.
+#[derive(Clone, Copy)]
+pub(crate) struct Chunk<'a> {
+    pub(crate) rows: &'a SparseRows,
+    first: usize,
+    stride: usize,
+}
+
+impl Chunk<'_> {
+    /// Which row of the subset a row of the chunk is.
+    #[inline(always)]
+    pub(crate) fn number(&self, row: usize) -> usize {
+        self.first + row * self.stride
+    }
+}
+
+impl Targets {
+    fn push(&mut self, row: Row<'_>) {
+        self.labels.push(row.label);
+        self.weights.push(row.weight);
+    }
+
+    fn normalise(&mut self) {
+        let sum: f64 = self.weights.iter().map(|w| f64::from(*w)).sum();
+        if sum > 0.0 {
+            let scale = (self.weights.len() as f64 / sum) as f32;
+            self.weights.iter_mut().for_each(|weight| *weight *= scale);
+        }
+    }
+}
+
+impl<'a> TextData<'a> {
+    /// Reads labels and weights; `classes` is at least 2 and above every label.
+    pub fn new(
+        classes: usize,
+        source: impl Fn(Subset, &mut dyn FnMut(Row<'_>)) -> Result<(), SourceError> + Send + Sync + 'a,
+    ) -> Result<Self, TrainError> {
+        Self::with_limits(classes, MAX_KEPT, MAX_CHUNK, source)
+    }
+
+    /// [`TextData::new`] with limits of its own in place of [`MAX_KEPT`] and [`MAX_CHUNK`].
+    pub(crate) fn with_limits(
+        classes: usize,
+        max_kept: u64,
+        max_chunk: u64,
+        source: impl Fn(Subset, &mut dyn FnMut(Row<'_>)) -> Result<(), SourceError> + Send + Sync + 'a,
+    ) -> Result<Self, TrainError> {
+        let mut train = Targets::default();
+        let mut valid = Targets::default();
+        let mut bytes = 0;
+        let mut read = |subset, targets: &mut Targets| {
+            let mut visit = |row: Row<'_>| {
+                bytes += row.text.len() as u64;
+                targets.push(row);
+            };
+            source(subset, &mut visit).map_err(TrainError::Source)
+        };
+        read(Subset::Train, &mut train)?;
+        read(Subset::Valid, &mut valid)?;
+        if train.labels.is_empty() || valid.labels.is_empty() {
+            return Err(TrainError::NoRows);
+        }
+        if train.labels.iter().chain(&valid.labels).any(|label| *label as usize >= classes) {
+            return Err(TrainError::Label { classes });
+        }
+        train.normalise();
+        valid.normalise();
+        Ok(Self {
+            source: Box::new(source),
+            classes,
+            train,
+            valid,
+            // Every byte begins at most one n-gram of each group.
+            kept: bytes * Group::COUNT as u64 <= max_kept,
+            max_chunk,
+            groups: Default::default(),
+            extraction: Mutex::new(()),
+            matrices: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Labels and weights of the training rows.
+    pub fn train(&self) -> &Targets {
+        &self.train
+    }
+
+    /// Labels and weights of the validation rows.
+    pub fn valid(&self) -> &Targets {
+        &self.valid
+    }
+
+    /// The features of `key`, from the cache or built now.
+    pub(crate) fn matrix(&self, key: MatrixKey) -> Result<Arc<Matrix>, TrainError> {
+        if let Some(matrix) = find(&lock(&self.matrices), key) {
+            return Ok(matrix);
+        }
+        self.find_missing(key)?;
+        let groups = key
+            .groups()
+            .filter_map(|group| Some((group, self.groups[group.position()].get()?.clone())));
+        let matrix = Arc::new(Matrix::new(groups, key));
+        let mut cache = lock(&self.matrices);
+        if let Some(built_meanwhile) = find(&cache, key) {
+            return Ok(built_meanwhile);
+        }
+        cache.push(matrix.clone());
+        while cache.len() > 1 && cache.iter().map(|m| m.bytes()).sum::<usize>() > CACHE_BYTES {
+            cache.remove(0);
+        }
+        Ok(matrix)
+    }
+
+    /// Number of rows of a subset.
+    pub(crate) fn rows(&self, subset: Subset) -> usize {
+        self.targets(subset).labels.len()
+    }
+
+    /// Goes over the rows of a subset: at once where they are kept, else in chunks of every n-th
+    /// row, so that each chunk is like the whole even where the rows are sorted.
+    pub(crate) fn chunks(
+        &self,
+        matrix: &Matrix,
+        subset: Subset,
+        visit: &mut dyn FnMut(Chunk<'_>),
+    ) -> Result<(), TrainError> {
+        if let Some(kept) = matrix.rows() {
+            let rows = match subset {
+                Subset::Train => &kept.train,
+                Subset::Valid => &kept.valid,
+            };
+            visit(Chunk { rows, first: 0, stride: 1 });
+            return Ok(());
+        }
+        let per_row = matrix.occurrences().div_ceil(self.rows(Subset::Train) as u64).max(1);
+        let total = per_row * self.rows(subset) as u64;
+        let stride = total.div_ceil(self.max_chunk).max(1) as usize;
+        for first in 0..stride {
+            let rows = self.read_chunk(matrix, subset, first, stride)?;
+            visit(Chunk { rows: &rows, first, stride });
+        }
+        Ok(())
+    }
+
+    fn read_chunk(
+        &self,
+        matrix: &Matrix,
+        subset: Subset,
+        first: usize,
+        stride: usize,
+    ) -> Result<SparseRows, TrainError> {
+        let mut rows = SparseRows::with_rows(self.rows(subset) / stride + 1);
+        self.each_row(subset, matrix.key(), &mut |number, buckets| {
+            if number % stride == first {
+                matrix.push(subset, buckets, &mut rows);
+            }
+        })?;
+        Ok(rows)
+    }
+
+    /// Visits the number and the distinct buckets, by group, of each row of a subset.
+    fn each_row(
+        &self,
+        subset: Subset,
+        key: MatrixKey,
+        visit: &mut dyn FnMut(usize, &[Vec<u32>; Group::COUNT]),
+    ) -> Result<(), TrainError> {
+        let groups: Vec<Group> = key.groups().collect();
+        let (mut found, mut number) = (Found::default(), 0);
+        let mut row = |row: Row<'_>| {
+            visit(number, found.distinct(row.text, key, &groups));
+            number += 1;
+        };
+        (self.source)(subset, &mut row).map_err(TrainError::Source)?;
+        if number == self.rows(subset) { Ok(()) } else { Err(TrainError::RowsChanged) }
+    }
+
+    fn targets(&self, subset: Subset) -> &Targets {
+        match subset {
+            Subset::Train => &self.train,
+            Subset::Valid => &self.valid,
+        }
+    }
+
+    /// A few validation texts, spread evenly, for checking an exported model against memory.
+    pub(crate) fn probe_texts(&self, count: usize) -> Result<Vec<String>, TrainError> {
+        let stride = self.valid.labels.len().div_ceil(count).max(1);
+        let (mut texts, mut position) = (Vec::with_capacity(count), 0);
+        let mut take = |row: Row<'_>| {
+            if position % stride == 0 {
+                texts.push(row.text.to_owned());
+            }
+            position += 1;
+        };
+        (self.source)(Subset::Valid, &mut take).map_err(TrainError::Source)?;
+        Ok(texts)
+    }
+
+    /// Finds the features of the groups of `key` that are not known yet.
+    fn find_missing(&self, key: MatrixKey) -> Result<(), TrainError> {
+        let _one_at_a_time = lock(&self.extraction);
+        let missing: Vec<Group> =
+            key.groups().filter(|group| self.groups[group.position()].get().is_none()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let features = match self.kept {
+            true => self.find_kept(&missing, key)?,
+            false => self.find_streamed(&missing, key)?,
+        };
+        for (group, features) in missing.into_iter().zip(features) {
+            let _ = self.groups[group.position()].set(Arc::new(features));
+        }
+        Ok(())
+    }
+
+    /// On all cores: n-grams by parts of the rows, then columns by groups.
+    fn find_kept(
+        &self,
+        missing: &[Group],
+        key: MatrixKey,
+    ) -> Result<Vec<GroupFeatures>, TrainError> {
+        let train = self.texts(Subset::Train)?.parts(missing, key);
+        let valid = self.texts(Subset::Valid)?.parts(missing, key);
+        let features = |place: usize| self.number(place, &train, &valid);
+        // One at a time, the largest first, since they are few and of unlike size.
+        let features = (0..missing.len()).into_par_iter().rev().with_max_len(1).map(features);
+        let mut features: Vec<GroupFeatures> = features.collect();
+        features.reverse();
+        Ok(features)
+    }
+
+    /// The columns of one group, and those of all rows; the group is the one at `place` of `parts`.
+    fn number(
+        &self,
+        place: usize,
+        train: &[Vec<SparseRows>],
+        valid: &[Vec<SparseRows>],
+    ) -> GroupFeatures {
+        let buckets = train.iter().flat_map(|part| part[place].numbers()).copied();
+        let mut tally = Tally::new(FeatureIndex::new(buckets));
+        each(train, place, |buckets| tally.add(buckets));
+        let columns = tally.columns();
+        let mut rows = KeptRows {
+            train: SparseRows::with_rows(self.rows(Subset::Train)),
+            valid: SparseRows::with_rows(self.rows(Subset::Valid)),
+            by_class: vec![0; columns.len() * self.classes],
+        };
+        each(train, place, |buckets| rows.train.push(columns.of_train(buckets)));
+        each(valid, place, |buckets| rows.valid.push(columns.of_valid(buckets)));
+        for (row, label) in self.train.labels.iter().enumerate() {
+            for column in rows.train.row(row) {
+                rows.by_class[*column as usize * self.classes + *label as usize] += 1;
+            }
+        }
+        GroupFeatures { columns, kept: Some(rows) }
+    }
+
+    /// In two passes over the training rows, keeping none.
+    fn find_streamed(
+        &self,
+        missing: &[Group],
+        key: MatrixKey,
+    ) -> Result<Vec<GroupFeatures>, TrainError> {
+        let mut occurring = vec![false; 1 << HASH_BITS];
+        self.each_row(Subset::Train, key, &mut |_, buckets| {
+            buckets.iter().flatten().for_each(|bucket| occurring[*bucket as usize] = true);
+        })?;
+        let index = |group: &Group| {
+            FeatureIndex::new(group.buckets().filter(|bucket| occurring[*bucket as usize]))
+        };
+        let mut tallies: Vec<Tally> =
+            missing.iter().map(|group| Tally::new(index(group))).collect();
+        self.each_row(Subset::Train, key, &mut |_, buckets| {
+            for (group, tally) in missing.iter().zip(&mut tallies) {
+                tally.add(&buckets[group.position()]);
+            }
+        })?;
+        let features = |tally: Tally| GroupFeatures { columns: tally.columns(), kept: None };
+        Ok(tallies.into_iter().map(features).collect())
+    }
+
+    fn texts(&self, subset: Subset) -> Result<Texts, TrainError> {
+        let mut texts = Texts::default();
+        let mut push = |row: Row<'_>| {
+            texts.text.push_str(row.text);
+            texts.ends.push(texts.text.len());
+        };
+        (self.source)(subset, &mut push).map_err(TrainError::Source)?;
+        if texts.ends.len() == self.rows(subset) { Ok(texts) } else { Err(TrainError::RowsChanged) }
+    }
+}
+
+/// The texts of a subset.
+#[derive(Default)]
+struct Texts {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl Texts {
+    /// The distinct buckets of `groups`, one [`SparseRows`] for each, of one run of rows after the
+    /// other.
+    fn parts(&self, groups: &[Group], key: MatrixKey) -> Vec<Vec<SparseRows>> {
+        let rows = self.ends.len();
+        let parts = (0..rows.div_ceil(ROWS_PER_PART)).into_par_iter().map(|part| {
+            let first = part * ROWS_PER_PART;
+            self.part(first..rows.min(first + ROWS_PER_PART), groups, key)
+        });
+        parts.collect()
+    }
+
+    fn part(&self, rows: Range<usize>, groups: &[Group], key: MatrixKey) -> Vec<SparseRows> {
+        let mut found = Found::default();
+        let mut part: Vec<SparseRows> =
+            groups.iter().map(|_| SparseRows::with_rows(rows.len())).collect();
+        for row in rows {
+            let buckets = found.distinct(self.row(row), key, groups);
+            for (group, rows) in groups.iter().zip(&mut part) {
+                rows.push(buckets[group.position()].iter().copied());
+            }
+        }
+        part
+    }
+
+    fn row(&self, row: usize) -> &str {
+        let start = row.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.text[start..self.ends[row]]
+    }
+}
+
+/// Visits the rows of the group at `place` of all parts.
+fn each(parts: &[Vec<SparseRows>], place: usize, mut visit: impl FnMut(&[u32])) {
+    for part in parts {
+        let rows = &part[place];
+        (0..rows.len()).for_each(|row| visit(rows.row(row)));
+    }
+}
+
+/// The n-grams of one text, with buffers that are reused.
+#[derive(Default)]
+struct Found {
+    extractor: Extractor,
+    buckets: [Vec<u32>; Group::COUNT],
+}
+
+impl Found {
+    /// The distinct buckets of each of `groups`, ascending, by the group's position.
+    fn distinct(
+        &mut self,
+        text: &str,
+        key: MatrixKey,
+        groups: &[Group],
+    ) -> &[Vec<u32>; Group::COUNT] {
+        let Self { extractor, buckets } = self;
+        buckets.iter_mut().for_each(Vec::clear);
+        extractor.extract(text, key.words, key.chars, |group, bucket| {
+            buckets[group.position()].push(bucket);
+        });
+        for group in groups {
+            let buckets = &mut buckets[group.position()];
+            buckets.sort_unstable();
+            buckets.dedup();
+        }
+        buckets
+    }
+}
+
+fn find(cache: &[Arc<Matrix>], key: MatrixKey) -> Option<Arc<Matrix>> {
+    cache.iter().find(|matrix| matrix.key() == key).cloned()
+}
+
+/// Locks; a panic elsewhere leaves the guarded values whole, since they are only ever extended.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
