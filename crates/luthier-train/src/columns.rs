@@ -9,6 +9,8 @@ use std::cmp::Reverse;
 
 use luthier_model::FeatureIndex;
 
+use crate::cache::prefetch;
+
 /// The features of a group that occur in training rows, and the columns that stand for them.
 ///
 /// Columns are numbered by falling number of rows, those alike in the order in which the training
@@ -53,22 +55,41 @@ impl Columns {
         self.index.buckets().zip(self.places.iter().map(|place| place.column()))
     }
 
-    /// The columns of a training row that has the distinct `buckets`, each once.
-    #[inline]
-    pub(crate) fn of_train<'a>(&'a self, buckets: &'a [u32]) -> impl Iterator<Item = u32> + 'a {
-        self.places(buckets).filter_map(Place::led)
+    /// Appends the columns of a training row that has the distinct `buckets`, each once.
+    pub(crate) fn append_train(&self, buckets: &[u32], scratch: &mut Scratch, to: &mut Vec<u32>) {
+        to.extend(self.places(buckets, scratch).filter_map(Place::led));
     }
 
-    /// The columns of any other row that has the distinct `buckets`, once for each member found.
-    #[inline]
-    pub(crate) fn of_valid<'a>(&'a self, buckets: &'a [u32]) -> impl Iterator<Item = u32> + 'a {
-        self.places(buckets).map(Place::column)
+    /// Appends the columns of any other row that has the distinct `buckets`, once for each member
+    /// found.
+    pub(crate) fn append_valid(&self, buckets: &[u32], scratch: &mut Scratch, to: &mut Vec<u32>) {
+        to.extend(self.places(buckets, scratch).map(Place::column));
     }
 
+    /// The places are called to the cache together before the first is read.
     #[inline]
-    fn places<'a>(&'a self, buckets: &'a [u32]) -> impl Iterator<Item = Place> + 'a {
-        let known = buckets.iter().filter_map(|bucket| self.index.row(*bucket));
-        known.map(|position| self.places[position as usize])
+    fn places<'a>(
+        &'a self,
+        buckets: &[u32],
+        scratch: &'a mut Scratch,
+    ) -> impl Iterator<Item = Place> + 'a {
+        let positions = scratch.positions(&self.index, buckets);
+        positions.iter().for_each(|position| prefetch(&self.places[*position as usize]));
+        positions.iter().map(|position| self.places[*position as usize])
+    }
+}
+
+/// The positions in an index of a row's buckets, in memory that is reused.
+#[derive(Default)]
+pub(crate) struct Scratch(Vec<u32>);
+
+impl Scratch {
+    /// Those of `buckets` that are in the index.
+    #[inline]
+    fn positions(&mut self, index: &FeatureIndex, buckets: &[u32]) -> &[u32] {
+        self.0.clear();
+        self.0.extend(buckets.iter().filter_map(|bucket| index.row(*bucket)));
+        &self.0
     }
 }
 
@@ -105,6 +126,7 @@ pub(crate) struct Tally {
     rows: u32,
     /// For each bucket of the index.
     seen: Vec<Seen>,
+    scratch: Scratch,
 }
 
 /// The training rows of a bucket.
@@ -136,14 +158,21 @@ impl Shared {
 impl Tally {
     /// A tally of the buckets in `index`, which has all of the group that training rows have.
     pub(crate) fn new(index: FeatureIndex) -> Self {
-        Self { rows: 0, seen: vec![Seen::default(); index.len()], index }
+        Self {
+            rows: 0,
+            seen: vec![Seen::default(); index.len()],
+            scratch: Scratch::default(),
+            index,
+        }
     }
 
     /// Counts the next training row, which has the distinct `buckets`.
     pub(crate) fn add(&mut self, buckets: &[u32]) {
         let (row, print) = (self.rows, fingerprint(self.rows));
-        for position in buckets.iter().filter_map(|bucket| self.index.row(*bucket)) {
-            let seen = &mut self.seen[position as usize];
+        let positions = self.scratch.positions(&self.index, buckets);
+        positions.iter().for_each(|position| prefetch(&self.seen[*position as usize]));
+        for position in positions {
+            let seen = &mut self.seen[*position as usize];
             seen.first = if seen.rows == 0 { row } else { seen.first };
             seen.rows += 1;
             seen.sum = seen.sum.wrapping_add(print);
@@ -226,6 +255,18 @@ mod tests {
         tally.columns()
     }
 
+    fn train(columns: &Columns, buckets: &[u32]) -> Vec<u32> {
+        let mut found = Vec::new();
+        columns.append_train(buckets, &mut Scratch::default(), &mut found);
+        found
+    }
+
+    fn valid(columns: &Columns, buckets: &[u32]) -> Vec<u32> {
+        let mut found = Vec::new();
+        columns.append_valid(buckets, &mut Scratch::default(), &mut found);
+        found
+    }
+
     #[test]
     fn features_of_the_same_rows_share_a_column() {
         let rows: [&[u32]; 4] = [&[1, 2, 5, 9], &[1, 5, 7, 8], &[1, 2, 5], &[8]];
@@ -235,10 +276,8 @@ mod tests {
         assert_eq!(columns.members(), [2, 1, 1, 1, 1]);
         assert_eq!(columns.occurrences(), 12);
         assert_eq!([1, 2, 3].map(|min_rows| columns.frequent(min_rows)), [5, 3, 1]);
-        let train = |row: usize| columns.of_train(rows[row]).collect::<Vec<_>>();
-        assert_eq!([train(0), train(1)], [vec![0, 1, 3], vec![0, 4, 2]]);
-        let valid = columns.of_valid(&[1, 5, 6, 7]).collect::<Vec<_>>();
-        assert_eq!(valid, [0, 0, 4], "6 is unknown");
+        assert_eq!([train(&columns, rows[0]), train(&columns, rows[1])], [[0, 1, 3], [0, 4, 2]]);
+        assert_eq!(valid(&columns, &[1, 5, 6, 7]), [0, 0, 4], "6 is unknown");
         let features: Vec<_> = columns.features().collect();
         assert_eq!(features, [(1, 0), (2, 1), (5, 0), (7, 4), (8, 2), (9, 3)]);
     }
@@ -247,7 +286,7 @@ mod tests {
     fn what_one_row_alone_has_is_one_column() {
         let columns = columns(&[&[3, 4], &[], &[10, 11, 12]]);
         assert_eq!(columns.members(), [2, 3]);
-        assert_eq!(columns.of_train(&[10, 11, 12]).collect::<Vec<_>>(), [1]);
-        assert_eq!(columns.of_valid(&[10, 11, 12]).collect::<Vec<_>>(), [1, 1, 1]);
+        assert_eq!(train(&columns, &[10, 11, 12]), [1]);
+        assert_eq!(valid(&columns, &[10, 11, 12]), [1, 1, 1]);
     }
 }

@@ -7,16 +7,15 @@ use luthier_model::{Extractor, FeatureIndex, Group, HASH_BITS};
 use rayon::prelude::*;
 
 use crate::TrainError;
-use crate::columns::Tally;
+use crate::columns::{Scratch, Tally};
 use crate::matrix::{GroupFeatures, KeptRows, Matrix, MatrixKey, SparseRows};
+use crate::spare::{Lent, Spare};
 
 /// Most n-gram occurrences that are kept in memory for all trials together (4 bytes each); with
 /// more than that the rows are read again, part by part, whenever they are gone over.
 const MAX_KEPT: u64 = 512 << 20;
 /// Most occurrences that are in memory at a time when rows are read again.
 const MAX_CHUNK: u64 = 64 << 20;
-/// Bytes of [`Matrix`]es that are kept for later trials.
-const CACHE_BYTES: usize = 1 << 30;
 /// Rows whose n-grams one thread finds at a time.
 const ROWS_PER_PART: usize = 512;
 
@@ -63,7 +62,8 @@ pub struct TextData<'a> {
     max_chunk: u64,
     groups: [OnceLock<Arc<GroupFeatures>>; Group::COUNT],
     extraction: Mutex<()>,
-    matrices: Mutex<Vec<Arc<Matrix>>>,
+    spare_columns: Arc<Spare<u32>>,
+    spare_numbers: Arc<Spare<f32>>,
 }
 
 /// Labels and weights of the rows of one subset.
@@ -152,7 +152,8 @@ impl<'a> TextData<'a> {
             max_chunk,
             groups: Default::default(),
             extraction: Mutex::new(()),
-            matrices: Mutex::new(Vec::new()),
+            spare_columns: Arc::default(),
+            spare_numbers: Arc::default(),
         })
     }
 
@@ -171,25 +172,18 @@ impl<'a> TextData<'a> {
         &self.valid
     }
 
-    /// The features of `key`, from the cache or built now.
+    /// The features of `key`; what is not known of them yet is found now.
     pub(crate) fn matrix(&self, key: MatrixKey) -> Result<Arc<Matrix>, TrainError> {
-        if let Some(matrix) = find(&lock(&self.matrices), key) {
-            return Ok(matrix);
-        }
         self.find_missing(key)?;
-        let groups = key
-            .groups()
-            .filter_map(|group| Some((group, self.groups[group.position()].get()?.clone())));
-        let matrix = Arc::new(Matrix::new(groups, key));
-        let mut cache = lock(&self.matrices);
-        if let Some(built_meanwhile) = find(&cache, key) {
-            return Ok(built_meanwhile);
-        }
-        cache.push(matrix.clone());
-        while cache.len() > 1 && cache.iter().map(|m| m.bytes()).sum::<usize>() > CACHE_BYTES {
-            cache.remove(0);
-        }
-        Ok(matrix)
+        let known = |group: Group| Some((group, self.groups[group.position()].get()?.clone()));
+        Ok(Arc::new(Matrix::new(key.groups().filter_map(known), key, &self.spare_columns)))
+    }
+
+    /// `len` numbers, all 0.
+    pub(crate) fn zeros(&self, len: usize) -> Lent<f32> {
+        let mut numbers = self.spare_numbers.lend();
+        numbers.resize(len, 0.0);
+        numbers
     }
 
     /// Number of rows of a subset.
@@ -205,11 +199,7 @@ impl<'a> TextData<'a> {
         subset: Subset,
         visit: &mut dyn FnMut(Chunk<'_>),
     ) -> Result<(), TrainError> {
-        if let Some(kept) = matrix.rows() {
-            let rows = match subset {
-                Subset::Train => &kept.train,
-                Subset::Valid => &kept.valid,
-            };
+        if let Some(rows) = matrix.rows(subset) {
             visit(Chunk { rows, first: 0, stride: 1 });
             return Ok(());
         }
@@ -231,9 +221,10 @@ impl<'a> TextData<'a> {
         stride: usize,
     ) -> Result<SparseRows, TrainError> {
         let mut rows = SparseRows::with_rows(self.rows(subset) / stride + 1);
+        let mut scratch = Scratch::default();
         self.each_row(subset, matrix.key(), &mut |number, buckets| {
             if number % stride == first {
-                matrix.push(subset, buckets, &mut rows);
+                matrix.push(subset, buckets, &mut scratch, &mut rows);
             }
         })?;
         Ok(rows)
@@ -327,8 +318,13 @@ impl<'a> TextData<'a> {
             valid: SparseRows::with_rows(self.rows(Subset::Valid)),
             by_class: vec![0; columns.len() * self.classes],
         };
-        each(train, place, |buckets| rows.train.push(columns.of_train(buckets)));
-        each(valid, place, |buckets| rows.valid.push(columns.of_valid(buckets)));
+        let mut scratch = Scratch::default();
+        each(train, place, |buckets| {
+            rows.train.fill_row(|to| columns.append_train(buckets, &mut scratch, to));
+        });
+        each(valid, place, |buckets| {
+            rows.valid.fill_row(|to| columns.append_valid(buckets, &mut scratch, to));
+        });
         for (row, label) in self.train.labels.iter().enumerate() {
             for column in rows.train.row(row) {
                 rows.by_class[*column as usize * self.classes + *label as usize] += 1;
@@ -398,7 +394,7 @@ impl Texts {
         for row in rows {
             let buckets = found.distinct(self.row(row), key, groups);
             for (group, rows) in groups.iter().zip(&mut part) {
-                rows.push(buckets[group.position()].iter().copied());
+                rows.fill_row(|to| to.extend_from_slice(&buckets[group.position()]));
             }
         }
         part
@@ -445,10 +441,6 @@ impl Found {
         }
         buckets
     }
-}
-
-fn find(cache: &[Arc<Matrix>], key: MatrixKey) -> Option<Arc<Matrix>> {
-    cache.iter().find(|matrix| matrix.key() == key).cloned()
 }
 
 /// Locks; a panic elsewhere leaves the guarded values whole, since they are only ever extended.

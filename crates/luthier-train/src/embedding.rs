@@ -14,7 +14,7 @@ use crate::bag::{BagNetwork, Dense, axpy, softmax};
 use crate::data::{Chunk, Subset, Targets};
 use crate::matrix::{Matrix, MatrixKey};
 use crate::sampling::{generator, shuffled, symmetric};
-use crate::{Fitted, Job, Learner, Step, TrainError};
+use crate::{Fitted, Job, Learned, Learner, Step, TrainError};
 
 /// N-gram embeddings, summed, into a small dense head.
 #[derive(Debug, Clone, Copy)]
@@ -120,7 +120,7 @@ impl Learner for Embedding {
                 return Err(TrainError::Stopped);
             }
         }
-        Ok(Fitted { network: trainer.network, matrix, valid })
+        Ok(Fitted::new(Learned::Embedding(trainer.network), matrix, data.classes(), valid))
     }
 }
 

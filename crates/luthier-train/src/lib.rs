@@ -11,12 +11,15 @@
 //! and gives the same bits for the same values, rows, order and seed.
 
 mod bag;
+mod cache;
 mod columns;
 mod data;
 mod embedding;
 mod linear;
 mod matrix;
 mod sampling;
+mod scale;
+mod spare;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -76,13 +79,19 @@ pub struct Step<'a> {
 }
 
 /// What fitting gives; [`Fitted::text_network`] makes it fit for export.
-#[derive(Debug, Clone)]
 pub struct Fitted {
-    /// The network; its table has a row for each column of `matrix`.
-    network: BagNetwork,
+    learned: Learned,
     matrix: Arc<Matrix>,
+    classes: usize,
+    temperature: f32,
     /// Probabilities of the validation rows, row-major `[rows, classes]`.
     pub valid: Vec<f32>,
+}
+
+/// What a learner has learnt, with a table row for each column of the matrix.
+pub(crate) enum Learned {
+    Linear(linear::Weights),
+    Embedding(BagNetwork),
 }
 
 /// A network with the preprocessing that turns text into rows of its table.
@@ -139,11 +148,20 @@ pub enum TrainError {
 }
 
 impl Fitted {
+    pub(crate) fn new(
+        learned: Learned,
+        matrix: Arc<Matrix>,
+        classes: usize,
+        valid: Vec<f32>,
+    ) -> Self {
+        Self { learned, matrix, classes, temperature: 1.0, valid }
+    }
+
     /// The same network with its logits divided by `temperature`, above 0.
     #[must_use]
     pub fn calibrated(mut self, temperature: f32) -> Self {
-        self.network.temperature *= temperature;
-        for row in self.valid.chunks_exact_mut(self.network.classes()) {
+        self.temperature *= temperature;
+        for row in self.valid.chunks_exact_mut(self.classes) {
             row.iter_mut().for_each(|p| *p = p.max(f32::MIN_POSITIVE).ln() / temperature);
             bag::softmax(row);
         }
@@ -153,7 +171,12 @@ impl Fitted {
     /// The network with a table row for each n-gram.
     pub fn text_network(&self) -> TextNetwork {
         let (preprocess, columns) = self.matrix.features();
-        TextNetwork { network: self.network.with_rows(&columns), preprocess }
+        let mut network = match &self.learned {
+            Learned::Linear(weights) => weights.network(&columns),
+            Learned::Embedding(network) => network.with_rows(&columns),
+        };
+        network.temperature = self.temperature;
+        TextNetwork { network, preprocess }
     }
 }
 

@@ -1,9 +1,8 @@
 //! Softmax regression on n-grams.
 //!
 //! AdaGrad (Duchi et al. 2011) with a linearly falling step. Each feature is scaled before
-//! training by how much it tells about the class (the log-count ratio of naive Bayes: Wang and
-//! Manning 2012), by how rare it is, or by both, and a text's features then to length 1. The scale
-//! is folded into the exported weight; its square goes along for the length.
+//! training, and a text's features then to length 1. The scale is folded into the exported weight;
+//! its square goes along for the length.
 
 use std::ops::ControlFlow;
 
@@ -11,10 +10,13 @@ use luthier_space::{Distribution, Space, Values};
 use wide::f32x4;
 
 use crate::bag::{BagNetwork, Dense, softmax};
+use crate::cache::prefetch;
 use crate::data::{Subset, TextData};
 use crate::matrix::{Matrix, MatrixKey};
 use crate::sampling::shuffled;
-use crate::{Fitted, Job, Learner, Step, TrainError};
+use crate::scale::{Weighting, scales};
+use crate::spare::Lent;
+use crate::{Fitted, Job, Learned, Learner, Step, TrainError};
 
 /// Hashed n-grams into softmax regression.
 #[derive(Debug, Clone, Copy)]
@@ -36,20 +38,13 @@ struct Settings {
     alpha: f32,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Weighting {
-    Class,
-    Rarity,
-    Both,
-}
-
 /// What training changes, with what it needs beside.
 ///
 /// Each column has one run of numbers: its scale, how many features it stands for, then for each
 /// output the weight of each of these and the sum of its squared gradients. They stand side by side
 /// since they are always wanted together and rarely in the cache.
-struct Weights {
-    numbers: Vec<f32>,
+pub(crate) struct Weights {
+    numbers: Lent<f32>,
     bias: Vec<f32>,
     outputs: usize,
 }
@@ -58,7 +53,6 @@ struct Weights {
 const SCALE: usize = 0;
 const MEMBERS: usize = 1;
 const WEIGHT: usize = 2;
-const SQUARES: usize = 3;
 
 /// The run of a column with a single output.
 type Cell = [f32; 4];
@@ -81,7 +75,7 @@ impl Learner for Linear {
             ("weighting", Distribution::choice(["class", "rarity", "both"])),
             ("emphasis", Distribution::float(0.2, 1.2)),
             ("penalty", Distribution::choice(["none", "l2"])),
-            ("epochs", Distribution::int(3, 8)),
+            ("epochs", Distribution::int(2, 5)),
         ])
         .when("penalty", "l2", alpha)
     }
@@ -95,7 +89,7 @@ impl Learner for Linear {
         values.insert("weighting", "both");
         values.insert("emphasis", 0.8);
         values.insert("penalty", "none");
-        values.insert("epochs", 6);
+        values.insert("epochs", 5);
         values
     }
 
@@ -109,9 +103,13 @@ impl Learner for Linear {
         if matrix.columns() == 0 {
             return Err(TrainError::NoFeatures);
         }
-        let (data, classes) = (job.data, job.data.classes());
-        let scale = scales(data, &matrix, &settings)?;
-        let mut weights = Weights::new(&scale, matrix.members(), outputs(classes));
+        let data = job.data;
+        let mut weights = Weights::new(data, &matrix);
+        let stride = weights.stride();
+        let mut runs = weights.numbers.chunks_exact_mut(stride);
+        scales(data, &matrix, settings.weighting, settings.emphasis, &mut |scale| {
+            runs.next().into_iter().for_each(|run| run[SCALE] = scale);
+        })?;
         // One over the length of each row's scaled feature vector; 0 until the row is first seen.
         let mut lengths = [Subset::Train, Subset::Valid].map(|subset| vec![0.0; data.rows(subset)]);
         let total = (settings.epochs * data.train().labels.len() as u64) as f32;
@@ -119,16 +117,15 @@ impl Learner for Linear {
         for epoch in 1..=settings.epochs {
             data.chunks(&matrix, Subset::Train, &mut |chunk| {
                 let order = shuffled(chunk.rows.len(), job.seed, epoch, chunk.number(0));
-                for (place, &row) in order.iter().enumerate() {
-                    let next =
-                        order.get(place + 1).map_or(&[][..], |row| chunk.rows.row(*row as usize));
-                    if let Some(row) = order.get(place + 2) {
-                        let list = chunk.rows.row(*row as usize);
-                        list.iter().step_by(16).for_each(prefetch);
-                    }
+                let columns = |place: usize| match order.get(place) {
+                    Some(row) => chunk.rows.row(*row as usize),
+                    None => &[],
+                };
+                for (place, row) in order.iter().enumerate() {
+                    columns(place + 2).iter().step_by(COLUMNS_PER_LINE).for_each(prefetch);
+                    let (columns, next) = (columns(place), columns(place + 1));
                     let rate = settings.learning_rate * (1.0 - done as f32 / total);
-                    let number = chunk.number(row as usize);
-                    let columns = chunk.rows.row(row as usize);
+                    let number = chunk.number(*row as usize);
                     let target =
                         (data.train().labels[number] as usize, data.train().weights[number]);
                     let length = weights.known_length(&mut lengths[0][number], columns, tied);
@@ -145,8 +142,7 @@ impl Learner for Linear {
                 return Err(TrainError::Stopped);
             }
         }
-        let network = weights.into_network(scale, classes);
-        Ok(Fitted { network, matrix, valid })
+        Ok(Fitted::new(Learned::Linear(weights), matrix, data.classes(), valid))
     }
 }
 
@@ -190,11 +186,11 @@ fn single(_: &[f32]) -> f32 {
 }
 
 impl Weights {
-    fn new(scale: &[f32], members: &[u32], outputs: usize) -> Self {
+    fn new(data: &TextData<'_>, matrix: &Matrix) -> Self {
+        let outputs = outputs(data.classes());
         let stride = WEIGHT + 2 * outputs;
-        let mut numbers = vec![0.0; scale.len() * stride];
-        for ((run, scale), members) in numbers.chunks_exact_mut(stride).zip(scale).zip(members) {
-            run[SCALE] = *scale;
+        let mut numbers = data.zeros(matrix.columns() * stride);
+        for (run, members) in numbers.chunks_exact_mut(stride).zip(matrix.members()) {
             run[MEMBERS] = *members as f32;
         }
         Self { numbers, bias: vec![0.0; outputs], outputs }
@@ -371,43 +367,33 @@ impl Weights {
         })
     }
 
-    /// The network whose table has a row for each column, which were scaled by `scale`.
-    fn into_network(self, scale: Vec<f32>, classes: usize) -> BagNetwork {
-        let runs = self.numbers.chunks_exact(self.stride());
-        let table = runs.flat_map(|run| run[WEIGHT..].iter().step_by(2)).copied().collect();
+    /// The network with a table row for each of `columns`.
+    pub(crate) fn network(&self, columns: &[u32]) -> BagNetwork {
+        let mut table = Vec::with_capacity(columns.len() * self.outputs);
+        let mut squares = Vec::with_capacity(columns.len());
+        for column in columns {
+            let run = self.run(*column);
+            table.extend(run[WEIGHT..].iter().step_by(2));
+            squares.push(run[SCALE] * run[SCALE]);
+        }
         let layer = match self.bias.as_slice() {
             [bias] => Dense { weights: Some(vec![0.0, 1.0]), bias: vec![0.0, *bias], relu: false },
-            _ => Dense { weights: None, bias: self.bias, relu: false },
+            bias => Dense { weights: None, bias: bias.to_vec(), relu: false },
         };
-        debug_assert_eq!(layer.outputs(), classes);
         BagNetwork {
             table,
             width: self.outputs,
-            squares: Some(scale.into_iter().map(|scale| scale * scale).collect()),
+            squares: Some(squares),
             layers: vec![layer],
             temperature: 1.0,
         }
     }
 }
 
+/// Columns of a row that come to the cache together.
+const COLUMNS_PER_LINE: usize = 64 / size_of::<u32>();
 /// Runs that are called to the cache for every four that are worked on.
 const PREFETCHED: usize = 16;
-
-/// Calls the cache line of `cell` to the cache.
-#[inline(always)]
-fn prefetch<T>(cell: &T) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch changes nothing that a program can see, and the address is a valid one.
-        #[allow(unsafe_code)]
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(cell).cast());
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = cell;
-}
 
 /// One AdaGrad step (Duchi et al. 2011).
 #[inline(always)]
@@ -429,125 +415,4 @@ fn loss_gradient(logits: &mut [f32], label: usize, weight: f32) {
 
 fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
-}
-
-/// The scale of the features of each column, of mean square 1 over the features' occurrences, to
-/// the power `emphasis`.
-fn scales(
-    data: &TextData<'_>,
-    matrix: &Matrix,
-    settings: &Settings,
-) -> Result<Vec<f32>, TrainError> {
-    let classes = data.classes();
-    let counted;
-    let parts = match matrix.by_class(classes) {
-        Some(parts) => parts,
-        None => {
-            counted = class_counts(data, matrix)?;
-            vec![counted.as_slice()]
-        }
-    };
-    let counts = || parts.iter().flat_map(|part| part.chunks_exact(classes)).zip(matrix.members());
-    let mut totals = vec![0u64; classes];
-    for (counts, members) in counts() {
-        for (total, count) in totals.iter_mut().zip(counts) {
-            *total += u64::from(*count) * u64::from(*members);
-        }
-    }
-    let rows = data.train().labels.len();
-    let logs = Logarithms::new(rows, &totals);
-    let scale = |counts: &[u32]| {
-        let sum: u32 = counts.iter().sum();
-        let rarity = logs.of(rows as u32 + 1) - logs.of(sum + 1) + 1.0;
-        match settings.weighting {
-            Weighting::Rarity => rarity,
-            Weighting::Class => logs.class_ratio(counts, sum),
-            Weighting::Both => rarity * logs.class_ratio(counts, sum),
-        }
-    };
-    let (mut squares, mut occurrences) = (0.0, 0.0);
-    let mut known = Known::default();
-    for (counts, members) in counts() {
-        let scale = f64::from(known.get(counts, scale));
-        let times = f64::from(counts.iter().sum::<u32>()) * f64::from(*members);
-        squares += times * scale * scale;
-        occurrences += times;
-    }
-    let norm = if squares > 0.0 { (occurrences / squares).sqrt() as f32 } else { 1.0 };
-    let mut known = Known::default();
-    let scale = |counts: &[u32]| (scale(counts) * norm).powf(settings.emphasis);
-    Ok(counts().map(|(counts, _)| known.get(counts, scale)).collect())
-}
-
-/// Values of a function of a column's counts: of the millions of columns most have small counts,
-/// and those of like sum come one after the other, so few values are ever asked for.
-struct Known<'a> {
-    slots: Vec<(&'a [u32], f32)>,
-}
-
-impl Default for Known<'_> {
-    fn default() -> Self {
-        Self { slots: vec![(&[], 0.0); 256] }
-    }
-}
-
-impl<'a> Known<'a> {
-    #[inline]
-    fn get(&mut self, counts: &'a [u32], value: impl Fn(&[u32]) -> f32) -> f32 {
-        let mix = |hash: u32, count: &u32| (hash ^ count).wrapping_mul(0x9e37_79b9);
-        let slot = counts.iter().fold(0, mix) as usize >> 24;
-        let slot = &mut self.slots[slot];
-        if slot.0 != counts {
-            *slot = (counts, value(counts));
-        }
-        slot.1
-    }
-}
-
-/// Training rows of each class that each column occurs in, `[columns, classes]`, of rows that are
-/// read again.
-fn class_counts(data: &TextData<'_>, matrix: &Matrix) -> Result<Vec<u32>, TrainError> {
-    let classes = data.classes();
-    let mut counts = vec![0; matrix.columns() * classes];
-    data.chunks(matrix, Subset::Train, &mut |chunk| {
-        for row in 0..chunk.rows.len() {
-            let label = data.train().labels[chunk.number(row)] as usize;
-            for column in chunk.rows.row(row) {
-                counts[*column as usize * classes + label] += 1;
-            }
-        }
-    })?;
-    Ok(counts)
-}
-
-/// The logarithms that the scales of millions of features are made of, taken once.
-struct Logarithms {
-    /// Of each number up to the rows and two.
-    numbers: Vec<f32>,
-    /// For each class, of the share of its occurrences over that of all others', both smoothed.
-    odds: Vec<f32>,
-}
-
-impl Logarithms {
-    fn new(rows: usize, totals: &[u64]) -> Self {
-        let all: u64 = totals.iter().sum();
-        let odds = |total: &u64| ((*total as f32 + 1.0) / ((all - total) as f32 + 1.0)).ln();
-        Self {
-            numbers: (0..rows + 3).map(|number| (number as f32).ln()).collect(),
-            odds: totals.iter().map(odds).collect(),
-        }
-    }
-
-    fn of(&self, number: u32) -> f32 {
-        self.numbers[number as usize]
-    }
-
-    /// Root mean square over the classes of the smoothed log ratio between a feature's share of the
-    /// class's occurrences and its share of all others'; `sum` is that of `counts`.
-    fn class_ratio(&self, counts: &[u32], sum: u32) -> f32 {
-        let ratio =
-            |(count, odds): (&u32, &f32)| self.of(count + 1) - self.of(sum - count + 1) - odds;
-        let squares: f32 = counts.iter().zip(&self.odds).map(|pair| ratio(pair).powi(2)).sum();
-        (squares / counts.len() as f32).sqrt()
-    }
 }

@@ -6,8 +6,9 @@ use luthier_model::{FeatureIndex, Group, MAX_CHARS, MAX_WORDS, NgramText};
 use luthier_space::Values;
 
 use crate::TrainError;
-use crate::columns::Columns;
+use crate::columns::{Columns, Scratch};
 use crate::data::Subset;
+use crate::spare::{Lent, Spare};
 
 /// Which n-grams a [`Matrix`] holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,17 +40,17 @@ impl MatrixKey {
 }
 
 /// Numbers of some rows: of the buckets or of the columns that each has.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct SparseRows {
     offsets: Vec<usize>,
-    numbers: Vec<u32>,
+    numbers: Lent<u32>,
 }
 
 impl SparseRows {
     pub(crate) fn with_rows(rows: usize) -> Self {
         let mut offsets = Vec::with_capacity(rows + 1);
         offsets.push(0);
-        Self { offsets, numbers: Vec::new() }
+        Self { offsets, numbers: Arc::<Spare<u32>>::default().lend() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -61,9 +62,10 @@ impl SparseRows {
         &self.numbers[self.offsets[row]..self.offsets[row + 1]]
     }
 
-    /// Adds a row that has `numbers`.
-    pub(crate) fn push(&mut self, numbers: impl Iterator<Item = u32>) {
-        self.numbers.extend(numbers);
+    /// Adds a row whose numbers `append` appends.
+    #[inline]
+    pub(crate) fn fill_row(&mut self, append: impl FnOnce(&mut Vec<u32>)) {
+        append(&mut self.numbers);
         self.end_row();
     }
 
@@ -74,10 +76,6 @@ impl SparseRows {
 
     fn end_row(&mut self) {
         self.offsets.push(self.numbers.len());
-    }
-
-    fn bytes(&self) -> usize {
-        self.numbers.len() * size_of::<u32>() + self.offsets.len() * size_of::<usize>()
     }
 }
 
@@ -109,13 +107,8 @@ pub(crate) struct Matrix {
     key: MatrixKey,
     blocks: Vec<Block>,
     members: Vec<u32>,
-    rows: Option<MatrixRows>,
-}
-
-#[derive(Debug)]
-pub(crate) struct MatrixRows {
-    pub(crate) train: SparseRows,
-    pub(crate) valid: SparseRows,
+    /// Of training and of validation, where rows are kept.
+    rows: Option<[SparseRows; 2]>,
 }
 
 /// The columns of a group within a [`Matrix`].
@@ -130,10 +123,11 @@ struct Block {
 }
 
 impl Matrix {
-    /// Puts groups side by side, with their rows where all of them are kept.
+    /// Puts groups side by side, with their rows where those of all are kept.
     pub(crate) fn new(
         groups: impl Iterator<Item = (Group, Arc<GroupFeatures>)>,
         key: MatrixKey,
+        spare: &Arc<Spare<u32>>,
     ) -> Self {
         let (mut blocks, mut members) = (Vec::new(), Vec::new());
         for (group, features) in groups {
@@ -142,9 +136,9 @@ impl Matrix {
             members.extend_from_slice(&features.columns.members()[..columns]);
             blocks.push(Block { group, features, first, columns: columns as u32 });
         }
-        let train = joined(&blocks, |rows| &rows.train);
-        let valid = joined(&blocks, |rows| &rows.valid);
-        let rows = train.zip(valid).map(|(train, valid)| MatrixRows { train, valid });
+        let train = joined(&blocks, |rows| &rows.train, spare);
+        let valid = joined(&blocks, |rows| &rows.valid, spare);
+        let rows = train.zip(valid).map(|(train, valid)| [train, valid]);
         Self { key, blocks, members, rows }
     }
 
@@ -168,9 +162,12 @@ impl Matrix {
         columns.iter().map(|column| self.members[*column as usize] as usize).sum()
     }
 
-    /// The rows, where they are kept.
-    pub(crate) fn rows(&self) -> Option<&MatrixRows> {
-        self.rows.as_ref()
+    /// The columns of the rows of `subset`, where rows are kept.
+    pub(crate) fn rows(&self, subset: Subset) -> Option<&SparseRows> {
+        self.rows.as_ref().map(|[train, valid]| match subset {
+            Subset::Train => train,
+            Subset::Valid => valid,
+        })
     }
 
     /// Occurrences of features in training rows, about.
@@ -189,13 +186,22 @@ impl Matrix {
     }
 
     /// Adds a row of `subset` that has the distinct `buckets`, those of each group by its position.
-    pub(crate) fn push(&self, subset: Subset, buckets: &[Vec<u32>], rows: &mut SparseRows) {
+    pub(crate) fn push(
+        &self,
+        subset: Subset,
+        buckets: &[Vec<u32>],
+        scratch: &mut Scratch,
+        rows: &mut SparseRows,
+    ) {
+        let mut found = Vec::new();
         for block in &self.blocks {
             let (columns, buckets) = (&block.features.columns, &buckets[block.group.position()]);
+            found.clear();
             match subset {
-                Subset::Train => rows.numbers.extend(block.within(columns.of_train(buckets))),
-                Subset::Valid => rows.numbers.extend(block.within(columns.of_valid(buckets))),
+                Subset::Train => columns.append_train(buckets, scratch, &mut found),
+                Subset::Valid => columns.append_valid(buckets, scratch, &mut found),
             }
+            block.append(&found, &mut rows.numbers);
         }
         rows.end_row();
     }
@@ -212,32 +218,42 @@ impl Matrix {
         let MatrixKey { words, chars, .. } = self.key;
         (NgramText::new(words, chars, FeatureIndex::new(buckets)), columns)
     }
-
-    pub(crate) fn bytes(&self) -> usize {
-        let rows = self.rows.as_ref().map_or(0, |rows| rows.train.bytes() + rows.valid.bytes());
-        rows + self.members.len() * size_of::<u32>()
-    }
 }
 
 impl Block {
-    /// The matrix's columns for those of the group's `columns` that it has.
+    /// Appends the matrix's columns for those of the group's `row` that it has. Which ones it lacks
+    /// cannot be guessed, so each is written, and written over where it is not wanted.
     #[inline]
-    fn within(&self, columns: impl Iterator<Item = u32>) -> impl Iterator<Item = u32> {
-        columns.filter(|column| *column < self.columns).map(|column| column + self.first)
+    fn append(&self, row: &[u32], columns: &mut Vec<u32>) {
+        if self.columns as usize == self.features.columns.len() {
+            columns.extend(row.iter().map(|column| column + self.first));
+            return;
+        }
+        let mut end = columns.len();
+        columns.resize(end + row.len(), 0);
+        for column in row {
+            columns[end] = column + self.first;
+            end += usize::from(*column < self.columns);
+        }
+        columns.truncate(end);
     }
 }
 
 /// The rows of all blocks side by side; `None` where a block has none.
-fn joined(blocks: &[Block], rows: fn(&KeptRows) -> &SparseRows) -> Option<SparseRows> {
+fn joined(
+    blocks: &[Block],
+    rows: fn(&KeptRows) -> &SparseRows,
+    spare: &Arc<Spare<u32>>,
+) -> Option<SparseRows> {
     let parts: Option<Vec<&SparseRows>> =
         blocks.iter().map(|block| block.features.kept.as_ref().map(rows)).collect();
     let parts = parts?;
     let count = parts.first()?.len();
-    let mut joined = SparseRows::with_rows(count);
+    let mut joined = SparseRows { numbers: spare.lend(), ..SparseRows::with_rows(count) };
     joined.numbers.reserve(parts.iter().map(|rows| rows.numbers.len()).sum());
     for row in 0..count {
         for (block, rows) in blocks.iter().zip(&parts) {
-            joined.numbers.extend(block.within(rows.row(row).iter().copied()));
+            block.append(rows.row(row), &mut joined.numbers);
         }
         joined.end_row();
     }
