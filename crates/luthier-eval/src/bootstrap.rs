@@ -61,6 +61,20 @@ pub fn interval(
     sample.interval(bootstrap.confidence)
 }
 
+/// The standard error of a score: the standard deviation over resamples. `None` as for
+/// [`interval`].
+pub fn standard_error(
+    predictions: &Predictions,
+    metric: Metric,
+    positive: Option<usize>,
+    bootstrap: &Bootstrap,
+) -> Option<f64> {
+    bootstrap.check().ok()?;
+    let scorer = Scorer::new(predictions, positive, [metric]).ok()?;
+    let [sample] = bootstrap.samples(predictions.weights(), |mass| scorer.scores(mass));
+    sample.deviation()
+}
+
 impl Bootstrap {
     pub(crate) fn check(&self) -> Result<(), EvalError> {
         if self.resamples == 0 {
@@ -116,6 +130,17 @@ impl Sample {
     pub(crate) fn interval(&self, confidence: f64) -> Option<Interval> {
         let tail = (1.0 - confidence) / 2.0;
         Some(Interval { low: self.quantile(tail)?, high: self.quantile(1.0 - tail)? })
+    }
+
+    /// The standard deviation; `None` where at most half of the resamples have a value.
+    fn deviation(&self) -> Option<f64> {
+        if 2 * self.values.len() <= self.resamples {
+            return None;
+        }
+        let count = self.values.len() as f64;
+        let mean = self.values.iter().sum::<f64>() / count;
+        let squares: f64 = self.values.iter().map(|value| (value - mean).powi(2)).sum();
+        Some((squares / (count - 1.0).max(1.0)).sqrt())
     }
 
     /// The value below which `share` of the distribution lies, between neighbours linearly (type 7

@@ -50,7 +50,7 @@ mod scorer;
 mod temperature;
 mod threshold;
 
-pub use bootstrap::{Bootstrap, Interval, interval};
+pub use bootstrap::{Bootstrap, Interval, interval, standard_error};
 pub use compare::{
     Comparison, McNemar, NonInferiority, NonInferiorityVerdict, Verdict, compare, non_inferiority,
 };
@@ -59,5 +59,5 @@ pub use metric::{Metric, Score};
 pub use predictions::Predictions;
 pub use report::{ClassReport, MetricReport, ReliabilityBin, Report};
 pub use rows::{Mistake, Suspect, suspect_labels, worst_mistakes};
-pub use temperature::{temperature, temperature_and_shift};
+pub use temperature::{calibrated_log_loss, temperature, temperature_and_shift};
 pub use threshold::best_threshold;

@@ -17,13 +17,26 @@ const HALVINGS: usize = 20;
 /// gives `truth` the smallest log loss (Guo et al. 2017). It lies between e⁻⁴ and e⁴, and is 1
 /// without rows or with classes that do not fit.
 pub fn temperature(probabilities: &[f32], classes: usize, truth: &[u32]) -> f64 {
-    let Some(logits) = logits(probabilities, classes, truth) else { return 1.0 };
+    stretched(probabilities, classes, truth).map_or(1.0, |(temperature, _)| temperature)
+}
+
+/// The log loss per row, in nats, that is left at the best [`temperature`]: how well the classes
+/// are told apart, whatever the logits are scaled by. `None` without rows or with classes that do
+/// not fit.
+pub fn calibrated_log_loss(probabilities: &[f32], classes: usize, truth: &[u32]) -> Option<f64> {
+    stretched(probabilities, classes, truth).map(|(_, loss)| loss)
+}
+
+/// The best temperature, and the mean log loss at it.
+fn stretched(probabilities: &[f32], classes: usize, truth: &[u32]) -> Option<(f64, f64)> {
+    let logits = logits(probabilities, classes, truth)?;
     let rows = || logits.chunks_exact(classes).zip(truth);
     let loss = |log_temperature: f64| -> f64 {
         let scale = (-log_temperature).exp();
         rows().map(|(row, class)| row_loss(row, *class as usize, scale)).sum()
     };
-    valley(loss).exp()
+    let best = valley(loss);
+    Some((best.exp(), loss(best) / truth.len() as f64))
 }
 
 /// Platt scaling of two classes (Platt 1999): the temperature and the shift such that the shift,
@@ -89,12 +102,17 @@ fn logits(probabilities: &[f32], classes: usize, truth: &[u32]) -> Option<Vec<f6
 /// loss has one in a shift and in an inverse temperature, and so in the logarithm of the latter.
 fn valley(loss: impl Fn(f64) -> f64) -> f64 {
     let (mut low, mut high) = (-RANGE, RANGE);
+    let width = (high - low) * GOLDEN;
+    let [mut left, mut right] = [high - width, low + width].map(|x| (x, loss(x)));
     for _ in 0..STEPS {
-        let width = (high - low) * GOLDEN;
-        if loss(high - width) <= loss(low + width) {
-            high = low + width;
+        if left.1 <= right.1 {
+            (high, right) = (right.0, left);
+            let x = high - (high - low) * GOLDEN;
+            left = (x, loss(x));
         } else {
-            low = high - width;
+            (low, left) = (left.0, right);
+            let x = low + (high - low) * GOLDEN;
+            right = (x, loss(x));
         }
     }
     low.midpoint(high)
@@ -109,7 +127,7 @@ fn row_loss(logits: &[f64], class: usize, scale: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{temperature, temperature_and_shift};
+    use super::{calibrated_log_loss, temperature, temperature_and_shift};
 
     /// Rows whose classes occur exactly as often as probabilities of temperature 1 say, given with
     /// logits stretched by `stretch`.
@@ -132,6 +150,10 @@ mod tests {
             let (probabilities, truth) = rows(stretch);
             let found = temperature(&probabilities, 2, &truth);
             assert!((found / stretch - 1.0).abs() < 1e-3, "{found} instead of {stretch}");
+            let loss = calibrated_log_loss(&probabilities, 2, &truth).unwrap();
+            let entropy = |p: f64| -p * p.ln() - (1.0 - p) * (1.0 - p).ln();
+            let least = [0.6, 0.75, 0.9].map(entropy).iter().sum::<f64>() / 3.0;
+            assert!((loss - least).abs() < 1e-6, "{loss} instead of {least}");
         }
     }
 

@@ -219,6 +219,10 @@ pub struct Tuning {
     /// Number of the best trial.
     #[serde(default)]
     pub best: Option<u64>,
+    /// How far below the highest score others count as equal to it; the lowest [`Trial::loss`]
+    /// decides among those.
+    #[serde(default)]
+    pub margin: Option<f64>,
     /// Name of the sampler.
     pub sampler: String,
     /// Name of the pruner.
@@ -238,6 +242,9 @@ pub struct Trial {
     /// Final validation score; `None` unless complete.
     #[serde(default)]
     pub score: Option<f64>,
+    /// Log loss after calibration, which decides among scores too close to call.
+    #[serde(default)]
+    pub loss: Option<f64>,
     /// Wall time, in seconds.
     #[serde(default)]
     pub seconds: Option<f64>,

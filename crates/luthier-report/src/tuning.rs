@@ -37,6 +37,13 @@ fn summary(tuning: &Tuning) -> Html {
     if let Some(best) = tuning.best {
         rest.push_str(&format!(" Trial {best} is the best."));
     }
+    if let Some(margin) = tuning.margin {
+        rest.push_str(&format!(
+            " Among trials within {} of the highest score, its standard error, the log loss after \
+             calibration decides.",
+            number::score(Some(margin))
+        ));
+    }
     Html::text("Sampler ")
         .then(Html::isolated(&tuning.sampler))
         .then(Html::text(", pruner "))
@@ -159,6 +166,7 @@ fn trials(tuning: &Tuning) -> Html {
         ("Trial", Column::Number),
         ("State", Column::Words),
         ("Score", Column::Number),
+        ("Log loss", Column::Number),
         ("Time", Column::Number),
     ];
     let parameters = tuning.space.iter().map(|parameter| {
@@ -172,6 +180,7 @@ fn trials(tuning: &Tuning) -> Html {
             Html::text(&trial.number.to_string()),
             Html::text(state_name(trial.state)),
             Html::text(&number::score(trial.score)),
+            Html::text(&number::score(trial.loss)),
             Html::text(&number::duration(trial.seconds)),
         ];
         let values = tuning.space.iter().map(|parameter| match trial.values.get(&parameter.name) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use luthier_space::Values;
-use luthier_tune::{Direction, Request, Sampler, State, Trial, View};
+use luthier_tune::{Direction, Request, Sampler, State, Tiebreak, Trial, View};
 
 use crate::storage::Storage;
 use crate::{StudyError, StudySpec};
@@ -18,7 +18,7 @@ pub(crate) struct Ledger {
     waiting: BTreeSet<u64>,
     /// How many trials, counted from 0, have all finished.
     settled: u64,
-    best: Option<(u64, f64)>,
+    direction: Direction,
 }
 
 /// A trial to evaluate, or why there is none.
@@ -38,9 +38,7 @@ impl Ledger {
     pub(crate) fn new(storage: Storage, trials: Vec<Trial>, direction: Direction) -> Self {
         let unfinished = trials.iter().filter(|trial| !trial.state.is_finished());
         let waiting = unfinished.map(|trial| trial.number).collect();
-        let best = luthier_tune::best(&trials, direction);
-        let best = best.and_then(|trial| Some((trial.number, trial.score?)));
-        let mut ledger = Self { storage, trials, waiting, settled: 0, best };
+        let mut ledger = Self { storage, trials, waiting, settled: 0, direction };
         ledger.settle();
         ledger
     }
@@ -49,9 +47,9 @@ impl Ledger {
         &self.trials
     }
 
-    /// Number and score of the best complete trial.
-    pub(crate) fn best(&self) -> Option<(u64, f64)> {
-        self.best
+    /// The best complete trial.
+    pub(crate) fn best(&self) -> Option<&Trial> {
+        luthier_tune::best(&self.trials, self.direction)
     }
 
     /// Number of trials in a state.
@@ -122,6 +120,7 @@ impl Ledger {
         let trial = Trial {
             state: outcome.state,
             score: outcome.score,
+            tiebreak: outcome.tiebreak,
             reason: outcome.reason,
             seconds: Some(outcome.seconds),
             ..self.trials[number as usize].clone()
@@ -129,14 +128,6 @@ impl Ledger {
         if let Err(error) = self.storage.finish(&trial, &spec.pruner) {
             self.release(number);
             return Err(error);
-        }
-        if let Some(score) = trial.score {
-            let better = |(best, top): (u64, f64)| {
-                spec.direction.better(score, top) || (score == top && number < best)
-            };
-            if self.best.is_none_or(better) {
-                self.best = Some((number, score));
-            }
         }
         self.trials[number as usize] = trial.clone();
         self.settle();
@@ -164,6 +155,7 @@ impl Ledger {
 pub(crate) struct Outcome {
     pub(crate) state: State,
     pub(crate) score: Option<f64>,
+    pub(crate) tiebreak: Option<Tiebreak>,
     pub(crate) reason: Option<String>,
     /// Wall time of its evaluation.
     pub(crate) seconds: f64,

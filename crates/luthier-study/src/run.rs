@@ -130,7 +130,7 @@ impl Study {
             complete: ledger.count(State::Complete),
             pruned: ledger.count(State::Pruned),
             failed: ledger.count(State::Failed),
-            best: ledger.best().map(|(number, _)| ledger.trials()[number as usize].clone()),
+            best: ledger.best().cloned(),
             exhausted,
             stopped,
         }
@@ -244,7 +244,8 @@ impl Crew<'_> {
         let mut ledger = self.study.ledger();
         let Some(outcome) = outcome else { return ledger.put_back(number) };
         let trial = ledger.finish(number, outcome, &self.study.spec)?;
-        let (best, finished) = (ledger.best(), ledger.finished());
+        let best = ledger.best().and_then(|best| Some((best.number, best.score?)));
+        let finished = ledger.finished();
         drop(ledger);
         self.freed.notify_all();
         self.count_failures(&trial);
@@ -274,7 +275,8 @@ impl Crew<'_> {
             (Ok(Err(Failure::Pruned)), None) => (State::Pruned, None, None),
             (Ok(Err(Failure::Error(reason))), _) => (State::Failed, None, Some(reason)),
         };
-        Some(Outcome { state, score, reason, seconds: elapsed.as_secs_f64() })
+        let tiebreak = score.and(session.tiebreak());
+        Some(Outcome { state, score, tiebreak, reason, seconds: elapsed.as_secs_f64() })
     }
 
     fn count_failures(&self, trial: &Trial) {

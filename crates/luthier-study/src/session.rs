@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
 use luthier_space::Values;
-use luthier_tune::{Trial, View, trial_seed};
+use luthier_tune::{Tiebreak, Trial, View, trial_seed};
 
 use crate::run::{Crew, Event};
 
@@ -13,6 +13,7 @@ pub struct Session<'a> {
     crew: &'a Crew<'a>,
     trial: &'a Trial,
     cause: OnceLock<Cause>,
+    tiebreak: OnceLock<Tiebreak>,
 }
 
 /// Why an evaluation gives no score.
@@ -38,7 +39,7 @@ pub(crate) enum Cause {
 
 impl<'a> Session<'a> {
     pub(crate) fn new(crew: &'a Crew<'a>, trial: &'a Trial) -> Self {
-        Self { crew, trial, cause: OnceLock::new() }
+        Self { crew, trial, cause: OnceLock::new(), tiebreak: OnceLock::new() }
     }
 
     /// Number of the trial.
@@ -76,6 +77,18 @@ impl<'a> Session<'a> {
             self.cause.get_or_init(|| cause);
         }
         if self.cause.get().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Says what decides between this trial and others of about the same score. Only the first word
+    /// counts, and none that is not finite or has a negative margin.
+    pub fn break_ties_by(&self, tiebreak: Tiebreak) {
+        if tiebreak.margin >= 0.0 && tiebreak.margin.is_finite() && tiebreak.loss.is_finite() {
+            self.tiebreak.get_or_init(|| tiebreak);
+        }
+    }
+
+    pub(crate) fn tiebreak(&self) -> Option<Tiebreak> {
+        self.tiebreak.get().copied()
     }
 
     /// Records a step and asks the pruner.

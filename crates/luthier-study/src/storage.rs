@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use luthier_tune::{State, Trial};
+use luthier_tune::{State, Tiebreak, Trial};
 use rusqlite::{Connection, OpenFlags, Row, params};
 
 use crate::{StudyError, StudySpec};
@@ -30,6 +30,8 @@ const TABLES: &str = "
         sampler TEXT NOT NULL,
         pruner TEXT,
         score REAL,
+        margin REAL,
+        loss REAL,
         reason TEXT,
         seconds REAL
     ) STRICT;
@@ -221,7 +223,7 @@ impl Storage {
             transaction
                 .prepare_cached(
                     "UPDATE trials SET state = ?2, score = ?3, reason = ?4, seconds = ?5,
-                     pruner = ?6 WHERE number = ?1",
+                     pruner = ?6, margin = ?7, loss = ?8 WHERE number = ?1",
                 )?
                 .execute(params![
                     trial.number,
@@ -229,7 +231,9 @@ impl Storage {
                     trial.score,
                     trial.reason,
                     trial.seconds,
-                    pruner
+                    pruner,
+                    trial.tiebreak.map(|tiebreak| tiebreak.margin),
+                    trial.tiebreak.map(|tiebreak| tiebreak.loss),
                 ])?;
             let mut insert = transaction
                 .prepare_cached("INSERT INTO steps (number, step, score) VALUES (?1, ?2, ?3)")?;
@@ -244,7 +248,8 @@ impl Storage {
 
 fn read_trials(connection: &Connection) -> rusqlite::Result<Vec<Trial>> {
     let mut select = connection.prepare(
-        "SELECT number, state, trial_values, score, reason, seconds FROM trials ORDER BY number",
+        "SELECT number, state, trial_values, score, reason, seconds, margin, loss FROM trials
+         ORDER BY number",
     )?;
     select.query_map([], read_trial)?.collect()
 }
@@ -256,11 +261,13 @@ fn read_trial(row: &Row<'_>) -> rusqlite::Result<Trial> {
     let state: String = row.get(1)?;
     let state = state_of(&state).ok_or_else(|| wrong(1, format!("state `{state}`").into()))?;
     let values: String = row.get(2)?;
+    let tiebreak: (Option<f64>, Option<f64>) = (row.get(6)?, row.get(7)?);
     Ok(Trial {
         number: row.get(0)?,
         state,
         values: serde_json::from_str(&values).map_err(|error| wrong(2, error.into()))?,
         score: row.get(3)?,
+        tiebreak: tiebreak.0.zip(tiebreak.1).map(|(margin, loss)| Tiebreak { margin, loss }),
         steps: Vec::new(),
         reason: row.get(4)?,
         seconds: row.get(5)?,

@@ -2,7 +2,7 @@
 
 use luthier_eval::{
     Bootstrap, EvalError, Metric, NonInferiorityVerdict, Predictions, Report, Verdict, compare,
-    interval, non_inferiority,
+    interval, non_inferiority, standard_error,
 };
 use luthier_test::assert_close;
 
@@ -29,6 +29,21 @@ fn intervals_of_a_share_are_close_to_wilsons() {
         assert_close(actual.low, centre - half, 0.02, "low");
         assert_close(actual.high, centre + half, 0.02, "high");
     }
+}
+
+#[test]
+fn the_standard_error_of_a_share_is_the_binomial_one() {
+    for (right, rows) in [(50, 100), (450, 500), (700, 1000)] {
+        let p = right as f64 / rows as f64;
+        let expected = (p * (1.0 - p) / rows as f64).sqrt();
+        let shares = share_right(right, rows);
+        let actual = standard_error(&shares, Metric::Accuracy, None, &seeded(2)).unwrap();
+        assert!((actual / expected - 1.0).abs() < 0.1, "{actual} instead of {expected}");
+    }
+    let sure = standard_error(&share_right(9, 9), Metric::Accuracy, None, &seeded(2));
+    assert_eq!(sure, Some(0.0));
+    let none = Bootstrap { resamples: 0, ..seeded(1) };
+    assert_eq!(standard_error(&share_right(5, 9), Metric::Accuracy, None, &none), None);
 }
 
 #[test]

@@ -62,3 +62,20 @@ fn commits_reach_the_system_before_they_return() {
         other.guard(|c| c.query_row("SELECT state FROM trials", [], |row| row.get(0))).unwrap();
     assert_eq!(state, WAITING);
 }
+
+#[test]
+fn a_finished_trial_is_read_back_whole() {
+    let scratch = Scratch::new();
+    let (storage, _) = Storage::open(&scratch.path().join("study.db"), &spec()).unwrap();
+    storage.add(&trial(0), "random").unwrap();
+    let whole = Trial {
+        state: State::Complete,
+        score: Some(0.1 + 0.2),
+        tiebreak: Some(Tiebreak { margin: 0.01, loss: 0.4 }),
+        steps: vec![(1, 0.25), (2, 0.3)],
+        seconds: Some(1.5),
+        ..trial(0)
+    };
+    storage.finish(&whole, "none").unwrap();
+    assert_eq!(storage.trials(&spec()).unwrap(), [whole]);
+}

@@ -1,5 +1,7 @@
 //! The tree-structured Parzen estimator.
 
+use std::cmp::Ordering;
+
 use luthier_space::Values;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -10,6 +12,7 @@ use super::parzen::Mixture;
 use super::proposed::Proposed;
 use super::random::draw_new;
 use super::{Request, Sampler};
+use crate::trial::{Place, Within, within_margin};
 use crate::{Direction, State, Trial};
 
 /// The tree-structured Parzen estimator (Bergstra et al. 2011; in the multivariate form of Falkner
@@ -97,34 +100,40 @@ struct History {
     pending: Vec<(usize, Point)>,
 }
 
-/// What finished trials are ordered by, the best first: complete ones by loss, then pruned ones by
-/// their last step, descending, and their loss there.
-struct Rank(bool, u64, f64);
+/// What finished trials are ordered by, the best first: complete ones as [`best`](crate::best) has
+/// it, then pruned ones by their last step, descending, and their loss there.
+enum Rank {
+    Complete(Place),
+    Pruned(u64, f64),
+}
 
 impl Rank {
-    fn of(trial: &Trial, direction: Direction) -> Self {
-        // A NaN sorts behind everything.
-        let loss = |score: Option<f64>| {
-            let loss = direction.loss(score.unwrap_or(f64::NAN));
-            if loss.is_nan() { f64::INFINITY } else { loss }
-        };
+    fn of(trial: &Trial, direction: Direction, within: &Within) -> Self {
         if trial.state == State::Complete {
-            return Self(false, 0, loss(trial.score));
+            let loss = direction.loss(trial.score.unwrap_or(f64::NAN));
+            return Self::Complete(within.place(trial, loss));
         }
         match trial.steps.last() {
-            Some(&(step, score)) => Self(true, u64::MAX - step, loss(Some(score))),
-            None => Self(true, u64::MAX, f64::INFINITY),
+            Some(&(step, score)) if !score.is_nan() => Self::Pruned(step, direction.loss(score)),
+            Some(&(step, _)) => Self::Pruned(step, f64::INFINITY),
+            None => Self::Pruned(0, f64::INFINITY),
         }
     }
 
-    fn compare(&self, other: &Self) -> std::cmp::Ordering {
-        (self.0, self.1).cmp(&(other.0, other.1)).then(self.2.total_cmp(&other.2))
+    fn compare(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Complete(a), Self::Complete(b)) => a.compare(*b),
+            (Self::Complete(_), Self::Pruned(..)) => Ordering::Less,
+            (Self::Pruned(..), Self::Complete(_)) => Ordering::Greater,
+            (Self::Pruned(a, x), Self::Pruned(b, y)) => b.cmp(a).then(x.total_cmp(y)),
+        }
     }
 }
 
 impl History {
     fn new(frame: &Frame<'_>, trials: &[Trial], direction: Direction) -> Self {
         let mut history = Self { finished: Vec::new(), pending: Vec::new() };
+        let within = within_margin(trials, direction);
         for (place, trial) in trials.iter().enumerate() {
             if trial.state == State::Failed {
                 continue;
@@ -133,7 +142,7 @@ impl History {
             let Some(point) = frame.encode(&trial.values) else { continue };
             match trial.state {
                 State::Running => history.pending.push((place, point)),
-                _ => history.finished.push((Rank::of(trial, direction), place, point)),
+                _ => history.finished.push((Rank::of(trial, direction, &within), place, point)),
             }
         }
         history.finished.sort_by(|a, b| a.0.compare(&b.0));

@@ -205,7 +205,7 @@ fn a_space_gives_values_that_the_learner_takes() {
         let message = format!("`tune.space.linear.{message}");
         check_wrong(&space(line), &message, Some(&format!("the learner takes {takes}")));
     };
-    let epochs = "an integer from 3 to 8";
+    let epochs = "an integer from 2 to 5";
     check("epochs = { float = [1, 2] }", "epochs` is a number from 1 to 2", epochs);
     check("epochs = 2.5", "epochs` is one of 2.5", epochs);
     check("epochs = \"many\"", "epochs` is one of many", epochs);

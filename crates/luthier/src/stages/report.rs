@@ -180,6 +180,7 @@ fn tuning(parts: &Parts<'_>) -> Tuning {
             State::Failed => TrialState::Failed,
         },
         score: trial.score.filter(|_| trial.state == State::Complete),
+        loss: trial.tiebreak.map(|tiebreak| tiebreak.loss),
         seconds: trial.seconds,
         values: match serde_json::to_value(&trial.values) {
             Ok(serde_json::Value::Object(values)) => values,
@@ -200,6 +201,7 @@ fn tuning(parts: &Parts<'_>) -> Tuning {
         trials: trials.collect(),
         space: space.collect(),
         best: Some(tuned.best.number),
+        margin: tuned.margin,
         sampler: job.tune.sampler.clone(),
         pruner: job.tune.pruner.clone(),
         seconds: Some(tuned.seconds),

@@ -8,9 +8,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use luthier_data::{Dataset, Part};
+use luthier_eval::{Bootstrap, Metric, calibrated_log_loss, standard_error};
 use luthier_study::{Event, Failure as TrialFailure, Run, Session, Study, StudyError, StudySpec};
 use luthier_train::{Job as Fit, TextData, TrainError};
-use luthier_tune::{Direction, State, Trial, trial_seed};
+use luthier_tune::{Direction, State, Tiebreak, Trial, trial_seed};
 
 use super::folder::key;
 use super::measure::{binary, predictions, truth};
@@ -24,10 +25,15 @@ use crate::term::{Bar, Reporter};
 /// never wait for each other, and any number of them gives the same trials.
 const LAG: u64 = 7;
 
+/// Resamples that tell how noisy a trial's score is.
+const NOISE_RESAMPLES: usize = 100;
+
 /// A finished search.
 pub(super) struct Tuned {
     pub(super) trials: Vec<Trial>,
     pub(super) best: Trial,
+    /// How far below the highest score others counted as equal to it.
+    pub(super) margin: Option<f64>,
     pub(super) seconds: f64,
     pub(super) key: String,
     study_seed: u64,
@@ -75,7 +81,8 @@ pub(super) fn tune(
         .ok_or_else(|| no_trial_completed(&trials))?;
     let seconds = start.elapsed().as_secs_f64();
     reporter.line("tune", &summary(job, &trials, &best));
-    Ok(Tuned { trials, best, seconds, key, study_seed: spec.seed })
+    let margin = luthier_tune::margin(&trials, spec.direction);
+    Ok(Tuned { trials, best, margin, seconds, key, study_seed: spec.seed })
 }
 
 fn spec(job: &Job) -> StudySpec {
@@ -178,10 +185,29 @@ fn evaluate(
         }
     });
     match fitted {
-        Ok(_) => last,
+        Ok(fitted) => {
+            let tiebreak = tiebreak(job, dataset, truth, &fitted.valid);
+            tiebreak.into_iter().for_each(|tiebreak| session.break_ties_by(tiebreak));
+            last
+        }
         Err(TrainError::Stopped) => last.and(Err(TrialFailure::Pruned)),
         Err(error) => Err(fail(&error)),
     }
+}
+
+/// Scores of decisions on a few hundred rows are noisy, and the best of thirty is the luckiest. The
+/// log loss after calibration sees how sure each row was, so it decides among trials within one
+/// standard error of the best. Scores that see as much themselves need no such help.
+fn tiebreak(job: &Job, dataset: &Dataset, truth: &[u32], valid: &[f32]) -> Option<Tiebreak> {
+    let metric = job.objective.metric;
+    if matches!(metric, Metric::LogLoss | Metric::Brier) {
+        return None;
+    }
+    let scored = predictions(dataset.labels().len(), truth.to_vec(), valid, None).ok()?;
+    let bootstrap = Bootstrap { resamples: NOISE_RESAMPLES, ..Bootstrap::default() };
+    let margin = standard_error(&scored, metric, binary(dataset), &bootstrap)?;
+    let loss = calibrated_log_loss(valid, dataset.labels().len(), truth)?;
+    Some(Tiebreak { margin, loss })
 }
 
 fn show(bar: &Bar, job: &Job, trial: &Trial, best: Option<(u64, f64)>, finished: u64) {
