@@ -2,9 +2,9 @@
 //!
 //! A table that feeds `Gather` → `MatMul` as the right operand becomes int8 with one scale per
 //! column; since the scale is the same for all rows, it is applied once, after the weighted sum:
-//! `Gather` → `Cast` → `MatMul` → `Mul`. A single column gets one scale. Dense weights become int8 constants behind
-//! `DequantizeLinear`. Only operators of the default set are used, so every engine reads the
-//! result.
+//! `Gather` → `Cast` → `MatMul` → `Mul`. A single column gets one scale. Dense weights become int8
+//! constants behind `DequantizeLinear`. Only operators of the default set are used, so every engine
+//! reads the result.
 
 use luthier_graph::{Attribute, Graph, Node, Tensor, TensorData};
 use luthier_model::Model;
@@ -28,9 +28,14 @@ pub(crate) fn quantize(model: &Model) -> Result<Model, CompressError> {
     Ok(model)
 }
 
-/// The constant, `[rows, width]` float32, that is gathered from and summed by a matrix product.
+/// The constant, `[rows, width]` float32, that is gathered from by ids that are fed, and summed by
+/// a matrix product.
 pub(crate) fn table_name(graph: &Graph) -> Option<String> {
-    graph.nodes.iter().filter(|node| node.op == "Gather").find_map(|gather| {
+    let fed = |node: &&Node| {
+        let ids = node.inputs.get(1);
+        node.op == "Gather" && graph.inputs.iter().any(|input| Some(&input.name) == ids)
+    };
+    graph.nodes.iter().filter(fed).find_map(|gather| {
         let table = graph.tensor(gather.inputs.first()?)?;
         let summed = graph.nodes.iter().any(|node| sums(node, &gather.outputs[0]));
         let fits = table.shape.len() == 2 && matches!(table.data, TensorData::F32(_));
@@ -142,7 +147,12 @@ fn quantize_dense(graph: &mut Graph) {
     }
 }
 
-fn node(op: &str, inputs: Vec<String>, output: &str, attributes: Vec<(String, Attribute)>) -> Node {
+pub(crate) fn node(
+    op: &str,
+    inputs: Vec<String>,
+    output: &str,
+    attributes: Vec<(String, Attribute)>,
+) -> Node {
     Node {
         name: format!("{op}/{output}"),
         op: op.to_owned(),

@@ -5,6 +5,8 @@
 //! that was tried is reported. Steps map a [`Model`] to a [`Model`]; they know the shape of the
 //! graph and nothing of files, metrics or learners.
 
+mod codebook;
+mod codes;
 mod int8;
 mod lengths;
 mod prune;
@@ -30,11 +32,14 @@ pub enum Step {
         keep: f64,
     },
     /// Leaves out the lengths of the texts' feature vectors, which a linear model divides by: the
-    /// table of squared scales goes, decisions stay but where the bias weighs, and probabilities are
-    /// to be calibrated afresh.
+    /// table of squared scales goes, decisions stay but where the bias weighs, and probabilities
+    /// are to be calibrated afresh.
     EvenLengths,
     /// Stores n-gram tables and large dense weights as 8-bit integers with one scale per column.
     Int8,
+    /// Stores one byte per row of a binary linear model: a code for its weight and its square
+    /// together, out of at most 256 pairs.
+    Codes,
 }
 
 /// Why a step cannot be applied.
@@ -120,21 +125,29 @@ pub struct Found {
     pub model: Model,
 }
 
-/// Shares of rows that may be kept, from gentle to harsh.
-const SHARES: [f64; 19] = [
-    0.8, 0.7, 0.6, 0.5, 0.42, 0.35, 0.3, 0.25, 0.21, 0.18, 0.15, 0.12, 0.1, 0.08, 0.055, 0.035,
-    0.025, 0.015, 0.01,
-];
+/// Shares of rows that may be kept, from gentle to harsh; as many as four rounds of bisection can
+/// tell apart.
+const SHARES: [f64; 15] =
+    [0.8, 0.65, 0.5, 0.4, 0.32, 0.25, 0.2, 0.16, 0.125, 0.1, 0.075, 0.05, 0.03, 0.018, 0.01];
 
 impl Recipe {
     /// Applies all steps. `usage` counts, for each row of the model's n-gram table, the training
     /// texts that the row takes part in.
     pub fn apply(&self, model: &Model, usage: &[u32]) -> Result<Model, CompressError> {
-        self.0.iter().try_fold(model.clone(), |model, step| match step {
-            Step::PruneRows { keep } => prune::prune_rows(&model, usage, *keep),
-            Step::EvenLengths => lengths::drop_lengths(&model),
-            Step::Int8 => int8::quantize(&model),
-        })
+        let (mut model, mut usage) = (model.clone(), usage.to_vec());
+        for step in &self.0 {
+            model = match step {
+                Step::PruneRows { keep } => {
+                    let (pruned, left) = prune::prune_rows(&model, &usage, *keep)?;
+                    usage = left;
+                    pruned
+                }
+                Step::EvenLengths => lengths::drop_lengths(&model)?,
+                Step::Int8 => int8::quantize(&model)?,
+                Step::Codes => codes::encode(&model, &usage)?,
+            };
+        }
+        Ok(model)
     }
 }
 
@@ -149,63 +162,98 @@ impl fmt::Display for Recipe {
                 Step::PruneRows { keep } => write!(f, "{}% of rows", (keep * 1e4).round() / 100.0)?,
                 Step::EvenLengths => f.write_str("even lengths")?,
                 Step::Int8 => f.write_str("int8")?,
+                Step::Codes => f.write_str("one-byte codes")?,
             }
         }
         Ok(())
     }
 }
 
-/// Looks for the smallest model that `judge` accepts: 8-bit integers first, then even lengths where
-/// the model has lengths, then fewer rows on top of what was accepted, by bisection, since what is rejected would be rejected with still fewer rows. Where nothing
-/// is accepted, the smallest whose loss cannot be decided and is not seen is taken, and where there
-/// is none of those, the model stays as it is. `judge` gets the recipe and the model that it gives;
-/// `usage` is as for [`Recipe::apply`].
+/// Looks for the smallest model that `judge` accepts. It tries, in this order:
+///
+/// 1. the model as trained, which the others are compared with;
+/// 2. ways to store all rows: 8-bit integers, one-byte codes where the model has weights with
+///    squares, and even lengths in 8-bit integers where it has lengths;
+/// 3. fewer rows, stored in the smallest way that was accepted, by bisection, since what is
+///    rejected would be rejected with still fewer rows.
+///
+/// Those are 8 candidates for a binary linear model and 6 for one without lengths. Where nothing is
+/// accepted, the smallest whose loss cannot be decided and is not seen takes its place. Where there
+/// is none of those either, part 3 stores rows as codes if it can, as 8-bit integers if not, and in
+/// the end the model stays as it is. `judge` gets the recipe and the model that it gives; `usage`
+/// is as for [`Recipe::apply`].
 pub fn search(
     model: &Model,
     usage: &[u32],
     judge: &mut dyn FnMut(&Recipe, &Model) -> Result<Judgement, String>,
 ) -> Result<Found, CompressError> {
-    let mut candidates = Vec::new();
-    let mut judged = |recipe: Recipe| {
-        let changed = recipe.apply(model, usage)?;
-        let judgement = judge(&recipe, &changed)
-            .map_err(|reason| CompressError::Judge { recipe: recipe.to_string(), reason })?;
-        let verdict = judgement.verdict;
-        candidates.push(Candidate { recipe, judgement });
-        Ok::<_, CompressError>(verdict)
-    };
-    judged(Recipe::default())?;
-    let mut proven = judged(Recipe(vec![Step::Int8]))? == Verdict::Accepted;
-    let mut before = Vec::new();
+    let mut search = Search { model, usage, judge, candidates: Vec::new() };
+    search.judged(Recipe::default())?;
+    let mut stored = vec![Step::Int8];
+    search.judged(Recipe(stored.clone()))?;
+    if codes::has_columns(&model.graph) {
+        stored = vec![Step::Codes];
+        search.judged(Recipe(stored.clone()))?;
+    }
     if lengths::has_lengths(&model.graph) {
-        let verdict = judged(Recipe(vec![Step::EvenLengths, Step::Int8]))?;
-        let fine = verdict == Verdict::Accepted || (verdict == Verdict::Undecidable && !proven);
-        before.extend(fine.then_some(Step::EvenLengths));
-        proven |= verdict == Verdict::Accepted;
+        search.judged(Recipe(vec![Step::EvenLengths, Step::Int8]))?;
+    }
+    if let Some(best) = search.best() {
+        stored.clone_from(&search.candidates[best].recipe.0);
     }
     let (mut gentle, mut harsh) = (0, SHARES.len());
     while gentle < harsh {
         let middle = gentle.midpoint(harsh);
-        let more = [Step::PruneRows { keep: SHARES[middle] }, Step::Int8];
-        let verdict = judged(Recipe([before.as_slice(), &more].concat()))?;
-        proven |= verdict == Verdict::Accepted;
-        match verdict {
+        let mut steps = stored.clone();
+        steps.insert(stored.len() - 1, Step::PruneRows { keep: SHARES[middle] });
+        match search.judged(Recipe(steps))? {
             Verdict::Accepted => gentle = middle + 1,
-            Verdict::Undecidable if !proven => gentle = middle + 1,
+            Verdict::Undecidable if !search.proven() => gentle = middle + 1,
             _ => harsh = middle,
         }
     }
-    let smallest = |wanted: Verdict| {
-        let worthy = candidates.iter().enumerate().skip(1);
-        worthy
-            .filter(|(_, candidate)| candidate.judgement.verdict == wanted)
-            .min_by_key(|(_, candidate)| candidate.judgement.size_bytes)
-            .map(|(index, _)| index)
-    };
-    let chosen =
-        smallest(Verdict::Accepted).or_else(|| smallest(Verdict::Undecidable)).unwrap_or(0);
+    let chosen = search.best().unwrap_or(0);
+    let candidates = search.candidates;
     let model = candidates[chosen].recipe.apply(model, usage)?;
     Ok(Found { candidates, chosen, model })
+}
+
+struct Search<'a> {
+    model: &'a Model,
+    usage: &'a [u32],
+    judge: &'a mut dyn FnMut(&Recipe, &Model) -> Result<Judgement, String>,
+    candidates: Vec<Candidate>,
+}
+
+impl Search<'_> {
+    /// Applies a recipe and has the result judged.
+    fn judged(&mut self, recipe: Recipe) -> Result<Verdict, CompressError> {
+        let changed = recipe.apply(self.model, self.usage)?;
+        let judgement = (self.judge)(&recipe, &changed)
+            .map_err(|reason| CompressError::Judge { recipe: recipe.to_string(), reason })?;
+        let verdict = judgement.verdict;
+        self.candidates.push(Candidate { recipe, judgement });
+        Ok(verdict)
+    }
+
+    /// The candidates of a verdict, but for the model as trained, with their positions.
+    fn of(&self, wanted: Verdict) -> impl Iterator<Item = (usize, &Candidate)> {
+        let changed = self.candidates.iter().enumerate().skip(1);
+        changed.filter(move |(_, candidate)| candidate.judgement.verdict == wanted)
+    }
+
+    /// Whether any change was accepted.
+    fn proven(&self) -> bool {
+        self.of(Verdict::Accepted).next().is_some()
+    }
+
+    /// The smallest candidate that was accepted, or else whose loss cannot be decided.
+    fn best(&self) -> Option<usize> {
+        let smallest =
+            |verdict| self.of(verdict).min_by_key(|(_, candidate)| candidate.judgement.size_bytes);
+        let best = smallest(Verdict::Accepted).or_else(|| smallest(Verdict::Undecidable));
+        best.map(|(index, _)| index)
+    }
 }
 
 #[cfg(test)]

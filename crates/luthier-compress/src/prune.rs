@@ -10,8 +10,12 @@ use crate::int8::table_name;
 /// rows. What a row moves is its squared norm times its `usage`, the number of texts that it takes
 /// part in: the part of the sum's variance that is lost with it. Ties go to the earlier row. A row
 /// that goes takes its n-gram out of the count that scales the weights of a text, as if training
-/// had never seen it.
-pub(crate) fn prune_rows(model: &Model, usage: &[u32], keep: f64) -> Result<Model, CompressError> {
+/// had never seen it. Gives the usage of the rows that stay, too.
+pub(crate) fn prune_rows(
+    model: &Model,
+    usage: &[u32],
+    keep: f64,
+) -> Result<(Model, Vec<u32>), CompressError> {
     if !(keep > 0.0 && keep <= 1.0) {
         return Err(CompressError::Share);
     }
@@ -21,7 +25,7 @@ pub(crate) fn prune_rows(model: &Model, usage: &[u32], keep: f64) -> Result<Mode
     else {
         return Err(missing);
     };
-    let [rows, width] = shape[..] else { return Err(missing) };
+    let [rows @ (1..), width @ (1..)] = shape[..] else { return Err(missing) };
     if usage.len() != rows {
         return Err(CompressError::Usage { found: usage.len(), rows });
     }
@@ -34,11 +38,12 @@ pub(crate) fn prune_rows(model: &Model, usage: &[u32], keep: f64) -> Result<Mode
     }
     let Preprocess::NgramText(text) = &mut model.preprocess;
     *text = text.with_index(text.index().retain(|row| kept[row]));
-    Ok(model)
+    let usage = usage.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(usage, _)| *usage);
+    Ok((model, usage.collect()))
 }
 
 /// The constants that are gathered from by the same indices as `table`, itself among them.
-fn looked_up_alike(graph: &Graph, table: &str) -> Vec<String> {
+pub(crate) fn looked_up_alike(graph: &Graph, table: &str) -> Vec<String> {
     let gathers =
         || graph.nodes.iter().filter(|node| node.op == "Gather" && node.inputs.len() == 2);
     let ids = gathers().find(|node| node.inputs[0] == table).map(|node| &node.inputs[1]);

@@ -6,10 +6,10 @@ use luthier_train::{BagNetwork, Dense, TextNetwork};
 
 use crate::{CompressError, Judgement, Recipe, Step, Verdict, search};
 
-const ROWS: usize = 4000;
+pub(crate) const ROWS: usize = 4000;
 
 /// A network with a table of `width` columns and two dense layers, the first of 64 outputs.
-fn model(width: usize) -> Model {
+pub(crate) fn model(width: usize) -> Model {
     let value = |i: usize| (((i * 7919 + 13) % 1009) as f32 / 504.5 - 1.0) * 0.7;
     let table = (0..ROWS * width).map(|i| value(i) * (1.0 + (i / width % 10) as f32)).collect();
     let layer = |inputs: usize, outputs: usize, relu| Dense {
@@ -26,7 +26,7 @@ fn model(width: usize) -> Model {
     fitted.to_model(vec!["a".into(), "b".into(), "c".into()], None)
 }
 
-fn run(model: &Model, ids: &[i32]) -> Vec<f32> {
+pub(crate) fn run(model: &Model, ids: &[i32]) -> Vec<f32> {
     let session = Session::load(model.graph.to_onnx(), &Threads::new(1)).unwrap();
     let shape = [1, ids.len()];
     let weights = vec![0.5; ids.len()];
@@ -101,13 +101,14 @@ fn pruning_keeps_the_rows_that_move_answers_and_their_features() {
     assert_eq!(bad(0.5, &usage[1..]), CompressError::Usage { found: ROWS - 1, rows: ROWS });
 }
 
-/// Searches with a judge that gives each share of rows its verdict.
-fn chosen(verdict: impl Fn(f64, bool) -> Verdict) -> (String, usize) {
-    let model = model(1);
+/// Searches in a model of `width` with a judge that gives each share of rows, and the step that
+/// stores them, its verdict.
+fn chosen(width: usize, verdict: impl Fn(f64, &[Step]) -> Verdict) -> (String, usize) {
+    let model = model(width);
     let found = search(&model, &[1; ROWS], &mut |recipe, changed| {
+        changed.graph.check().unwrap();
         let Preprocess::NgramText(text) = &changed.preprocess;
         let keep = text.index().len() as f64 / ROWS as f64;
-        let even = recipe.0.contains(&Step::EvenLengths);
         Ok(Judgement {
             size_bytes: changed.graph.weight_bytes() as u64,
             p50_ms: 0.0,
@@ -115,7 +116,7 @@ fn chosen(verdict: impl Fn(f64, bool) -> Verdict) -> (String, usize) {
             score: 0.0,
             difference: 0.0,
             lower_bound: 0.0,
-            verdict: if recipe.0.is_empty() { Verdict::Accepted } else { verdict(keep, even) },
+            verdict: if recipe.0.is_empty() { Verdict::Accepted } else { verdict(keep, &recipe.0) },
         })
     })
     .unwrap();
@@ -124,28 +125,59 @@ fn chosen(verdict: impl Fn(f64, bool) -> Verdict) -> (String, usize) {
 
 #[test]
 fn the_smallest_accepted_candidate_is_chosen() {
+    use Step::{Codes, EvenLengths, Int8};
     use Verdict::{Accepted, Rejected, Undecidable};
-    let check = |verdict: fn(f64, bool) -> Verdict, recipe: &str, tried| {
-        assert_eq!(chosen(verdict), (recipe.to_owned(), tried));
+    let check = |verdict: fn(f64, &[Step]) -> Verdict, recipe: &str| {
+        assert_eq!(chosen(1, verdict), (recipe.to_owned(), 8));
     };
-    check(|_, _| Accepted, "even lengths, 1% of rows, int8", 7);
-    check(|_, _| Rejected, "as trained", 8);
-    check(|_, even| if even { Rejected } else { Accepted }, "1% of rows, int8", 7);
+    check(|_, _| Accepted, "even lengths, 1% of rows, int8");
+    check(|_, _| Rejected, "as trained");
+    let all_but_even: fn(f64, &[Step]) -> Verdict =
+        |_, steps| if steps.contains(&EvenLengths) { Rejected } else { Accepted };
+    check(all_but_even, "1% of rows, one-byte codes");
+    check(
+        |_, steps| if steps == [Int8] || steps.len() > 1 { Accepted } else { Rejected },
+        "even lengths, 1% of rows, int8",
+    );
+    check(
+        |_, steps| {
+            if steps.contains(&EvenLengths) || steps.contains(&Codes) { Rejected } else { Accepted }
+        },
+        "1% of rows, int8",
+    );
     check(
         |keep, _| if keep > 0.3 { Accepted } else { Rejected },
-        "even lengths, 35% of rows, int8",
-        8,
+        "even lengths, 32% of rows, int8",
     );
-    check(|keep, even| if keep > 0.9 && !even { Undecidable } else { Rejected }, "int8", 8);
+    check(|keep, steps| if keep > 0.9 && steps == [Int8] { Undecidable } else { Rejected }, "int8");
+    check(
+        |keep, steps| match steps {
+            [.., Codes] if keep < 0.2 => Accepted,
+            _ => Rejected,
+        },
+        "1% of rows, one-byte codes",
+    );
     check(
         |keep, _| if keep > 0.6 { Accepted } else { Undecidable },
-        "even lengths, 70% of rows, int8",
-        7,
+        "even lengths, 65% of rows, int8",
     );
+    assert_eq!(chosen(8, |_, _| Accepted), ("1% of rows, int8".to_owned(), 6));
 }
 
 #[test]
 fn a_failing_judge_ends_the_search() {
     let result = search(&model(1), &[1; ROWS], &mut |_, _| Err("no rows".to_owned()));
     assert!(matches!(result, Err(CompressError::Judge { .. })));
+}
+
+#[test]
+fn a_table_without_rows_is_none() {
+    let mut model = model(1);
+    for tensor in model.graph.tensors.iter_mut().filter(|tensor| tensor.shape[0] == ROWS) {
+        (tensor.shape[0], tensor.data) = (0, TensorData::F32(Vec::new()));
+    }
+    for step in [Step::PruneRows { keep: 0.5 }, Step::Codes] {
+        let error = Recipe(vec![step]).apply(&model, &[]).unwrap_err();
+        assert!(matches!(error, CompressError::NotFound { .. }), "{error}");
+    }
 }

@@ -37,7 +37,7 @@ pub(super) struct Search {
 }
 
 /// How many candidates a search tries, about.
-const CANDIDATES: u64 = 7;
+const CANDIDATES: u64 = 8;
 
 /// How much the log loss may rise, as a share of `max_drop`. It sees every row move, where scores
 /// of decisions see only those that change sides, so that a candidate that was lucky on the few
