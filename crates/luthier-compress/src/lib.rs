@@ -99,10 +99,19 @@ pub struct Judgement {
 pub enum Verdict {
     /// It is no worse than allowed.
     Accepted,
+    /// Too few rows to tell by the score, but its probabilities hardly differ: as good as accepted.
+    Alike,
     /// It is worse than allowed.
     Rejected,
     /// Too few rows to tell; no loss is seen.
     Undecidable,
+}
+
+impl Verdict {
+    /// Whether the candidate may take the model's place.
+    pub fn accepts(self) -> bool {
+        matches!(self, Self::Accepted | Self::Alike)
+    }
 }
 
 /// A recipe with its judgement.
@@ -207,7 +216,7 @@ pub fn search(
         let mut steps = stored.clone();
         steps.insert(stored.len() - 1, Step::PruneRows { keep: SHARES[middle] });
         match search.judged(Recipe(steps))? {
-            Verdict::Accepted => gentle = middle + 1,
+            verdict if verdict.accepts() => gentle = middle + 1,
             Verdict::Undecidable if !search.proven() => gentle = middle + 1,
             _ => harsh = middle,
         }
@@ -236,22 +245,24 @@ impl Search<'_> {
         Ok(verdict)
     }
 
-    /// The candidates of a verdict, but for the model as trained, with their positions.
-    fn of(&self, wanted: Verdict) -> impl Iterator<Item = (usize, &Candidate)> {
+    /// The candidates with a wanted verdict, but for the model as trained, with their positions.
+    fn of(&self, wanted: fn(Verdict) -> bool) -> impl Iterator<Item = (usize, &Candidate)> {
         let changed = self.candidates.iter().enumerate().skip(1);
-        changed.filter(move |(_, candidate)| candidate.judgement.verdict == wanted)
+        changed.filter(move |(_, candidate)| wanted(candidate.judgement.verdict))
     }
 
     /// Whether any change was accepted.
     fn proven(&self) -> bool {
-        self.of(Verdict::Accepted).next().is_some()
+        self.of(Verdict::accepts).next().is_some()
     }
 
     /// The smallest candidate that was accepted, or else whose loss cannot be decided.
     fn best(&self) -> Option<usize> {
-        let smallest =
-            |verdict| self.of(verdict).min_by_key(|(_, candidate)| candidate.judgement.size_bytes);
-        let best = smallest(Verdict::Accepted).or_else(|| smallest(Verdict::Undecidable));
+        let smallest = |wanted: fn(Verdict) -> bool| {
+            self.of(wanted).min_by_key(|(_, candidate)| candidate.judgement.size_bytes)
+        };
+        let undecidable = |verdict| verdict == Verdict::Undecidable;
+        let best = smallest(Verdict::accepts).or_else(|| smallest(undecidable));
         best.map(|(index, _)| index)
     }
 }

@@ -126,7 +126,7 @@ fn chosen(width: usize, verdict: impl Fn(f64, &[Step]) -> Verdict) -> (String, u
 #[test]
 fn the_smallest_accepted_candidate_is_chosen() {
     use Step::{Codes, EvenLengths, Int8};
-    use Verdict::{Accepted, Rejected, Undecidable};
+    use Verdict::{Accepted, Alike, Rejected, Undecidable};
     let check = |verdict: fn(f64, &[Step]) -> Verdict, recipe: &str| {
         assert_eq!(chosen(1, verdict), (recipe.to_owned(), 8));
     };
@@ -160,6 +160,14 @@ fn the_smallest_accepted_candidate_is_chosen() {
     check(
         |keep, _| if keep > 0.6 { Accepted } else { Undecidable },
         "even lengths, 65% of rows, int8",
+    );
+    check(
+        |_, steps| match steps {
+            [Int8] => Accepted,
+            [Codes] => Alike,
+            _ => Undecidable,
+        },
+        "one-byte codes",
     );
     assert_eq!(chosen(8, |_, _| Accepted), ("1% of rows, int8".to_owned(), 6));
 }

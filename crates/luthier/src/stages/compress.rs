@@ -207,6 +207,11 @@ impl<'a> Judge<'a> {
         judgement.lower_bound = gate.lower_bound;
         judgement.verdict = match gate.verdict {
             NonInferiorityVerdict::Holds => Verdict::Accepted,
+            NonInferiorityVerdict::Undecidable { .. }
+                if gate.difference >= -max_drop / 2.0 && self.alike(scored, baseline)? =>
+            {
+                Verdict::Alike
+            }
             NonInferiorityVerdict::Undecidable { .. } if gate.difference >= 0.0 => {
                 Verdict::Undecidable
             }
@@ -221,6 +226,16 @@ impl<'a> Judge<'a> {
             judgement.verdict = Verdict::Rejected;
         }
         Ok(())
+    }
+
+    /// Whether the log loss rises by no more than its share, by a paired one-sided 95 % bound. Where
+    /// a handful of rows that change sides decide nothing, the probabilities of all rows may.
+    fn alike(&self, scored: &Predictions, baseline: &Predictions) -> Result<bool, Failure> {
+        let margin = self.job.compress.max_drop * LOG_LOSS_SHARE;
+        let bootstrap = Bootstrap::default();
+        let gate =
+            non_inferiority(scored, baseline, Metric::LogLoss, self.positive, margin, &bootstrap)?;
+        Ok(gate.verdict == NonInferiorityVerdict::Holds)
     }
 
     /// The candidate as a bundle: calibrated afresh, with the answers of the engine as probes.
@@ -284,9 +299,11 @@ fn summary(search: &Search) -> String {
     };
     if search.chosen != 0 {
         text += &format!(", score {:+.4}", after.judgement.difference);
-        if after.judgement.verdict == Verdict::Undecidable {
-            text += " (too few rows to prove it)";
-        }
+        text += match after.judgement.verdict {
+            Verdict::Undecidable => " (too few rows to prove it)",
+            Verdict::Alike => " (its probabilities hardly differ)",
+            _ => "",
+        };
     }
     text + &format!(", one row {}", milliseconds(after.judgement.p50_ms))
 }

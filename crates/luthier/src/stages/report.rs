@@ -140,6 +140,13 @@ fn compression_verdict(parts: &Parts<'_>) -> Option<Verdict> {
                  that the loss stays within {max_drop}"
             ),
         ),
+        (_, Judged::Alike) => (
+            Outcome::Holds,
+            format!(
+                "compression changes valid {metric} by {difference:+.4} and probabilities hardly, \
+                 as the log loss proves"
+            ),
+        ),
         _ => (
             Outcome::Holds,
             format!("compression changes valid {metric} by {difference:+.4}, within {max_drop}"),
@@ -280,7 +287,7 @@ fn compression(parts: &Parts<'_>) -> Compression {
             difference: compared.map(|judged| judged.difference),
             lower_bound: compared.map(|judged| judged.lower_bound),
             verdict: compared.map(|judged| match judged.verdict {
-                Judged::Accepted => Outcome::Holds,
+                Judged::Accepted | Judged::Alike => Outcome::Holds,
                 Judged::Rejected => Outcome::Fails,
                 Judged::Undecidable => Outcome::Undecided,
             }),
