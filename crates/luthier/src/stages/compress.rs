@@ -7,7 +7,7 @@ use luthier_compress::{Candidate, Judgement, Recipe, Step, Verdict, search};
 use luthier_data::{Dataset, Part};
 use luthier_engine::Threads;
 use luthier_eval::{
-    Bootstrap, Metric, NonInferiorityVerdict, Predictions, non_inferiority, temperature,
+    Bootstrap, Metric, NonInferiorityVerdict, Predictions, compare, non_inferiority, temperature,
     temperature_and_shift,
 };
 use luthier_model::{Model, Preprocess, Scratch};
@@ -231,11 +231,10 @@ impl<'a> Judge<'a> {
     /// Whether the log loss rises by no more than its share, by a paired one-sided 95 % bound. Where
     /// a handful of rows that change sides decide nothing, the probabilities of all rows may.
     fn alike(&self, scored: &Predictions, baseline: &Predictions) -> Result<bool, Failure> {
-        let margin = self.job.compress.max_drop * LOG_LOSS_SHARE;
-        let bootstrap = Bootstrap::default();
-        let gate =
-            non_inferiority(scored, baseline, Metric::LogLoss, self.positive, margin, &bootstrap)?;
-        Ok(gate.verdict == NonInferiorityVerdict::Holds)
+        // The lower end of a two-sided 90 % interval is a one-sided 95 % bound.
+        let bootstrap = Bootstrap { confidence: 0.9, ..Bootstrap::default() };
+        let found = compare(scored, baseline, Metric::LogLoss, self.positive, &bootstrap)?;
+        Ok(found.interval.low >= -self.job.compress.max_drop * LOG_LOSS_SHARE)
     }
 
     /// The candidate as a bundle: calibrated afresh, with the answers of the engine as probes.
