@@ -38,7 +38,8 @@ class NgramText:
         if form["kind"] != "ngram-text" or form["format"] != 1:
             raise ValueError(f"unknown preprocessing {form['kind']} {form['format']}")
         self.words, self.chars, self.hash_bits = form["words"], form["chars"], form["hash_bits"]
-        self.rows = {bucket: row for row, bucket in enumerate(read_index(index))}
+        buckets = read_index(index, self.hash_bits)
+        self.rows = {bucket: row for row, bucket in enumerate(buckets)}
         if len(self.rows) != form["features"]:
             raise ValueError(f"{len(self.rows)} features, the manifest says {form['features']}")
 
@@ -60,17 +61,34 @@ class NgramText:
         return ids, weights
 
 
-def read_index(data):
-    """The buckets in an index: gaps between neighbours as LEB128."""
-    following, gap, shift = 0, 0, 0
-    for byte in data:
-        gap |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
+def read_index(data, hash_bits):
+    """The buckets in an index: for each group their number and the gaps between them."""
+    bits = f"{int.from_bytes(data, 'big'):0{8 * len(data)}b}"
+    size = 1 << (hash_bits - GROUP_BITS)
+    end = 0
+    for group in range(1 << GROUP_BITS):
+        start, one = end, bits.index("1", end)
+        end = one + 1 + (one - start)
+        count = int(bits[one:end], 2) - 1
+        k = rice_parameter(count, size)
+        following = group * size
+        for _ in range(count):
+            start, one = end, bits.index("1", end)
+            end = one + 1 + k
+            # The remainder is read with the 1 before it, which adds one to the quotient.
+            gap = (one - start - 1 << k) + int(bits[one:end], 2)
             yield following + gap
-            following, gap, shift = following + gap + 1, 0, 0
-    if shift:
-        raise ValueError("the feature index ends inside an entry")
+            following += gap + 1
+    if not 0 <= len(bits) - end < 8 or "1" in bits[end:]:
+        raise ValueError("the feature index does not end with its last entry")
+
+
+def rice_parameter(count, size):
+    """Bits of the remainder of each gap in a group that has `count` of `size` buckets."""
+    share, k = 1 - count / size, 0
+    while count > 0 and share > 0.618:
+        share, k = share * share, k + 1
+    return k
 
 
 def ngram_hashes(text, words, chars):

@@ -70,16 +70,127 @@ fn index_rows_follow_bucket_order() {
     assert_eq!(even.row(63), Some(1));
 }
 
+/// The index that has each bucket of a group with the group's density, by SplitMix64.
+fn random_index(densities: [f64; Group::COUNT]) -> FeatureIndex {
+    let mut state = 0u64;
+    let mut random = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ mixed >> 31) as f64 / 2f64.powi(64)
+    };
+    let groups = Group::up_to(3, 6).zip(densities).filter(|(_, density)| *density > 0.0);
+    FeatureIndex::new(groups.flat_map(|(group, density)| {
+        group.buckets().filter(|_| random() < density).collect::<Vec<_>>()
+    }))
+}
+
+/// Bits of the stored form over the entropy of random sets as dense as the groups of `index`.
+fn excess(index: &FeatureIndex) -> f64 {
+    let mut counts = [0; Group::COUNT];
+    let size = Group::words(1).buckets().len();
+    index.buckets().for_each(|bucket| counts[bucket as usize / size] += 1);
+    let bits = |count: usize| count as f64 * (size as f64 / count.max(1) as f64).log2();
+    let entropy: f64 = counts.iter().map(|&count| bits(count) + bits(size - count)).sum();
+    8.0 * index.to_bytes().len() as f64 / entropy
+}
+
+/// Strings of 0 and 1, blanks ignored, as bytes; a last part of a byte is filled up with 0.
+fn bytes_of(bits: &str) -> Vec<u8> {
+    let bits: Vec<u8> = bits.bytes().filter(|bit| *bit != b' ').map(|bit| bit - b'0').collect();
+    let byte = |part: &[u8]| (0..).zip(part).map(|(place, bit)| bit << (7 - place)).sum();
+    bits.chunks(8).map(byte).collect()
+}
+
+#[test]
+fn the_stored_form_of_an_index_is_fixed() {
+    let check = |buckets: &[u32], bits: &str| {
+        let index = FeatureIndex::new(buckets.iter().copied());
+        assert_eq!(index.to_bytes(), bytes_of(bits), "{buckets:?}");
+        assert_eq!(FeatureIndex::from_bytes(&bytes_of(bits)), Ok(index));
+    };
+    check(&[], "11111111");
+    check(&[5], "010 1 00000000000000000101 1111111");
+    check(&[0x3f_ffff], "1 010 01 11111111111111111111 111111");
+    let far = "00 1 0000000000000000000 01 1111111111111111110";
+    check(&[0xf0_0000, 0xff_ffff], &format!("1111111 011 {far}"));
+}
+
+#[test]
+fn stored_indexes_come_near_their_entropy() {
+    let check = |densities, most: f64| {
+        let index = random_index(densities);
+        assert_eq!(FeatureIndex::from_bytes(&index.to_bytes()), Ok(index.clone()));
+        let excess = excess(&index);
+        assert!(excess <= most, "{densities:?}: {excess}");
+    };
+    for density in [0.001, 0.003, 0.01, 0.03, 0.1, 0.113, 0.2, 0.214, 0.3, 0.38, 0.383, 0.4] {
+        check([density; Group::COUNT], 1.05);
+    }
+    check([0.3, 0.0, 0.0001, 0.02, 0.0, 0.4, 0.000_01, 0.001], 1.05);
+    check([0.0, 1e-6, 0.0, 1e-6, 1e-6, 1e-6, 0.0, 1e-6], 1.2);
+}
+
+#[test]
+fn dense_and_uneven_indexes_stay_within_their_bounds() {
+    let check = |index: FeatureIndex, most: usize| {
+        let bytes = index.to_bytes();
+        assert!(bytes.len() <= most, "{} bytes for {}", bytes.len(), index.len());
+        assert_eq!(FeatureIndex::from_bytes(&bytes), Ok(index));
+    };
+    // A bit per bucket and the counts.
+    check(FeatureIndex::new(0..1 << 24), (1 << 21) + 43);
+    check(random_index([0.5, 0.9, 1.0, 0.0, 0.999, 0.6, 1.0, 0.7]), (1 << 21) + 43);
+    // The worst there is: many features for k = 1, and one gap that takes in all the rest.
+    let worst = (0..800_000).chain([(1 << 21) - 1]);
+    check(FeatureIndex::new(worst), (1 << 21) / 8 * 11 / 10);
+    // k is 10, so 13.1 bits per feature.
+    check(FeatureIndex::new(0..1000), 1000 * 131 / 80 + 5);
+    check(FeatureIndex::new((1 << 24) - 1000..1 << 24), 1000 * 131 / 80 + 5);
+}
+
 #[test]
 fn broken_indexes_are_refused() {
-    let check = |bytes: &[u8], expected| {
-        assert_eq!(FeatureIndex::from_bytes(bytes).unwrap_err(), expected, "{bytes:?}");
+    let check = |bits: &str, expected| {
+        assert_eq!(FeatureIndex::from_bytes(&bytes_of(bits)), Err(expected), "{bits}");
     };
-    check(&[0, 0x80], IndexError::Truncated);
-    check(&[0xff, 0xff, 0xff, 0x7f], IndexError::OutOfRange { entry: 0 });
-    check(&[0x80, 0x80, 0x80, 0x80], IndexError::OutOfRange { entry: 0 });
-    check(&[0, 0xff, 0xff, 0xff, 0x07], IndexError::OutOfRange { entry: 1 });
-    assert!(FeatureIndex::from_bytes(&[]).unwrap().is_empty());
+    let zeros = "0".repeat(2000);
+    check("", IndexError::Truncated);
+    check("11111110", IndexError::Truncated);
+    check("010 1 0000", IndexError::Truncated);
+    check("1 000000000000000000000 1 111111111111111111111", IndexError::Count { group: 1 });
+    check(&zeros, IndexError::Count { group: 0 });
+    check("010 001 00000000000000000000", IndexError::OutOfRange { entry: 0 });
+    check(&format!("1111 010 {zeros}"), IndexError::OutOfRange { entry: 0 });
+    let last = "0001 1111111111111111111";
+    check(&format!("1 011 {last} 1 0000000000000000000"), IndexError::OutOfRange { entry: 1 });
+    check("11111111 00000000", IndexError::Trailing);
+    check("010 1 00000000000000000101 1111111 1", IndexError::Trailing);
+}
+
+#[test]
+fn an_index_has_one_stored_form() {
+    // Whether the bytes are read; then they must be what is written.
+    let reads = |bytes: &[u8]| {
+        let index = FeatureIndex::from_bytes(bytes);
+        index.is_ok_and(|index| index.to_bytes() == bytes || panic!("{index:?} has two forms"))
+    };
+    let sparse = random_index([1e-5, 0.0, 3e-6, 1e-6, 0.0, 2e-6, 1e-5, 1e-6]).to_bytes();
+    for end in 0..sparse.len() {
+        assert_eq!(FeatureIndex::from_bytes(&sparse[..end]), Err(IndexError::Truncated), "{end}");
+    }
+    let dense = random_index([0.0, 0.4, 0.0, 0.1, 0.0, 0.9, 0.0, 0.0]).to_bytes();
+    for (bytes, step) in [(&sparse, 1), (&dense, 50_021)] {
+        let flipped = (0..8 * bytes.len()).step_by(step).map(|bit| {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            flipped
+        });
+        assert!(flipped.filter(|bytes| reads(bytes)).count() > 0);
+    }
+    for part in dense.chunks(64).step_by(80) {
+        reads(part);
+    }
 }
 
 #[test]
