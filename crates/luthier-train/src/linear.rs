@@ -22,8 +22,9 @@ use crate::{Fitted, Job, Learned, Learner, Step, TrainError};
 #[derive(Debug, Clone, Copy)]
 pub struct Linear;
 
-/// Keeps the first AdaGrad steps finite.
-const EPSILON: f32 = 1e-6;
+/// What the sums of squared gradients begin with. About a hundred rows' worth: before that, steps are
+/// those of plain gradient descent, so that what few rows have is not learnt in leaps.
+const INITIAL_SQUARES: f32 = 1e-3;
 /// Outputs up to which a row's gradient needs no allocation.
 const INLINE_OUTPUTS: usize = 32;
 /// The bias learns this much slower than a weight.
@@ -53,6 +54,7 @@ pub(crate) struct Weights {
 const SCALE: usize = 0;
 const MEMBERS: usize = 1;
 const WEIGHT: usize = 2;
+const SQUARES: usize = 3;
 
 /// The run of a column with a single output.
 type Cell = [f32; 4];
@@ -192,6 +194,7 @@ impl Weights {
         let mut numbers = data.zeros(matrix.columns() * stride);
         for (run, members) in numbers.chunks_exact_mut(stride).zip(matrix.members()) {
             run[MEMBERS] = *members as f32;
+            run[SQUARES..].iter_mut().step_by(2).for_each(|squares| *squares = INITIAL_SQUARES);
         }
         Self { numbers, bias: vec![0.0; outputs], outputs }
     }
@@ -311,9 +314,9 @@ impl Weights {
             }
             let runs = block.map(|column| f32x4::new(cells[column as usize]));
             let [scales, members, mut weights, mut squares] = f32x4::transpose(runs);
-            let gradients = gradients + alpha * weights;
+            let gradients = (gradients + alpha * weights) * scales;
             squares += gradients * gradients;
-            weights -= rates * scales * gradients / (squares.sqrt() + EPSILON);
+            weights -= rates * scales * gradients / squares.sqrt();
             let runs = f32x4::transpose([scales, members, weights, squares]);
             for (column, run) in block.iter().zip(runs) {
                 cells[*column as usize] = run.to_array();
@@ -321,7 +324,7 @@ impl Weights {
         }
         for column in rest {
             let [scale, _, weight, squares] = &mut cells[*column as usize];
-            adagrad(weight, squares, gradient + alpha * *weight, rate * *scale);
+            adagrad(weight, squares, (gradient + alpha * *weight) * *scale, rate * *scale);
         }
     }
 
@@ -331,7 +334,7 @@ impl Weights {
             let start = column as usize * stride;
             let (head, outputs) = self.numbers[start..start + stride].split_at_mut(WEIGHT);
             for ([weight, squares], g) in outputs.as_chunks_mut().0.iter_mut().zip(gradient) {
-                adagrad(weight, squares, g + alpha * *weight, rate * head[SCALE]);
+                adagrad(weight, squares, (g + alpha * *weight) * head[SCALE], rate * head[SCALE]);
             }
         }
     }
@@ -395,11 +398,12 @@ const COLUMNS_PER_LINE: usize = 64 / size_of::<u32>();
 /// Runs that are called to the cache for every four that are worked on.
 const PREFETCHED: usize = 16;
 
-/// One AdaGrad step (Duchi et al. 2011).
+/// One AdaGrad step (Duchi et al. 2011) of a weight that has its feature's scale in it: `gradient` is
+/// that of the unscaled one, and `rate` has the scale in it.
 #[inline(always)]
 fn adagrad(weight: &mut f32, squares: &mut f32, gradient: f32, rate: f32) {
     *squares += gradient * gradient;
-    *weight -= rate * gradient / (squares.sqrt() + EPSILON);
+    *weight -= rate * gradient / squares.sqrt();
 }
 
 /// Logits to the gradient of the cross-entropy, in place; a single logit is that of class 1.

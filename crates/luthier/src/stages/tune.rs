@@ -26,7 +26,7 @@ use crate::term::{Bar, Reporter};
 const LAG: u64 = 7;
 
 /// Resamples that tell how noisy a trial's score is.
-const NOISE_RESAMPLES: usize = 100;
+const NOISE_RESAMPLES: usize = 50;
 
 /// A finished search.
 pub(super) struct Tuned {
