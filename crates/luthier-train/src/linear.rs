@@ -22,8 +22,9 @@ use crate::{Fitted, Job, Learned, Learner, Step, TrainError};
 #[derive(Debug, Clone, Copy)]
 pub struct Linear;
 
-/// What the sums of squared gradients begin with. About a hundred rows' worth: before that, steps are
-/// those of plain gradient descent, so that what few rows have is not learnt in leaps.
+/// What the sums of squared gradients begin with: about the square of one at the start of training. A
+/// row that is told right already then moves what it alone has by little, where sums from 0 would
+/// make it a full step however small the gradient.
 const INITIAL_SQUARES: f32 = 1e-3;
 /// Outputs up to which a row's gradient needs no allocation.
 const INLINE_OUTPUTS: usize = 32;
