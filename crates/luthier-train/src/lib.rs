@@ -3,7 +3,7 @@
 //! Start from [`Learner`] and [`learner_by_name`]. A learner declares the [`Space`] of its values,
 //! fits a model to [`TextData`] and reports after every epoch, so that a caller can stop it; it
 //! does not know that tuning exists, and it never runs the graph that it exports: the caller
-//! compares the engine's answers with [`Fitted::probes`].
+//! compares the engine's answers with [`TextNetwork::probes`].
 //!
 //! Both learners train a [`BagNetwork`]: the rows of a table that a text's n-grams point to are
 //! summed, and dense layers follow. While they learn, one table row stands for all n-grams that
