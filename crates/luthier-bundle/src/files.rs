@@ -19,8 +19,11 @@ const ZSTD_LEVEL: i32 = 12;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Files(BTreeMap<String, Vec<u8>>);
 
-/// A bundle that is written and not yet in its place; removed when dropped.
-pub(crate) struct Staged(PathBuf);
+/// A bundle that is written and not yet in its place; removed when dropped before it is.
+pub(crate) struct Staged {
+    path: PathBuf,
+    is_moved: bool,
+}
 
 impl Files {
     pub(crate) fn insert(&mut self, name: &str, bytes: Vec<u8>) {
@@ -136,10 +139,16 @@ impl Files {
 
     /// Writes all files to a folder beside `target`.
     pub(crate) fn stage(&self, target: &Path) -> Result<Staged, BundleError> {
-        let staged = Staged(beside(target, "partial"));
+        let staged = Staged::at(beside(target, "partial"));
         let folder = staged.path();
         let _ = fs::remove_dir_all(folder);
         fs::create_dir_all(folder).map_err(io_error(folder))?;
+        self.write(folder)?;
+        Ok(staged)
+    }
+
+    /// Writes all files to `folder`, down to the disk.
+    pub(crate) fn write(&self, folder: &Path) -> Result<(), BundleError> {
         for (name, bytes) in self.iter() {
             let path = folder.join(name);
             let write = || {
@@ -149,23 +158,48 @@ impl Files {
             };
             write().map_err(io_error(&path))?;
         }
-        Ok(staged)
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error(folder))
     }
 }
 
 impl Staged {
+    /// A new hidden folder in `folder`, different for each that asks at the same time.
+    pub(crate) fn within(folder: &Path) -> Result<Self, BundleError> {
+        let mut number = 0_u64;
+        loop {
+            let path = folder.join(format!(".{number}.partial"));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Self::at(path)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(io_error(folder)(error)),
+            }
+        }
+    }
+
+    fn at(path: PathBuf) -> Self {
+        Self { path, is_moved: false }
+    }
+
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    /// Moves the folder to `target`, where nothing may be but an empty folder. From then on its old
+    /// name may belong to another.
+    pub(crate) fn rename(&mut self, target: &Path) -> io::Result<()> {
+        fs::rename(&self.path, target)?;
+        self.is_moved = true;
+        Ok(())
     }
 
     /// Moves the folder to `target`, in place of what was there.
-    pub(crate) fn publish(self, target: &Path) -> Result<(), BundleError> {
+    pub(crate) fn replace(mut self, target: &Path) -> Result<(), BundleError> {
         let old = beside(target, "old");
         let _ = fs::remove_dir_all(&old);
         if target.exists() {
             fs::rename(target, &old).map_err(io_error(target))?;
         }
-        fs::rename(self.path(), target).map_err(io_error(target))?;
+        self.rename(target).map_err(io_error(target))?;
         let _ = fs::remove_dir_all(&old);
         Ok(())
     }
@@ -173,7 +207,9 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        if !self.is_moved {
+            let _ = fs::remove_dir_all(&self.path);
+        }
     }
 }
 

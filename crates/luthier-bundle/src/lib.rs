@@ -4,7 +4,8 @@
 //! packed into one ([`Bundle::pack`]): `manifest.json` with what a reader needs to know, the graph
 //! as `model.onnx`, the feature index, and JSON documents that travel along (`profile.json`,
 //! `report.json`). The manifest holds the SHA-256 of every other file and of itself; all are
-//! checked before anything is used. [`Predictor`] turns a bundle into answers.
+//! checked before anything is used. [`Predictor`] turns a bundle into answers, and
+//! [`Bundle::publish`] makes it the next version of a model that servers watch.
 //!
 //! Opening trusts nothing: names stay inside the folder, sizes are bounded by the manifest, JSON
 //! is checked against its types, and nothing in a bundle is ever executed.
@@ -13,6 +14,7 @@ mod digest;
 mod files;
 mod manifest;
 mod predictor;
+mod publish;
 
 use std::path::{Path, PathBuf};
 
@@ -25,6 +27,7 @@ pub use manifest::{
     DataDigest, FORMAT, FileEntry, Lineage, Manifest, Probe, Route, Score, TrialOrigin,
 };
 pub use predictor::{PredictScratch, Predictor};
+pub use publish::Published;
 
 use files::Files;
 
@@ -128,6 +131,20 @@ pub enum BundleError {
         expected: f32,
         /// Probability found.
         found: f32,
+    },
+    /// A number that was asked for is in use.
+    #[error("version {version} is there already: {path}")]
+    VersionTaken {
+        /// Folder of the version.
+        path: PathBuf,
+        /// The version.
+        version: i64,
+    },
+    /// A bundle was to be published into another.
+    #[error("{path} is a bundle, and not the folder of a model's versions")]
+    NotAModel {
+        /// The path.
+        path: PathBuf,
     },
     /// The engine failed.
     #[error(transparent)]
@@ -240,7 +257,7 @@ impl Draft {
         let staged = files.stage(target)?;
         let checked = Bundle::open(staged.path())?;
         checked.predictor(&Threads::new(1))?;
-        staged.publish(target)?;
+        staged.replace(target)?;
         Ok(Bundle { path: target.to_owned(), ..checked })
     }
 

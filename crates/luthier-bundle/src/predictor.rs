@@ -25,6 +25,8 @@ pub struct Predictor {
 /// Buffers of one thread, reused from call to call.
 #[derive(Default)]
 pub struct PredictScratch {
+    /// Where graphs run; on the predictor's own threads where absent.
+    threads: Option<Threads>,
     features: Scratch,
     /// Features of all texts, one after another.
     rows: Vec<u32>,
@@ -38,6 +40,13 @@ struct Span {
     start: usize,
     len: usize,
     weight: f32,
+}
+
+impl PredictScratch {
+    /// Buffers of a caller that runs graphs on threads of its own.
+    pub fn on(threads: Threads) -> Self {
+        Self { threads: Some(threads), ..Self::default() }
+    }
 }
 
 impl Predictor {
@@ -77,7 +86,7 @@ impl Predictor {
         scratch: &mut PredictScratch,
     ) -> Result<Vec<f32>, BundleError> {
         let Preprocess::NgramText(preprocess) = &self.preprocess;
-        let PredictScratch { features, rows, texts: spans, ids, weights } = scratch;
+        let PredictScratch { threads, features, rows, texts: spans, ids, weights } = scratch;
         rows.clear();
         spans.clear();
         for text in texts {
@@ -96,7 +105,11 @@ impl Predictor {
                 (NgramText::IDS, Input::I32(&shape, ids)),
                 (NgramText::WEIGHTS, Input::F32(&shape, weights)),
             ];
-            probabilities.extend(self.session.run(&inputs, OUTPUT)?.data);
+            let output = match threads {
+                Some(threads) => self.session.run_on(threads, &inputs, OUTPUT)?,
+                None => self.session.run(&inputs, OUTPUT)?,
+            };
+            probabilities.extend(output.data);
         }
         Ok(probabilities)
     }

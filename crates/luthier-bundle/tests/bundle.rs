@@ -3,8 +3,11 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::thread;
 
-use luthier_bundle::{Bundle, BundleError, Draft, Lineage, PredictScratch, Probe, Score};
+use luthier_bundle::{
+    Bundle, BundleError, Draft, Lineage, PredictScratch, Probe, Published, Score,
+};
 use luthier_engine::Threads;
 use luthier_space::{Distribution, Value};
 use luthier_test::{Scratch, assert_close};
@@ -174,4 +177,81 @@ fn newer_formats_say_so() {
     assert_ne!(manifest, newer);
     fs::write(folder.join("manifest.json"), newer).unwrap();
     assert!(matches!(Bundle::open(&folder), Err(BundleError::Newer { found: 2, .. })));
+}
+
+#[test]
+fn published_bundles_get_the_next_number() {
+    let scratch = Scratch::new();
+    let (folder, packed) = (scratch.path().join("bundle"), scratch.path().join("packed"));
+    let bundle = draft(0).write(&folder).unwrap();
+    bundle.pack(&packed).unwrap();
+    let model = scratch.path().join("base").join("sample");
+    let check = |bundle: &Bundle, version, expected: i64| {
+        let published = bundle.publish(&model, version).unwrap();
+        let path = model.join(expected.to_string());
+        assert_eq!(published, Published { version: expected, path: path.clone() });
+        assert_eq!(contents(&path), contents(&folder), "version {expected}");
+    };
+    check(&bundle, None, 1);
+    check(&Bundle::open(&packed).unwrap(), None, 2);
+    check(&bundle, Some(7), 7);
+    check(&bundle, None, 8);
+    check(&bundle, Some(0), 0);
+    fs::create_dir(model.join("9")).unwrap();
+    fs::write(model.join("10"), "a file").unwrap();
+    check(&bundle, None, 11);
+    for taken in [7, 9, 10] {
+        let error = bundle.publish(&model, Some(taken)).unwrap_err();
+        assert!(matches!(error, BundleError::VersionTaken { version, .. } if version == taken));
+    }
+    let inside = bundle.publish(&folder, None);
+    assert!(matches!(inside, Err(BundleError::NotAModel { path }) if path == folder));
+    assert_eq!(fs::read_dir(&model).unwrap().count(), 8, "nothing is left beside the versions");
+}
+
+#[test]
+fn what_answers_otherwise_is_not_published() {
+    let scratch = Scratch::new();
+    let folder = scratch.path().join("bundle");
+    draft(0).write(&folder).unwrap();
+    let path = folder.join("manifest.json");
+    let mut manifest = Bundle::open(&folder).unwrap().manifest().clone();
+    manifest.probes[0].probabilities[0] += 1e-3;
+    let written = serde_json::to_string(&manifest).unwrap();
+    let zeros = written.replace(&manifest.digest, &"0".repeat(64));
+    let digest = luthier_bundle::sha256_hex(zeros.as_bytes());
+    fs::write(&path, zeros.replace(&"0".repeat(64), &digest)).unwrap();
+    let bundle = Bundle::open(&folder).unwrap();
+    let model = scratch.path().join("model");
+    assert!(matches!(bundle.publish(&model, None), Err(BundleError::Probe { probe: 0, .. })));
+    assert!(!model.exists());
+}
+
+#[test]
+fn publishers_at_once_get_numbers_of_their_own() {
+    const PUBLISHERS: usize = 8;
+    const EACH: usize = 5;
+    let scratch = Scratch::new();
+    let folder = scratch.path().join("bundle");
+    let bundle = draft(0).write(&folder).unwrap();
+    let model = scratch.path().join("model");
+    let publish = || -> Vec<i64> {
+        (0..EACH).map(|_| bundle.publish(&model, None).unwrap().version).collect()
+    };
+    let mut versions: Vec<i64> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..PUBLISHERS).map(|_| scope.spawn(publish)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    versions.sort_unstable();
+    let expected: Vec<i64> = (1..=(PUBLISHERS * EACH) as i64).collect();
+    assert_eq!(versions, expected);
+    for version in versions {
+        assert_eq!(contents(&model.join(version.to_string())), contents(&folder));
+    }
+    let chosen = || bundle.publish(&model, Some(100)).is_ok();
+    let won = thread::scope(|scope| {
+        let threads: Vec<_> = (0..PUBLISHERS).map(|_| scope.spawn(chosen)).collect();
+        threads.into_iter().map(|thread| usize::from(thread.join().unwrap())).sum::<usize>()
+    });
+    assert_eq!(won, 1, "a number that is chosen goes to one of them");
 }

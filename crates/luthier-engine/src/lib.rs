@@ -114,14 +114,25 @@ impl Session {
         })
     }
 
-    /// Feeds `inputs` and gives the 32-bit floating point tensor called `output`.
+    /// Feeds `inputs` and gives the 32-bit floating point tensor called `output`. Runs on the
+    /// threads that the session was loaded with.
     pub fn run(&self, inputs: &[(&str, Input<'_>)], output: &str) -> Result<Output, EngineError> {
+        self.run_on(&self.threads, inputs, output)
+    }
+
+    /// [`Session::run`] on `threads`, so that each of several callers can bring its own.
+    pub fn run_on(
+        &self,
+        threads: &Threads,
+        inputs: &[(&str, Input<'_>)],
+        output: &str,
+    ) -> Result<Output, EngineError> {
         let feed = inputs
             .iter()
             .map(|(name, input)| Ok((find("input", &self.inputs, name)?, view(name, *input)?)))
             .collect::<Result<Vec<_>, EngineError>>()?;
         let output = find("output", &self.outputs, output)?;
-        let options = RunOptions::default().with_thread_pool(Some(self.threads.0.clone()));
+        let options = RunOptions::default().with_thread_pool(Some(threads.0.clone()));
         let values = self
             .model
             .run(feed, &[output], Some(options))

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use luthier_bundle::BundleError;
 
+use crate::StoreError;
+
 /// Why a server cannot be set up or kept running.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -62,6 +64,32 @@ pub enum ServeError {
     /// There is nothing to serve.
     #[error("no model is given")]
     NoModel,
+    /// A model is in two base paths, or in one and given as a bundle.
+    #[error("model {name} is in {first} and in {second}")]
+    TwoPlaces {
+        /// Name of the model.
+        name: String,
+        /// Where it is served from.
+        first: PathBuf,
+        /// Where else it is.
+        second: PathBuf,
+    },
+    /// No version of a model can be served, and none will be looked for.
+    #[error("model {name} cannot be served: {reason}")]
+    Unserved {
+        /// Name of the model.
+        name: String,
+        /// What is wrong with its versions.
+        reason: String,
+    },
+    /// The file that gives labels to versions cannot be understood.
+    #[error("{path}: {reason}")]
+    Labels {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A base path is no bundle and holds none.
     #[error("{path} is no bundle and holds none as <model>/<version>/")]
     NoBundle {
@@ -84,9 +112,12 @@ pub enum ServeError {
         /// Cause.
         source: io::Error,
     },
-    /// A worker ended while it was loading models.
-    #[error("a worker thread ended before it had loaded its models")]
-    Worker,
+    /// The thread that loads models ended too early.
+    #[error("the thread that loads models ended before it had loaded them")]
+    Loader,
+    /// The feedback store cannot be used.
+    #[error("feedback store {0}")]
+    Feedback(#[from] StoreError),
     /// A thread or the listening socket cannot be set up.
     #[error("the system refuses a thread or a socket: {0}")]
     System(io::Error),

@@ -1,6 +1,6 @@
 //! Serves bundles over HTTP.
 //!
-//! Start from [`Server::bind`]: a [`ServeConfig`] and loaded [`Models`] in, a listening server out,
+//! Start from [`Server::bind`]: a [`ServeConfig`] and [`Models`] in, a listening server out,
 //! which [`Server::run`] drives until its shutdown future completes. The REST interface is
 //! TensorFlow Serving's, so its clients work unchanged; alias routes ([`Route`]) answer in a shape
 //! of the user's own.
@@ -17,20 +17,35 @@
 //! queue: when it is full a request is refused at once, because a client that is told so can go
 //! elsewhere, and one that waits cannot.
 //!
+//! Which versions of a model answer is the registry's: a thread of its own that looks at the base
+//! paths, loads what is new, and puts a new list of versions in the place of the old one. A request
+//! takes its version from that list once and holds it to its end, so that a version that is
+//! replaced goes when its last request has.
+//!
 //! It trains nothing, reads no model file itself, prints nothing (logs are `tracing` events, and
 //! never hold a request's text) and does not know where its configuration comes from.
 
+mod access;
 mod config;
+mod connection;
 mod error;
+mod feedback;
+mod front;
+mod grpc;
 mod metrics;
 mod models;
+mod outgoing;
+mod registry;
 mod rest;
 mod server;
 mod service;
 mod texts;
+mod upload;
+mod versions;
 mod worker;
 
-pub use config::{Route, ServeConfig};
+pub use config::{NoVersionPolicy, Route, ServeConfig, VersionPolicy};
 pub use error::{RouteProblem, ServeError};
+pub use feedback::{StoreError, observe};
 pub use models::{ModelSource, Models};
 pub use server::{Drained, Server};

@@ -4,9 +4,10 @@
 //! APIs, states and reasons are fixed, statuses are those that the server sends.
 
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -15,6 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::models::{ModelState, ServedModel};
+use crate::versions::VersionStatus;
 
 /// Upper bounds of the buckets, in seconds.
 const BUCKETS: [f64; 17] = [
@@ -31,6 +33,8 @@ pub(crate) struct Metrics {
     rejected: Family<RejectionLabels, Counter>,
     queue_length: Gauge,
     states: Family<StateLabels, Gauge>,
+    /// Held while the gauges are brought up to date and read.
+    rendering: Mutex<()>,
     unknown: Arc<str>,
     none: Arc<str>,
 }
@@ -120,6 +124,7 @@ impl Metrics {
             rejected: Family::default(),
             queue_length: Gauge::default(),
             states: Family::default(),
+            rendering: Mutex::new(()),
             unknown: "unknown".into(),
             none: "".into(),
         };
@@ -127,6 +132,12 @@ impl Metrics {
             let _ = metrics.rejected.get_or_create(&RejectionLabels { reason: reason.name() });
         }
         metrics.registered()
+    }
+
+    /// Shows what `collector` has to show, too.
+    pub(crate) fn with_collector(mut self, collector: impl Collector) -> Self {
+        self.registry.register_collector(Box::new(collector));
+        self
     }
 
     fn registered(mut self) -> Self {
@@ -156,7 +167,7 @@ impl Metrics {
         );
         registry.register(
             "model_state",
-            "1 for the state a model is in, 0 for the others",
+            "1 for the state a version is in, 0 for the others",
             self.states.clone(),
         );
         let build: Family<BuildLabels, Gauge> = Family::default();
@@ -203,16 +214,19 @@ impl Metrics {
     }
 
     /// Everything in OpenMetrics 1.0 text.
-    pub(crate) fn render(&self, queue_length: usize, models: &[Arc<ServedModel>]) -> String {
+    pub(crate) fn render(&self, queue_length: usize, versions: &[VersionStatus]) -> String {
+        let _one_at_a_time = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
         self.queue_length.set(i64::try_from(queue_length).unwrap_or(i64::MAX));
-        for model in models {
+        // Versions that are known no more have no state.
+        self.states.clear();
+        for version in versions {
             for state in ModelState::ALL {
                 let labels = StateLabels {
-                    model: Arc::clone(&model.name),
-                    version: Arc::clone(&model.version_label),
+                    model: Arc::clone(&version.name),
+                    version: Arc::clone(&version.version_label),
                     state: state.name(),
                 };
-                self.states.get_or_create(&labels).set(i64::from(model.state() == state));
+                self.states.get_or_create(&labels).set(i64::from(version.state == state));
             }
         }
         let mut rendered = String::new();

@@ -1,22 +1,23 @@
-//! Which models are served, and in what state they are.
+//! Which models are served, and what a loaded version of one is.
 
-use std::ffi::OsStr;
-use std::fs;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use luthier_bundle::{Bundle, Manifest};
+use luthier_bundle::{Bundle, BundleError, PredictScratch, Predictor};
+use luthier_engine::Threads;
 use luthier_model::{Decision, Signature};
 
-use crate::ServeError;
+use crate::feedback::Tracked;
+use crate::registry::folder::{self, Scan};
+use crate::{Route, ServeError};
 
 /// File that makes a folder a bundle.
-const MANIFEST: &str = "manifest.json";
+pub(crate) const MANIFEST: &str = "manifest.json";
 /// Longest name of a model, in bytes.
 const MAX_NAME: usize = 128;
 
-/// Where a model comes from, and what it is called.
+/// A bundle that is served under one version for as long as the server runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelSource {
     /// Name in paths and metrics.
@@ -27,186 +28,235 @@ pub struct ModelSource {
     pub path: PathBuf,
 }
 
-/// Bundles that have been read and checked, ready to be loaded into the engine.
-#[derive(Debug)]
-pub struct Models(Vec<(ModelSource, Bundle)>);
+/// What is to be served: bundles that have been read and checked, and base paths that are watched.
+#[derive(Debug, Default)]
+pub struct Models {
+    pub(crate) bundles: Vec<(ModelSource, Bundle)>,
+    pub(crate) bases: Vec<PathBuf>,
+    /// Where each model comes from.
+    names: BTreeMap<String, PathBuf>,
+}
 
-/// A served model, as protocols see it.
-#[derive(Debug)]
+/// A version that is loaded and answers. Whoever holds it keeps it in memory after it has been
+/// replaced, so that a request does and nothing that lives longer.
 pub(crate) struct ServedModel {
-    /// Name.
+    /// Name of the model.
     pub(crate) name: Arc<str>,
     /// Version.
     pub(crate) version: i64,
     /// The version as a label of metrics.
     pub(crate) version_label: Arc<str>,
-    /// Position among the bundles, and so among each worker's predictors.
-    pub(crate) index: usize,
     /// Labels and positive class.
     pub(crate) decision: Decision,
     /// What goes in and out.
     pub(crate) signature: Signature,
-    available: AtomicBool,
+    /// The alias route that its bundle brings.
+    pub(crate) route: Option<Arc<Route>>,
+    /// What live quality and drift know it by.
+    pub(crate) tracked: Arc<Tracked>,
+    predictor: Predictor,
 }
 
-/// State of a served model, with TensorFlow Serving's names.
+/// State of a version, with TensorFlow Serving's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ModelState {
-    /// It is being loaded or warmed up.
+    /// It is to be loaded.
+    Start,
+    /// It is being loaded and warmed up.
     Loading,
     /// It answers.
     Available,
+    /// It finishes the requests that it has and gets no more.
+    Unloading,
+    /// Its memory is free again, or it could not be loaded.
+    End,
 }
 
-impl ModelSource {
-    /// The models under `base`: `base` itself, where it is a bundle (version 1, called as its
-    /// manifest says), else the newest version of each model in a registry,
-    /// `<base>/<model>/<version>/`. Folders whose name is no version are passed over.
-    pub fn discover(base: &Path) -> Result<Vec<Self>, ServeError> {
-        if base.is_file() || base.join(MANIFEST).is_file() {
-            let opened = Bundle::open(base).map_err(|source| ServeError::Model {
-                name: base.display().to_string(),
-                version: 1,
-                source,
-            })?;
-            let name = opened.manifest().name.clone();
-            return Ok(vec![Self { name, version: 1, path: base.to_owned() }]);
-        }
-        let mut found = Vec::new();
-        for model in folders(base)? {
-            let newest =
-                folders(&model)?.into_iter().filter_map(|path| Some((version(&path)?, path)));
-            let name = model.file_name().and_then(OsStr::to_str);
-            if let (Some((version, path)), Some(name)) = (newest.max(), name) {
-                found.push(Self { name: name.to_owned(), version, path });
-            }
-        }
-        match found.is_empty() {
-            true => Err(ServeError::NoBundle { path: base.to_owned() }),
-            false => Ok(found),
-        }
-    }
+/// Why a loaded model has no scores for some texts.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PredictError {
+    #[error(transparent)]
+    Engine(#[from] BundleError),
+    #[error("the model gave no finite score for every class")]
+    NoScores,
 }
 
 impl Models {
+    /// The models at `paths`. A path that is a bundle is read and checked, and served as version 1
+    /// under the name in its manifest; any other is a base path with `<model>/<version>/` inside,
+    /// at least one, which the server watches.
+    pub fn find(paths: &[PathBuf]) -> Result<Self, ServeError> {
+        let mut models = Self::default();
+        for path in paths {
+            if is_bundle(path) {
+                let bundle = open(path, &path.display().to_string(), 1)?;
+                let name = bundle.manifest().name.clone();
+                models.add_bundle(ModelSource { name, version: 1, path: path.clone() }, bundle)?;
+            } else {
+                models.add_base(path)?;
+            }
+        }
+        models.checked()
+    }
+
     /// Reads every bundle and checks its digests, names and versions.
     pub fn load(sources: &[ModelSource]) -> Result<Self, ServeError> {
-        if sources.is_empty() {
-            return Err(ServeError::NoModel);
-        }
-        let mut models: Vec<(ModelSource, Bundle)> = Vec::with_capacity(sources.len());
+        let mut models = Self::default();
         for source in sources {
-            let ModelSource { name, version, path } = source;
-            let (name, version) = (name.clone(), *version);
-            if !is_name(&name) {
-                return Err(ServeError::Name { name });
-            }
-            if version < 0 {
-                return Err(ServeError::Version { name, version });
-            }
-            if models.iter().any(|(other, _)| other.name == name && other.version == version) {
-                return Err(ServeError::Duplicate { name, version });
-            }
-            let bundle =
-                Bundle::open(path).map_err(|source| ServeError::Model { name, version, source })?;
-            models.push((source.clone(), bundle));
+            let bundle = open(&source.path, &source.name, source.version)?;
+            models.add_bundle(source.clone(), bundle)?;
         }
-        Ok(Self(models))
+        models.checked()
     }
 
-    /// Name, version and manifest of each model.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, i64, &Manifest)> {
-        self.0
-            .iter()
-            .map(|(source, bundle)| (source.name.as_str(), source.version, bundle.manifest()))
+    /// Names of the models, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.keys().map(String::as_str)
     }
 
-    /// The models as protocols see them, by name and falling version, and the bundles they index.
-    pub(crate) fn into_served(self) -> (Vec<Arc<ServedModel>>, Vec<Bundle>) {
-        let (sources, bundles): (Vec<_>, Vec<_>) = self.0.into_iter().unzip();
-        let served = |(index, (source, bundle)): (usize, (ModelSource, &Bundle))| {
-            let Manifest { decision, signature, .. } = bundle.manifest();
-            let (decision, signature) = (decision.clone(), signature.clone());
-            ServedModel::new(&source.name, source.version, index, decision, signature)
+    fn add_bundle(&mut self, source: ModelSource, bundle: Bundle) -> Result<(), ServeError> {
+        let ModelSource { name, version, path } = &source;
+        let (name, version) = (name.clone(), *version);
+        if !is_name(&name) {
+            return Err(ServeError::Name { name });
+        }
+        if version < 0 {
+            return Err(ServeError::Version { name, version });
+        }
+        if self.bundles.iter().any(|(other, _)| other.name == name && other.version == version) {
+            return Err(ServeError::Duplicate { name, version });
+        }
+        match self.names.get(&name) {
+            Some(first) if self.bases.contains(first) => {
+                let (first, second) = (first.clone(), path.clone());
+                return Err(ServeError::TwoPlaces { name, first, second });
+            }
+            _ => self.names.insert(name, path.clone()),
         };
-        let mut models: Vec<_> =
-            sources.into_iter().zip(&bundles).enumerate().map(served).collect();
-        models.sort_by(|a, b| a.name.cmp(&b.name).then(b.version.cmp(&a.version)));
-        (models.into_iter().map(Arc::new).collect(), bundles)
+        self.bundles.push((source, bundle));
+        Ok(())
+    }
+
+    fn add_base(&mut self, path: &Path) -> Result<(), ServeError> {
+        let Scan { models, problems } = folder::scan(path);
+        if let Some(problem) = problems.into_iter().next() {
+            return Err(problem);
+        }
+        if models.is_empty() {
+            return Err(ServeError::NoBundle { path: path.to_owned() });
+        }
+        for found in models {
+            if let Some(first) = self.names.insert(found.name.clone(), path.to_owned()) {
+                let second = path.to_owned();
+                return Err(ServeError::TwoPlaces { name: found.name, first, second });
+            }
+        }
+        self.bases.push(path.to_owned());
+        Ok(())
+    }
+
+    fn checked(self) -> Result<Self, ServeError> {
+        if self.names.is_empty() { Err(ServeError::NoModel) } else { Ok(self) }
     }
 }
 
 impl ServedModel {
-    /// A model that is being loaded.
+    /// Loads a bundle into the engine, checks its probes, and runs a first text through it.
+    pub(crate) fn load(
+        name: &str,
+        version: i64,
+        bundle: &Bundle,
+        threads: &Threads,
+    ) -> Result<Self, PredictError> {
+        let predictor = bundle.predictor(threads)?;
+        let route = bundle.manifest().route.as_ref().map(|route| Route {
+            path: route.path.clone(),
+            model: name.to_owned(),
+            input: route.input.clone(),
+            output: route.output.clone(),
+        });
+        let mut model = Self::new(name, version, predictor, route);
+        model.tracked = Arc::new(Tracked::of(name, version, bundle)?);
+        model.predict(&["warm-up"], &mut PredictScratch::default())?;
+        Ok(model)
+    }
+
     pub(crate) fn new(
         name: &str,
         version: i64,
-        index: usize,
-        decision: Decision,
-        signature: Signature,
+        predictor: Predictor,
+        route: Option<Route>,
     ) -> Self {
         Self {
             name: name.into(),
             version,
             version_label: version.to_string().into(),
-            index,
-            decision,
-            signature,
-            available: AtomicBool::new(false),
+            decision: predictor.decision().clone(),
+            signature: predictor.signature().clone(),
+            route: route.map(Arc::new),
+            tracked: Arc::new(Tracked::new(name, version, predictor.decision(), None)),
+            predictor,
         }
     }
 
-    pub(crate) fn state(&self) -> ModelState {
-        match self.available.load(Ordering::Acquire) {
-            true => ModelState::Available,
-            false => ModelState::Loading,
-        }
+    /// Whether it is this version of this model.
+    pub(crate) fn is(&self, name: &str, version: i64) -> bool {
+        *self.name == *name && self.version == version
     }
 
-    pub(crate) fn set_available(&self) {
-        self.available.store(true, Ordering::Release);
+    /// Probabilities, row-major `[texts, classes]`, all finite.
+    pub(crate) fn predict(
+        &self,
+        texts: &[&str],
+        scratch: &mut PredictScratch,
+    ) -> Result<Vec<f32>, PredictError> {
+        let scores = self.predictor.predict(texts, scratch)?;
+        let is_whole = scores.len() == texts.len() * self.decision.classes();
+        match is_whole && scores.iter().all(|score| score.is_finite()) {
+            true => Ok(scores),
+            false => Err(PredictError::NoScores),
+        }
     }
 
     /// Name of the one input.
     pub(crate) fn input(&self) -> &str {
         self.signature.inputs.first().map_or("text", |field| &field.name)
     }
+
+    /// Name of the one output.
+    pub(crate) fn output(&self) -> &str {
+        self.signature.outputs.first().map_or("scores", |field| &field.name)
+    }
 }
 
 impl ModelState {
     /// All states.
-    pub(crate) const ALL: [Self; 2] = [Self::Loading, Self::Available];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Start, Self::Loading, Self::Available, Self::Unloading, Self::End];
 
     /// Name on the wire.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Start => "START",
             Self::Loading => "LOADING",
             Self::Available => "AVAILABLE",
+            Self::Unloading => "UNLOADING",
+            Self::End => "END",
         }
     }
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether a model may be called `name`: it is part of paths, and a colon ends it there.
+pub(crate) fn is_name(name: &str) -> bool {
     let plain = |c: char| !c.is_control() && !matches!(c, '/' | ':');
     (1..=MAX_NAME).contains(&name.len()) && name.chars().all(plain)
 }
 
-/// The version that a folder's name is, if it is one.
-fn version(folder: &Path) -> Option<i64> {
-    let name = folder.file_name()?.to_str()?;
-    name.bytes().all(|b| b.is_ascii_digit()).then(|| name.parse().ok())?
+fn is_bundle(path: &Path) -> bool {
+    path.is_file() || path.join(MANIFEST).is_file()
 }
 
-/// The folders in `path`, in order of name.
-fn folders(path: &Path) -> Result<Vec<PathBuf>, ServeError> {
-    let failed = |source| ServeError::Io { path: path.to_owned(), source };
-    let mut folders = Vec::new();
-    for entry in fs::read_dir(path).map_err(failed)? {
-        let folder = entry.map_err(failed)?.path();
-        if folder.is_dir() {
-            folders.push(folder);
-        }
-    }
-    folders.sort();
-    Ok(folders)
+fn open(path: &Path, name: &str, version: i64) -> Result<Bundle, ServeError> {
+    let failed = |source| ServeError::Model { name: name.to_owned(), version, source };
+    Bundle::open(path).map_err(failed)
 }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Sender, TrySendError};
-use luthier_bundle::Bundle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
+use crate::feedback::{PredictionId, Tracker};
 use crate::metrics::{Metrics, Rejection};
-use crate::models::{ModelState, ServedModel};
+use crate::models::ServedModel;
+use crate::registry::{Loading, Registry, RouteCheck};
 use crate::texts::Texts;
+use crate::versions::{VersionStatus, Versions};
 use crate::worker::{self, Job};
 use crate::{Models, ServeConfig, ServeError};
 
@@ -18,18 +20,14 @@ pub(crate) const MAX_ROWS: usize = 65_536;
 /// The one signature of every model.
 pub(crate) const SIGNATURE: &str = "serving_default";
 
-/// Models, the queue to the workers, and the counters. The workers end when it is dropped.
+/// Models, the queue to the workers, and the counters. The workers and the thread that loads models
+/// end when it is dropped.
 pub(crate) struct Service {
-    models: Vec<Arc<ServedModel>>,
+    registry: Registry,
     jobs: Sender<Job>,
     queue_requests: usize,
     metrics: Arc<Metrics>,
-}
-
-/// Workers that are loading their models.
-pub(crate) struct Loading {
-    workers: usize,
-    reports: mpsc::UnboundedReceiver<Result<(), ServeError>>,
+    tracker: Arc<Tracker>,
 }
 
 /// Which version of a model a call means.
@@ -46,9 +44,11 @@ pub(crate) enum Version<'a> {
 /// A call for scores.
 pub(crate) struct PredictCall<'a> {
     /// The model.
-    pub(crate) model: &'a ServedModel,
+    pub(crate) model: &'a Arc<ServedModel>,
     /// One text per row.
     pub(crate) texts: Texts,
+    /// What its rows are named by, for labels to come.
+    pub(crate) id: PredictionId,
     /// When nobody will wait for the answer any more.
     pub(crate) deadline: Instant,
 }
@@ -64,15 +64,18 @@ pub(crate) enum Task {
     Regress,
 }
 
-/// Kinds of failure, the part of gRPC's status codes that is used.
+/// Kinds of failure, with their numbers: the part of gRPC's status codes that is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
-    InvalidArgument,
-    DeadlineExceeded,
-    NotFound,
-    ResourceExhausted,
-    Internal,
-    Unavailable,
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    NotFound = 5,
+    ResourceExhausted = 8,
+    FailedPrecondition = 9,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+    DataLoss = 15,
 }
 
 /// Why a call has no answer. Messages are TensorFlow Serving's where it has one.
@@ -110,33 +113,27 @@ pub(crate) enum ServiceError {
 }
 
 impl Service {
-    /// Starts the workers, which begin to load `models`.
+    /// Starts the workers, and begins to load `models`.
     pub(crate) fn start(
         models: Models,
         config: &ServeConfig,
+        route_check: RouteCheck,
     ) -> Result<(Self, Loading), ServeError> {
-        let (models, bundles) = models.into_served();
-        let bundles: Arc<[Bundle]> = bundles.into();
-        let metrics = Arc::new(Metrics::new());
+        let tracker = Tracker::start(config.feedback_store.as_deref())?;
+        let metrics = Arc::new(Metrics::new().with_collector(Arc::clone(&tracker)));
         let (jobs, waiting) = crossbeam_channel::bounded(config.queue_requests);
-        let (report, reports) = mpsc::unbounded_channel();
-        let workers = config.workers.max(1);
-        for _ in 0..workers {
-            worker::start(worker::Setup {
-                models: models.clone(),
-                bundles: Arc::clone(&bundles),
-                jobs: waiting.clone(),
-                metrics: Arc::clone(&metrics),
-                report: report.clone(),
-            })?;
+        for _ in 0..config.workers.max(1) {
+            worker::start(waiting.clone(), Arc::clone(&metrics))?;
         }
-        let service = Self { models, jobs, queue_requests: config.queue_requests, metrics };
-        Ok((service, Loading { workers, reports }))
+        let (registry, loading) = Registry::start(models, config, route_check)?;
+        let queue_requests = config.queue_requests;
+        let service = Self { registry, jobs, queue_requests, metrics, tracker };
+        Ok((service, loading))
     }
 
-    /// All models, by name and falling version.
-    pub(crate) fn models(&self) -> &[Arc<ServedModel>] {
-        &self.models
+    /// All versions as they are now.
+    pub(crate) fn versions(&self) -> Arc<Versions> {
+        self.registry.versions()
     }
 
     /// The counters.
@@ -144,77 +141,60 @@ impl Service {
         &self.metrics
     }
 
+    /// What joins labels with predictions.
+    pub(crate) fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
     /// The counters as text, with gauges brought up to date.
     pub(crate) fn render_metrics(&self) -> String {
-        self.metrics.render(self.jobs.len(), &self.models)
+        self.metrics.render(self.jobs.len(), &self.versions().statuses)
     }
 
     /// Whether every model answers.
     pub(crate) fn is_ready(&self) -> bool {
-        self.models.iter().all(|model| model.state() == ModelState::Available)
+        self.versions().is_ready
     }
 
-    /// The model that a call means, ready to answer.
+    /// The model that a call means, ready to answer; it stays so while the caller holds it.
     pub(crate) fn find(
         &self,
         name: &str,
         version: Version<'_>,
-    ) -> Result<&Arc<ServedModel>, ServiceError> {
-        let of_name = |model: &&Arc<ServedModel>| &*model.name == name;
-        let mut models = self.models.iter().filter(of_name);
-        let found = match version {
-            Version::Latest => {
-                models.next().ok_or_else(|| ServiceError::NoModel { name: name.to_owned() })?
-            }
-            Version::Specific(version) => models
-                .find(|model| model.version == version)
-                .ok_or_else(|| ServiceError::NoVersion { name: name.to_owned(), version })?,
-            Version::Label(label) => return Err(ServiceError::NoLabel { label: label.to_owned() }),
-        };
-        match found.state() {
-            ModelState::Available => Ok(found),
-            state => Err(ServiceError::NotAvailable {
-                name: Arc::clone(&found.name),
-                version: found.version,
-                state: state.name(),
-            }),
-        }
+    ) -> Result<Arc<ServedModel>, ServiceError> {
+        self.versions().find(name, version).cloned()
     }
 
-    /// The models that a question about status means, at least one, whatever their state.
+    /// The versions that a question about status means, at least one, whatever their state.
     pub(crate) fn status(
         &self,
         name: &str,
         version: Version<'_>,
-    ) -> Result<Vec<&Arc<ServedModel>>, ServiceError> {
-        let of_name = self.models.iter().filter(|model| &*model.name == name);
-        let found: Vec<_> = match version {
-            Version::Latest => of_name.collect(),
-            Version::Specific(version) => of_name.filter(|m| m.version == version).collect(),
-            Version::Label(label) => return Err(ServiceError::NoLabel { label: label.to_owned() }),
-        };
-        match (found.is_empty(), version) {
-            (false, _) => Ok(found),
-            (true, Version::Specific(version)) => {
-                Err(ServiceError::NoVersionStatus { name: name.to_owned(), version })
-            }
-            (true, _) => Err(ServiceError::NoStatus { name: name.to_owned() }),
+    ) -> Result<Vec<VersionStatus>, ServiceError> {
+        self.versions().status(name, version)
+    }
+
+    /// Refuses a call of too many rows.
+    pub(crate) fn check_rows(&self, rows: usize) -> Result<(), ServiceError> {
+        if rows <= MAX_ROWS {
+            return Ok(());
         }
+        self.metrics.rejected(Rejection::TooManyRows);
+        Err(ServiceError::TooManyRows { found: rows })
     }
 
     /// Probabilities, row-major `[texts, classes]`, all finite. A call whose future is dropped is
     /// taken out of the queue before it runs.
     pub(crate) async fn predict(&self, call: PredictCall<'_>) -> Result<Vec<f32>, ServiceError> {
-        let PredictCall { model, texts, deadline } = call;
-        if texts.len() > MAX_ROWS {
-            self.metrics.rejected(Rejection::TooManyRows);
-            return Err(ServiceError::TooManyRows { found: texts.len() });
-        }
+        let PredictCall { model, texts, id, deadline } = call;
+        self.check_rows(texts.len())?;
         if texts.len() == 0 {
             return Ok(Vec::new());
         }
         let (reply, answer) = oneshot::channel();
-        let job = Job { model: model.index, texts, queued: Instant::now(), deadline, reply };
+        let model = Arc::clone(model);
+        let remember = Some((Arc::clone(&self.tracker), id));
+        let job = Job { model, texts, queued: Instant::now(), deadline, remember, reply };
         match self.jobs.try_send(job) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
@@ -244,16 +224,20 @@ impl Task {
     }
 }
 
-impl Loading {
-    /// Waits until every worker has loaded every model; the first failure ends the wait.
-    pub(crate) async fn finished(mut self) -> Result<(), ServeError> {
-        for _ in 0..self.workers {
-            match self.reports.recv().await {
-                Some(report) => report?,
-                None => return Err(ServeError::Worker),
-            }
+impl Code {
+    /// Name on the wire.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::InvalidArgument => "INVALID_ARGUMENT",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::NotFound => "NOT_FOUND",
+            Self::ResourceExhausted => "RESOURCE_EXHAUSTED",
+            Self::FailedPrecondition => "FAILED_PRECONDITION",
+            Self::Unimplemented => "UNIMPLEMENTED",
+            Self::Internal => "INTERNAL",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::DataLoss => "DATA_LOSS",
         }
-        Ok(())
     }
 }
 

@@ -14,6 +14,12 @@ impl Texts {
         Self { buffer: String::new(), ends: Vec::with_capacity(texts) }
     }
 
+    /// One text that cannot be taken out without a panic.
+    #[cfg(test)]
+    pub(crate) fn broken() -> Self {
+        Self { buffer: String::new(), ends: vec![1] }
+    }
+
     /// Adds a text.
     pub(crate) fn push(&mut self, text: &str) {
         self.buffer.push_str(text);

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each crate with the crates of ours that it may use, in an order in which all uses point back.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("luthier-test", &[]),
     ("luthier-space", &[]),
     ("luthier-data", &[]),
@@ -20,7 +20,9 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("luthier-train", &["luthier-graph", "luthier-model", "luthier-space"]),
     ("luthier-compress", &["luthier-graph", "luthier-model"]),
     ("luthier-bundle", &["luthier-engine", "luthier-graph", "luthier-model"]),
-    ("luthier-serve", &["luthier-bundle", "luthier-engine", "luthier-model"]),
+    ("luthier-monitor", &["luthier-eval"]),
+    ("luthier-serve", &["luthier-bundle", "luthier-engine", "luthier-model", "luthier-monitor"]),
+    ("luthier-ship", &["luthier-bundle"]),
     ("luthier-report", &[]),
     (
         "luthier",
@@ -31,8 +33,10 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "luthier-engine",
             "luthier-eval",
             "luthier-model",
+            "luthier-monitor",
             "luthier-report",
             "luthier-serve",
+            "luthier-ship",
             "luthier-space",
             "luthier-study",
             "luthier-train",
@@ -46,7 +50,7 @@ const CONFINED: [(&str, &[&str]); 4] = [
     ("tokio", &["luthier-serve", "luthier"]),
     ("hyper", &["luthier-serve"]),
     ("rten", &["luthier-engine"]),
-    ("rusqlite", &["luthier-study"]),
+    ("rusqlite", &["luthier-study", "luthier-serve"]),
 ];
 
 #[test]

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use luthier_serve::VersionPolicy;
 
 use crate::job::MOST_WORKERS;
 
@@ -19,7 +20,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 
     /// How results are printed: for people, or one JSON document
-    #[arg(long, global = true, value_enum, default_value = "text")]
+    #[arg(long, global = true, value_enum, default_value = "text", display_order = 900)]
     pub(crate) format: Format,
 }
 
@@ -44,6 +45,10 @@ pub(crate) enum Command {
     Bundle(BundleCommand),
     /// Serve bundles over HTTP, in TensorFlow Serving's REST protocol
     Serve(ServeArgs),
+    /// Write what a bundle needs in production: image, chart, workflow, alerts, dashboard, logs
+    Ship(Box<ShipArgs>),
+    /// Send one HTTP request; the exit code says whether the answer is a success
+    Probe(ProbeArgs),
     /// Print a completion script for your shell
     Completions {
         /// The shell
@@ -178,11 +183,96 @@ pub(crate) enum BundleCommand {
         #[arg(long, short)]
         output: Option<PathBuf>,
     },
+    /// Copy a bundle into a base path as the next version of a model; servers take it up
+    Publish {
+        /// The bundle: a folder or a packed file
+        bundle: PathBuf,
+        /// Folder of the model, `<base>/<model>`; made if need be
+        model: PathBuf,
+        /// Number of the version; the highest there plus one by default
+        #[arg(long, value_parser = value_parser!(i64).range(0..))]
+        version: Option<i64>,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct ShipArgs {
+    /// The bundle: a folder or a packed file
+    pub(crate) bundle: PathBuf,
+    /// Folder to write to; files in it that you have edited since are kept
+    #[arg(long, default_value = "ship")]
+    pub(crate) out: PathBuf,
+    /// Overwrite what you have edited, or what somebody else wrote
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Build the image and run it here with Prometheus and Alertmanager, until Ctrl-C
+    #[arg(long)]
+    pub(crate) local: bool,
+    /// Take away what --local started
+    #[arg(long, conflicts_with = "local")]
+    pub(crate) down: bool,
+    /// What builds and runs images; the first of the two that works by default
+    #[arg(long, value_enum)]
+    pub(crate) engine: Option<Engine>,
+    /// Add this to the ports 8500, 8501, 9090 and 9093 of --local
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port_offset: u16,
+    /// Static build of luthier for the image, instead of this program
+    #[arg(long)]
+    pub(crate) program: Option<PathBuf>,
+    /// Name of the image, with or without a tag; `localhost/<model>` with a tag by its content
+    #[arg(long)]
+    pub(crate) image: Option<String>,
+    /// Namespace in the cluster; the model's name by default
+    #[arg(long)]
+    pub(crate) namespace: Option<String>,
+    /// Address that alerts are posted to
+    #[arg(long)]
+    pub(crate) webhook: Option<String>,
+    /// Folder of the job in its repository, for the workflow; the repository itself by default
+    #[arg(long)]
+    pub(crate) job: Option<String>,
+    /// Rows that the workflow's gate measures on; `data/test.csv` of the job by default
+    #[arg(long)]
+    pub(crate) gate_data: Option<String>,
+    /// Alert when the 99th percentile of a request is above this; 50 by default
+    #[arg(long)]
+    pub(crate) target_p99_ms: Option<f64>,
+    /// Alert when a larger share of requests fails; 0.01 by default
+    #[arg(long)]
+    pub(crate) error_rate: Option<f64>,
+    /// Alert when the live accuracy is surely below this; by default the lower end of the
+    /// bundle's interval
+    #[arg(long)]
+    pub(crate) min_accuracy: Option<f64>,
+    /// Alert when a population stability index is above this; 0.25 by default
+    #[arg(long)]
+    pub(crate) max_psi: Option<f64>,
+}
+
+/// What builds and runs images.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Engine {
+    Podman,
+    Docker,
+}
+
+#[derive(Args)]
+pub(crate) struct ProbeArgs {
+    /// Where to, as in `http://127.0.0.1:8501/readyz`
+    pub(crate) url: String,
+    /// Body to POST; without it, GET
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// Seconds to wait for the whole answer
+    #[arg(long, default_value_t = 3.0)]
+    pub(crate) timeout: f64,
 }
 
 #[derive(Args)]
 pub(crate) struct ServeArgs {
-    /// Bundles: folders or packed files, each under its own name as version 1
+    /// Bundles (folders or packed files, each under its own name as version 1) and base paths that
+    /// hold `<model>/<version>/`, whose new versions are taken up while the server runs
     #[arg(required = true)]
     pub(crate) bundles: Vec<PathBuf>,
     /// Address to listen on
@@ -194,6 +284,13 @@ pub(crate) struct ServeArgs {
     /// Port of the gRPC interface; reserved, nothing listens there yet
     #[arg(long, alias = "port", default_value_t = 8500)]
     pub(crate) grpc_port: u16,
+    /// Seconds between two looks at the base paths; 0 looks only once
+    #[arg(long, alias = "file_system_poll_wait_seconds", default_value_t = 1.0)]
+    pub(crate) poll: f64,
+    /// Which versions of a model in a base path are served: `latest`, `latest:2`, `all` or
+    /// `specific:1,2`
+    #[arg(long, default_value = "latest")]
+    pub(crate) version_policy: VersionPolicy,
     /// Threads that answer; one per core by default
     #[arg(long, value_parser = value_parser!(u16).range(1..=i64::from(MOST_WORKERS)))]
     pub(crate) workers: Option<u16>,
@@ -209,6 +306,10 @@ pub(crate) struct ServeArgs {
     /// Seconds that requests in flight get when the server is told to stop
     #[arg(long, default_value_t = 30.0)]
     pub(crate) drain_timeout: f64,
+    /// SQLite file in which predictions wait for labels, for live accuracy; without it, labels are
+    /// not taken
+    #[arg(long)]
+    pub(crate) feedback_store: Option<PathBuf>,
     /// Which events are logged, as in `info` or `luthier_serve=debug`
     #[arg(long, default_value = "info", env = "LUTHIER_LOG")]
     pub(crate) log: String,

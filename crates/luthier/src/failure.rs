@@ -9,6 +9,7 @@ use luthier_bundle::BundleError;
 use luthier_data::DataError;
 use luthier_eval::EvalError;
 use luthier_serve::ServeError;
+use luthier_ship::ShipError;
 use luthier_space::FormError;
 use luthier_study::StudyError;
 use luthier_train::TrainError;
@@ -146,6 +147,12 @@ impl From<BundleError> for Failure {
             BundleError::Digest { .. } | BundleError::Size { .. } => Self::input(message)
                 .hint("copy the bundle again from where it was made, or make it again"),
             BundleError::Newer { .. } => Self::input(message).hint("update luthier"),
+            BundleError::VersionTaken { .. } => {
+                Self::input(message).hint("leave --version out to get the next free one")
+            }
+            BundleError::NotAModel { .. } => {
+                Self::input(message).hint("give <base>/<model>, as in `models/sentiment`")
+            }
             _ => Self::input(message),
         }
     }
@@ -201,6 +208,18 @@ impl From<FormError> for Failure {
     }
 }
 
+impl From<ShipError> for Failure {
+    fn from(error: ShipError) -> Self {
+        let failure = Self::input(error.to_string());
+        match error {
+            ShipError::Name { .. } => failure
+                .hint("change `name` in luthier.toml, remove the run folder and run the job again"),
+            ShipError::NoAccuracy => failure.hint("give the limit with --min-accuracy"),
+            ShipError::Setting { .. } => failure,
+        }
+    }
+}
+
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
         let message = error.to_string();
@@ -213,7 +232,7 @@ impl From<ServeError> for Failure {
             ServeError::Io { path, source } => Self::io(&path)(source),
             ServeError::Bind { .. }
             | ServeError::WarmUp { .. }
-            | ServeError::Worker
+            | ServeError::Loader
             | ServeError::System(_) => Self::fault(message),
             _ => Self::input(message),
         }

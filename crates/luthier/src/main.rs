@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod failure;
 mod job;
+mod log;
 mod stages;
 mod term;
 
@@ -39,6 +40,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Eval(args) => commands::eval::eval(&args, format),
         Command::Bundle(command) => commands::bundle::bundle(&command, format),
         Command::Serve(args) => commands::serve::serve(&args),
+        Command::Ship(args) => commands::ship::ship(&args, format, stop_flag),
+        Command::Probe(args) => commands::probe::probe(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "luthier", &mut script);

@@ -5,6 +5,7 @@
 //! (`http_rest_api_util.cc`) do.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use hyper::Method;
 
@@ -43,6 +44,7 @@ pub(super) enum Api {
     Run(Task),
     Status,
     Metadata,
+    Feedback,
 }
 
 /// The paths of the server itself.
@@ -55,7 +57,7 @@ const OWN: [(&str, Target<'static>); 4] = [
 
 impl Target<'_> {
     /// The path, without what varies, for logs.
-    pub(super) fn template<'r>(&self, routes: &'r [Route]) -> &'r str {
+    pub(super) fn template<'r>(&self, routes: &'r [Arc<Route>]) -> &'r str {
         match self {
             Self::Index => "/",
             Self::Health => "/healthz",
@@ -67,7 +69,13 @@ impl Target<'_> {
             Self::Model { api: Api::Run(Task::Regress), .. } => "/v1/models/{model}:regress",
             Self::Model { api: Api::Status, .. } => "/v1/models/{model}",
             Self::Model { api: Api::Metadata, .. } => "/v1/models/{model}/metadata",
+            Self::Model { api: Api::Feedback, .. } => "/v1/models/{model}:feedback",
         }
+    }
+
+    /// Whether it is asked of a model.
+    pub(super) fn of_model(&self) -> bool {
+        matches!(self, Self::Model { .. } | Self::Alias(_))
     }
 
     /// Name of the API in metrics.
@@ -83,6 +91,7 @@ impl Target<'_> {
             Self::Model { api: Api::Run(Task::Regress), .. } => "regress",
             Self::Model { api: Api::Status, .. } => "status",
             Self::Model { api: Api::Metadata, .. } => "metadata",
+            Self::Model { api: Api::Feedback, .. } => "feedback",
         }
     }
 }
@@ -102,7 +111,7 @@ impl Spec<'_> {
 pub(super) fn target<'p>(
     method: &Method,
     path: &'p str,
-    routes: &[Route],
+    routes: &[Arc<Route>],
 ) -> Result<Target<'p>, Fault> {
     if let Some(route) = routes.iter().position(|route| route.path == path) {
         return match *method {
@@ -123,7 +132,7 @@ pub(super) fn target<'p>(
 }
 
 /// Checks that the server has no route `path` of its own.
-pub(super) fn check_alias(path: &str) -> Result<(), RouteProblem> {
+pub(crate) fn check_alias(path: &str) -> Result<(), RouteProblem> {
     let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'%');
     if !path.starts_with('/') || !path.bytes().all(plain) {
         return Err(RouteProblem::Path);
@@ -156,6 +165,7 @@ fn model<'p>(method: &Method, path: &'p str) -> Result<Target<'p>, Fault> {
         ("predict", None) => Api::Run(Task::Predict),
         ("classify", None) => Api::Run(Task::Classify),
         ("regress", None) => Api::Run(Task::Regress),
+        ("feedback", None) => Api::Feedback,
         ("", None) if *method == Method::GET => Api::Status,
         ("", Some(tail)) if *method == Method::GET && tail.eq_ignore_ascii_case("metadata") => {
             Api::Metadata

@@ -4,15 +4,14 @@
 //! a point or an exponent, so that clients see one number type (as TensorFlow Serving does).
 
 use std::fmt::Write;
-use std::sync::Arc;
 
 use luthier_model::{Decision, Field, Kind};
 use serde_json::{Map, Value, json};
 
 use super::body::Form;
-use crate::Route;
 use crate::models::ServedModel;
 use crate::service::SIGNATURE;
+use crate::versions::{VersionStatus, Versions};
 
 /// `{"predictions": […]}` or `{"outputs": […]}`.
 pub(super) fn predictions(form: Form, decision: &Decision, probabilities: &[f32]) -> String {
@@ -68,16 +67,20 @@ pub(super) fn error(message: &str) -> String {
     json
 }
 
-/// States of models, as TensorFlow Serving's `GetModelStatusResponse`.
-pub(super) fn status(models: &[&Arc<ServedModel>]) -> String {
-    let status = |model: &&Arc<ServedModel>| {
+/// States of versions, as TensorFlow Serving's `GetModelStatusResponse`.
+pub(super) fn status(versions: &[VersionStatus]) -> String {
+    let status = |status: &VersionStatus| {
+        let error = status.error.as_deref();
         json!({
-            "version": model.version.to_string(),
-            "state": model.state().name(),
-            "status": { "error_code": "OK", "error_message": "" },
+            "version": status.version.to_string(),
+            "state": status.state.name(),
+            "status": {
+                "error_code": error.map_or("OK", |error| error.code.name()),
+                "error_message": error.map_or("", |error| &error.message),
+            },
         })
     };
-    let all: Vec<Value> = models.iter().map(status).collect();
+    let all: Vec<Value> = versions.iter().map(status).collect();
     json!({ "model_version_status": all }).to_string()
 }
 
@@ -116,25 +119,27 @@ fn tensor(field: &Field) -> Value {
     })
 }
 
-/// Whether the server is ready, and the state of each model.
-pub(super) fn readiness(ready: bool, models: &[Arc<ServedModel>]) -> String {
-    let model = |model: &Arc<ServedModel>| {
-        let state = model.state().name();
-        json!({ "name": &*model.name, "version": model.version.to_string(), "state": state })
+/// Whether the server is ready, and the state of each version.
+pub(super) fn readiness(ready: bool, versions: &[VersionStatus]) -> String {
+    let status = |status: &VersionStatus| {
+        let (version, state) = (status.version.to_string(), status.state.name());
+        json!({ "name": &*status.name, "version": version, "state": state })
     };
-    let models: Vec<Value> = models.iter().map(model).collect();
+    let models: Vec<Value> = versions.iter().map(status).collect();
     json!({ "ready": ready, "models": models }).to_string()
 }
 
 /// What can be asked.
-pub(super) fn index(models: &[Arc<ServedModel>], aliases: &[Route]) -> String {
-    let mut routes: Vec<String> = aliases.iter().map(|r| format!("POST {}", r.path)).collect();
-    for model in models {
+pub(super) fn index(versions: &Versions) -> String {
+    let aliases = versions.routes.iter();
+    let mut routes: Vec<String> = aliases.map(|r| format!("POST {}", r.path)).collect();
+    for model in versions.statuses.iter().filter_map(|status| status.model.as_ref()) {
         let path = format!("/v1/models/{}/versions/{}", model.name, model.version);
         routes.push(format!("GET {path}"));
         routes.push(format!("GET {path}/metadata"));
         routes.push(format!("POST {path}:predict"));
         routes.push(format!("POST {path}:classify"));
+        routes.push(format!("POST {path}:feedback"));
     }
     routes.extend(["GET /healthz", "GET /readyz", "GET /metrics"].map(str::to_owned));
     json!({ "release": env!("CARGO_PKG_VERSION"), "routes": routes }).to_string()

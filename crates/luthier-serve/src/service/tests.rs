@@ -1,20 +1,56 @@
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use luthier_model::{Decision, Signature};
+use luthier_bundle::{Draft, Lineage, Predictor};
+use luthier_engine::Threads;
+use luthier_space::{Distribution, Value};
+use luthier_train::{Row, TextData, learners};
 
 use super::{Code, MAX_ROWS, PredictCall, Service, ServiceError, Task, Version};
+use crate::feedback::{PredictionId, Tracker};
 use crate::metrics::Metrics;
-use crate::models::ServedModel;
+use crate::models::{ModelState, ServedModel};
+use crate::registry::Registry;
 use crate::texts::Texts;
+use crate::versions::{VersionStatus, Versions};
 use crate::worker::Job;
 
+/// A loaded model of two classes.
 pub(crate) fn model(name: &str, version: i64) -> Arc<ServedModel> {
-    let labels = vec!["no".to_owned(), "yes".to_owned()];
-    let decision = Decision { labels, positive: Some(1), threshold: None };
-    let signature = Signature::text_classifier(2, true);
-    Arc::new(ServedModel::new(name, version, 0, decision, signature))
+    let predictor = Predictor::new(draft(name).model, &Threads::new(1)).unwrap();
+    Arc::new(ServedModel::new(name, version, predictor, None))
+}
+
+/// A small model of two classes.
+pub(crate) fn draft(name: &str) -> Draft {
+    let data = TextData::new(2, |_, visit| {
+        for label in [0, 1, 0, 1] {
+            visit(Row { text: ["cold", "warm"][label as usize], label, weight: 1.0 });
+        }
+        Ok(())
+    });
+    let data = data.unwrap();
+    let learner = &learners()[0];
+    let values = learner.space().pick(|_, dimension| match &dimension.distribution {
+        Distribution::Float { low, .. } => Value::Float(*low),
+        Distribution::Int { low, .. } => Value::Int(*low),
+        Distribution::Choice { options } => options[0].clone(),
+    });
+    let job = luthier_train::Job { data: &data, values: &values, seed: 1 };
+    let fitted = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap().text_network();
+    Draft {
+        model: fitted.to_model(vec!["no".to_owned(), "yes".to_owned()], Some(1)),
+        probes: Vec::new(),
+        name: name.to_owned(),
+        task: "text-classification".to_owned(),
+        scores: Vec::new(),
+        lineage: Lineage::default(),
+        test_openings: 0,
+        documents: Vec::new(),
+        route: None,
+    }
 }
 
 pub(crate) fn texts(count: usize) -> Texts {
@@ -23,12 +59,26 @@ pub(crate) fn texts(count: usize) -> Texts {
     texts
 }
 
+/// A version in `state`.
+fn status(name: &str, version: i64, state: ModelState) -> VersionStatus {
+    VersionStatus {
+        name: name.into(),
+        version,
+        version_label: version.to_string().into(),
+        state,
+        error: None,
+        model: (state == ModelState::Available).then(|| model(name, version)),
+    }
+}
+
 /// A service whose queue takes one request, and the worker's end of the queue.
-fn service() -> (Service, Receiver<Job>) {
+fn service(statuses: Vec<VersionStatus>) -> (Service, Receiver<Job>) {
     let (jobs, waiting) = crossbeam_channel::bounded(1);
-    let models = vec![model("a", 3), model("a", 1), model("b", 2)];
+    let labels = [("a".into(), [("stable".to_owned(), 1), ("next".to_owned(), 9)].into())].into();
+    let registry = Registry::of(Versions { statuses, labels, ..Versions::default() });
     let metrics = Arc::new(Metrics::new());
-    (Service { models, jobs, queue_requests: 1, metrics }, waiting)
+    let tracker = Tracker::start(None).unwrap();
+    (Service { registry, jobs, queue_requests: 1, metrics, tracker }, waiting)
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -36,31 +86,52 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn models_are_found_once_they_are_available() {
-    let (service, _) = service();
-    let check = |name, version, expected: Result<i64, Code>| {
+fn versions_are_found_once_they_are_available() {
+    use ModelState::{Available, End, Loading, Start, Unloading};
+    let (service, _) = service(vec![
+        status("a", 4, Loading),
+        status("a", 3, Available),
+        status("a", 2, Unloading),
+        status("a", 1, Available),
+        status("b", 2, End),
+        status("b", 1, Start),
+    ]);
+    let check = |name, version, expected: Result<i64, (Code, &str)>| {
         let found = service.find(name, version).map(|model| model.version);
-        assert_eq!(found.map_err(|error| error.code()), expected, "{name} {version:?}");
+        let found = found.map_err(|error| (error.code(), error.to_string()));
+        let expected = expected.map_err(|(code, message)| (code, message.to_owned()));
+        assert_eq!(found, expected, "{name} {version:?}");
     };
-    check("a", Version::Latest, Err(Code::Unavailable));
-    service.models().iter().for_each(|model| model.set_available());
-    assert!(service.is_ready());
+    let none = |message| Err((Code::NotFound, message));
+    let not_yet = |message| Err((Code::Unavailable, message));
     check("a", Version::Latest, Ok(3));
     check("a", Version::Specific(1), Ok(1));
-    check("a", Version::Specific(2), Err(Code::NotFound));
-    check("b", Version::Latest, Ok(2));
-    check("c", Version::Latest, Err(Code::NotFound));
-    check("a", Version::Label("stable"), Err(Code::InvalidArgument));
-    assert_eq!(service.status("a", Version::Latest).unwrap().len(), 2);
+    check("a", Version::Specific(4), not_yet("Servable a version 4 is not available: LOADING"));
+    check("a", Version::Specific(2), none("Servable not found for request: Specific(a, 2)"));
+    check("b", Version::Latest, not_yet("Servable b version 2 is not available: END"));
+    check("b", Version::Specific(1), not_yet("Servable b version 1 is not available: START"));
+    check("c", Version::Latest, none("Servable not found for request: Latest(c)"));
+    check("a", Version::Label("stable"), Ok(1));
+    let vanished = "Servable not found for request: Specific(a, 9)";
+    check("a", Version::Label("next"), none(vanished));
+    let unknown = "Unrecognized servable version label: stable";
+    check("b", Version::Label("stable"), Err((Code::InvalidArgument, unknown)));
+    let versions = |version| {
+        let found = service.status("a", version).unwrap();
+        found.iter().map(|status| status.version).collect::<Vec<_>>()
+    };
+    assert_eq!(versions(Version::Latest), [4, 3, 2, 1]);
+    assert_eq!(versions(Version::Label("stable")), [1]);
 }
 
 #[test]
 fn one_waits_and_the_next_is_refused() {
-    let (service, waiting) = service();
+    let (service, waiting) = service(Vec::new());
     let model = model("a", 1);
     let call = |texts| PredictCall {
         model: &model,
         texts,
+        id: PredictionId::random(),
         deadline: Instant::now() + Duration::from_millis(50),
     };
     block_on(async {

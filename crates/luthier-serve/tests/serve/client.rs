@@ -69,6 +69,11 @@ impl Client {
         String::from_utf8(std::mem::take(&mut self.received)).unwrap()
     }
 
+    /// Waits until the server closes the connection, whatever it says before.
+    pub(crate) fn drained(&mut self) {
+        while self.fill().is_some() {}
+    }
+
     /// Whether the server closes the connection without a further byte.
     pub(crate) fn is_closed(&mut self) -> bool {
         self.received.is_empty() && self.fill().is_none()

@@ -59,7 +59,7 @@ fn a_full_queue_refuses_at_once_and_clients_that_left_are_skipped() {
     });
     let mut blocking = stage.client();
     assert!(blocking.send(request("POST", PREDICT, &heavy_body()).as_bytes()));
-    stage.wait_for_metric(STARTED, 2.0);
+    stage.wait_for_metric(STARTED, 1.0);
     let mut waiting = stage.client();
     waiting.send(request("POST", PREDICT, SMALL).as_bytes());
     stage.wait_for_metric("luthier_queue_length", 1.0);

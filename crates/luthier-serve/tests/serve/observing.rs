@@ -1,6 +1,7 @@
 //! Metrics, logs and request ids.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -11,7 +12,7 @@ use luthier_test::{Scratch, wait_for};
 use serde_json::Value;
 
 use crate::client::Client;
-use crate::stage::{Stage, draft, runtime};
+use crate::stage::{Stage, draft, free_ports, runtime};
 
 #[test]
 fn requests_are_counted_by_model_and_status() {
@@ -33,9 +34,9 @@ fn requests_are_counted_by_model_and_status() {
     let labels = r#"model="mood",version="3",api="predict""#;
     check(&format!("luthier_request_duration_seconds_count{{{labels}}}"), 3.0);
     for stage in ["queue", "inference"] {
-        // Three predictions, one alias, and the warm-up.
+        // Three predictions and one alias.
         let labels = format!(r#"model="mood",version="3",stage="{stage}""#);
-        check(&format!("luthier_stage_duration_seconds_count{{{labels}}}"), 5.0);
+        check(&format!("luthier_stage_duration_seconds_count{{{labels}}}"), 4.0);
     }
     check(r#"luthier_model_state{model="topic",version="1",state="AVAILABLE"}"#, 1.0);
     check(r#"luthier_model_state{model="topic",version="1",state="LOADING"}"#, 0.0);
@@ -107,10 +108,10 @@ fn each_request_is_logged_without_its_text() {
     let scratch = Scratch::new();
     let path = scratch.path().join("bundle");
     draft("mood", 2).write(&path).unwrap();
-    let models = Models::load(&ModelSource::discover(&path).unwrap()).unwrap();
+    let models = Models::find(&[path]).unwrap();
     let routes = vec![Route::new("/sentiment", "mood")];
-    let config = ServeConfig { rest_port: 0, workers: 1, routes, ..ServeConfig::default() };
-    let server = Server::bind(config, models).unwrap();
+    let config = ServeConfig { workers: 1, routes, ..free_ports() };
+    let server = Server::bind(&config, models).unwrap();
     let addr = server.local_addr();
     let log = Log::default();
     let writer = log.clone();
@@ -138,47 +139,60 @@ fn each_request_is_logged_without_its_text() {
         found.unwrap_or_else(|| panic!("no event for {route} in {text}"))["fields"].clone()
     };
     let fields = of("/sentiment");
-    assert_eq!(fields["method"], "POST");
+    assert_eq!(fields["http.request.method"], "POST");
     assert_eq!((&fields["model"], &fields["version"]), (&"mood".into(), &1.into()));
-    assert_eq!((&fields["status"], &fields["bytes"]), (&200.into(), &response.body.len().into()));
-    assert_eq!(fields["request_id"], response.header("x-request-id"));
-    assert!(fields["duration_us"].as_u64().unwrap() > 0);
+    assert_eq!(fields["http.response.status_code"], 200);
+    assert_eq!(fields["http.response.body.bytes"], response.body.len());
+    assert_eq!(fields["http.request.id"], response.header("x-request-id"));
+    assert_eq!(fields["http.version"], "1.1");
+    assert_eq!(fields["url.path"], "/sentiment");
+    assert_eq!(
+        (&fields["event.action"], &fields["event.outcome"]),
+        (&"alias".into(), &"success".into())
+    );
+    assert!(fields["event.duration"].as_u64().unwrap() > 0);
+    assert_eq!(fields["trace.id"], Value::Null);
     let fields = of("/v1/models/{model}:predict");
-    assert_eq!((&fields["model"], &fields["status"]), (&Value::Null, &404.into()));
+    assert_eq!(fields["model"], Value::Null);
+    assert_eq!(fields["http.response.status_code"], 404);
+    assert_eq!(fields["event.outcome"], "failure");
 }
 
 #[test]
 fn what_cannot_be_served_is_an_error_at_once() {
     let stage = Stage::new();
     let folder = stage.scratch.path();
-    let found = ModelSource::discover(folder).unwrap();
-    let versions: Vec<_> = found.iter().map(|s| (s.name.as_str(), s.version)).collect();
-    assert_eq!(versions, [("mood", 3), ("topic", 1)]);
-    let models = || Models::load(&found).unwrap();
-    assert_eq!(models().iter().map(|(name, ..)| name).collect::<Vec<_>>(), ["mood", "topic"]);
+    let models = || Models::find(&[folder.to_owned()]).unwrap();
+    assert_eq!(models().names().collect::<Vec<_>>(), ["mood", "topic"]);
     let config = ServeConfig { rest_port: stage.addr.port(), ..ServeConfig::default() };
-    let error = Server::bind(config, models()).err().unwrap();
+    let error = Server::bind(&config, models()).err().unwrap();
     assert!(matches!(error, ServeError::Bind { addr, .. } if addr == stage.addr), "{error}");
-    let twice = [found[0].clone(), found[0].clone()];
+    let path = folder.join("mood").join("3");
+    let source = ModelSource { name: "mood".to_owned(), version: 3, path: path.clone() };
+    let twice = [source.clone(), source.clone()];
     assert!(matches!(Models::load(&twice), Err(ServeError::Duplicate { version: 3, .. })));
-    let named = [ModelSource { name: "a/b".to_owned(), ..found[0].clone() }];
+    let named = [ModelSource { name: "a/b".to_owned(), ..source.clone() }];
     assert!(matches!(Models::load(&named), Err(ServeError::Name { .. })));
-    let negative = [ModelSource { version: -1, ..found[0].clone() }];
+    let negative = [ModelSource { version: -1, ..source }];
     assert!(matches!(Models::load(&negative), Err(ServeError::Version { version: -1, .. })));
     assert!(matches!(Models::load(&[]), Err(ServeError::NoModel)));
+    for both in [[folder, &path], [&path, folder], [folder, folder]] {
+        let both = Models::find(&both.map(Path::to_owned));
+        assert!(matches!(&both, Err(ServeError::TwoPlaces { name, .. }) if name == "mood"));
+    }
     let empty = Scratch::new();
-    let nothing = ModelSource::discover(empty.path());
+    let nothing = Models::find(&[empty.path().to_owned()]);
     assert!(matches!(nothing, Err(ServeError::NoBundle { .. })));
-    let absent = ModelSource::discover(&empty.path().join("absent"));
+    let absent = Models::find(&[empty.path().join("absent")]);
     assert!(matches!(absent, Err(ServeError::Io { .. })));
     for path in ["sentiment", "/healthz", "/v1/models", "/a b", "/sentiment?x"] {
         let routes = vec![Route::new(path, "mood")];
-        let config = ServeConfig { rest_port: 0, routes, ..ServeConfig::default() };
-        let error = Server::bind(config, models()).err();
+        let config = ServeConfig { routes, ..free_ports() };
+        let error = Server::bind(&config, models()).err();
         assert!(matches!(error, Some(ServeError::Route { .. })), "{path}: {error:?}");
     }
     let routes = vec![Route::new("/a", "mod")];
-    let config = ServeConfig { rest_port: 0, routes, ..ServeConfig::default() };
-    let error = Server::bind(config, models()).err().unwrap();
+    let config = ServeConfig { routes, ..free_ports() };
+    let error = Server::bind(&config, models()).err().unwrap();
     assert_eq!(error.to_string(), "route /a: there is no model `mod`");
 }

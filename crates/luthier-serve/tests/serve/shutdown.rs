@@ -49,7 +49,7 @@ fn requests_in_flight_are_finished_and_new_ones_told_no() {
     let mut idle = stage.client();
     assert_eq!(idle.ask("GET", "/readyz", "").status, 200);
     assert!(busy.send(request("POST", PREDICT, &heavy_body()).as_bytes()));
-    stage.wait_for_metric(STARTED, 2.0);
+    stage.wait_for_metric(STARTED, 1.0);
     stage.stop();
     let refused = || std::net::TcpStream::connect(stage.addr).is_err().then_some(());
     wait_for(Duration::from_secs(10), refused).expect("it listens no more");
@@ -70,7 +70,7 @@ fn draining_ends_in_time() {
     });
     let mut busy = stage.client();
     assert!(busy.send(request("POST", PREDICT, &heavy_body()).as_bytes()));
-    stage.wait_for_metric(STARTED, 2.0);
+    stage.wait_for_metric(STARTED, 1.0);
     let start = Instant::now();
     stage.stop();
     assert_eq!(stage.drained(), Drained { finished: 0, aborted: 1 });

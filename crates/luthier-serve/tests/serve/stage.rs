@@ -16,14 +16,17 @@ use tokio::sync::oneshot;
 
 use crate::client::Client;
 
-/// Series that counts the requests for `mood` that a worker has begun, the warm-up included.
+/// Series that counts the requests for `mood` that a worker has begun.
 pub(crate) const STARTED: &str =
     "luthier_stage_duration_seconds_count{model=\"mood\",version=\"3\",stage=\"queue\"}";
 
 /// A running server with `mood` versions 1 and 3 (binary, `good` is positive) and `topic` version 1
 /// (three classes); `/sentiment` and `/topics` are aliases.
 pub(crate) struct Stage {
+    /// Where REST is expected.
     pub(crate) addr: SocketAddr,
+    /// Where gRPC is expected.
+    pub(crate) grpc: SocketAddr,
     pub(crate) scratch: Scratch,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<Drained, ServeError>>>,
@@ -38,24 +41,41 @@ impl Stage {
     /// A server with settings changed by `change`, ready.
     pub(crate) fn with(change: impl FnOnce(&mut ServeConfig)) -> Self {
         let scratch = Scratch::new();
-        let mut config = ServeConfig { rest_port: 0, workers: 1, ..ServeConfig::default() };
-        config.routes = vec![
-            Route::new("/sentiment", "mood"),
-            Route { output: "to\"pics".to_owned(), ..Route::new("/topics", "topic") },
-        ];
+        let models = models(scratch.path());
+        let stage = Self::start(scratch, models, |config| {
+            config.routes = vec![
+                Route::new("/sentiment", "mood"),
+                Route { output: "to\"pics".to_owned(), ..Route::new("/topics", "topic") },
+            ];
+            change(config);
+        });
+        stage.wait_until_ready();
+        stage
+    }
+
+    /// A server of `models`, which come from `scratch`; it may not be ready yet.
+    pub(crate) fn start(
+        scratch: Scratch,
+        models: Models,
+        change: impl FnOnce(&mut ServeConfig),
+    ) -> Self {
+        let mut config = ServeConfig { workers: 1, ..free_ports() };
         change(&mut config);
-        let server = Server::bind(config, models(scratch.path())).unwrap();
-        let addr = server.local_addr();
+        let server = Server::bind(&config, models).unwrap();
+        let (addr, grpc) = (server.local_addr(), server.grpc_addr());
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::spawn(move || {
             runtime().block_on(server.run(async {
                 let _ = stopped.await;
             }))
         });
-        let stage = Self { addr, scratch, stop: Some(stop), thread: Some(thread) };
-        let ready = || (stage.client().ask("GET", "/readyz", "").status == 200).then_some(());
+        Self { addr, grpc, scratch, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Waits until every model answers.
+    pub(crate) fn wait_until_ready(&self) {
+        let ready = || (self.client().ask("GET", "/readyz", "").status == 200).then_some(());
         wait_for(Duration::from_secs(30), ready).expect("the server gets ready");
-        stage
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -103,6 +123,11 @@ impl Drop for Stage {
     }
 }
 
+/// Settings that leave the ports to the system.
+pub(crate) fn free_ports() -> ServeConfig {
+    ServeConfig { rest_port: 0, grpc_port: 0, ..ServeConfig::default() }
+}
+
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
@@ -128,10 +153,15 @@ fn make_path(folder: &Path, name: &str, version: i64) -> std::path::PathBuf {
 
 /// A small model of `classes` classes; with two, the second is positive.
 pub(crate) fn draft(name: &str, classes: u32) -> Draft {
+    draft_of(name, classes, 90)
+}
+
+/// [`draft`] trained on that many rows; each number of rows gives other scores.
+pub(crate) fn draft_of(name: &str, classes: u32, rows: u32) -> Draft {
     const WORDS: [[&str; 3]; 3] =
         [["cold", "dull", "难吃"], ["warm", "lovely", "好吃"], ["red", "green", "blue"]];
     let data = TextData::new(classes as usize, |_, visit| {
-        for i in 0..90 {
+        for i in 0..rows {
             let label = i % classes;
             let word = WORDS[label as usize][(i / classes % 3) as usize];
             visit(Row { text: &format!("a {word} thing, number {i}"), label, weight: 1.0 });

@@ -16,6 +16,9 @@ pub(crate) fn bundle(command: &BundleCommand, format: Format) -> Result<(), Fail
         BundleCommand::Show { bundle } => show(bundle, format),
         BundleCommand::Verify { bundle } => verify(bundle, format),
         BundleCommand::Pack { bundle, output } => pack(bundle, output.as_deref(), format),
+        BundleCommand::Publish { bundle, model, version } => {
+            publish(bundle, model, *version, format)
+        }
     }
 }
 
@@ -117,5 +120,15 @@ fn pack(path: &Path, output: Option<&Path>, format: Format) -> Result<(), Failur
     match format {
         Format::Json => print_json(&json!({ "path": target, "bytes": bytes })),
         Format::Text => print(&format!("{}: {}\n", target.display(), size(bytes))),
+    }
+}
+
+fn publish(path: &Path, model: &Path, version: Option<i64>, format: Format) -> Result<(), Failure> {
+    let published = Bundle::open(path)?.publish(model, version)?;
+    match format {
+        Format::Json => {
+            print_json(&json!({ "path": published.path, "version": published.version }))
+        }
+        Format::Text => print(&format!("{}\n", published.path.display())),
     }
 }

@@ -4,8 +4,10 @@ pub(crate) mod bundle;
 pub(crate) mod data;
 pub(crate) mod eval;
 pub(crate) mod predict;
+pub(crate) mod probe;
 pub(crate) mod run;
 pub(crate) mod serve;
+pub(crate) mod ship;
 
 use std::io::{ErrorKind, Write};
 

@@ -1,28 +1,24 @@
 //! `luthier serve`.
 
-use std::io::IsTerminal;
 use std::time::Duration;
 
-use luthier_serve::{ModelSource, Models, Route, ServeConfig, Server};
+use luthier_serve::{Models, ServeConfig, Server};
 use tokio::runtime::{Builder, Runtime};
-use tracing_subscriber::EnvFilter;
 
 use crate::cli::ServeArgs;
 use crate::failure::Failure;
+use crate::log::log_events;
 
 pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
     log_events(&args.log)?;
-    let mut sources = Vec::new();
-    for base in &args.bundles {
-        sources.extend(ModelSource::discover(base)?);
-    }
-    let models = Models::load(&sources)?;
-    let config = config(args, &models)?;
+    let models = Models::find(&args.bundles)?;
+    let names = models.names().collect::<Vec<_>>().join(", ");
+    let config = config(args)?;
     let threads = config.workers;
-    let server = Server::bind(config, models)?;
+    let server = Server::bind(&config, models)?;
     tracing::info!(
         address = %server.local_addr(),
-        models = sources.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "),
+        models = names,
         "listening"
     );
     let drained = runtime(threads)?
@@ -35,7 +31,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
     }
 }
 
-fn config(args: &ServeArgs, models: &Models) -> Result<ServeConfig, Failure> {
+fn config(args: &ServeArgs) -> Result<ServeConfig, Failure> {
     let seconds = |name: &str, value: f64| match Duration::try_from_secs_f64(value) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err(Failure::input(format!("{name} is {value}")).hint("give seconds above 0")),
@@ -44,23 +40,15 @@ fn config(args: &ServeArgs, models: &Models) -> Result<ServeConfig, Failure> {
     Ok(ServeConfig {
         host: args.host,
         rest_port: args.rest_port,
-        routes: models
-            .iter()
-            .filter_map(|(name, _, manifest)| {
-                let route = manifest.route.as_ref()?;
-                Some(Route {
-                    path: route.path.clone(),
-                    model: name.to_owned(),
-                    input: route.input.clone(),
-                    output: route.output.clone(),
-                })
-            })
-            .collect(),
+        grpc_port: args.grpc_port,
+        poll: if args.poll == 0.0 { None } else { Some(seconds("--poll", args.poll)?) },
+        version_policy: args.version_policy.clone(),
         max_body_bytes: args.max_body_bytes,
         request_timeout: seconds("--timeout", args.timeout)?,
         queue_requests: args.queue,
         workers: args.workers.map_or(default.workers, usize::from),
         drain_timeout: seconds("--drain-timeout", args.drain_timeout)?,
+        feedback_store: args.feedback_store.clone(),
         ..default
     })
 }
@@ -92,17 +80,4 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
             _ = interrupt.recv() => {}
         }
     })
-}
-
-/// One JSON document per event on standard error, or readable lines on a terminal.
-fn log_events(filter: &str) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
-        Failure::input(format!("--log: {error}")).hint("use a level such as `info` or `warn`")
-    })?;
-    let events = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let set = match std::io::stderr().is_terminal() {
-        true => events.compact().with_target(false).try_init(),
-        false => events.json().flatten_event(true).with_current_span(false).try_init(),
-    };
-    set.map_err(|error| Failure::fault(format!("cannot log: {error}")))
 }

@@ -1,4 +1,5 @@
-//! The finished model: the test split is opened, once, and the bundle is written.
+//! The finished model: the test split is opened, once, and the bundle is written, with the baseline
+//! that drift is judged against.
 
 use luthier_bundle::{Bundle, Score};
 use luthier_data::Part;
@@ -6,6 +7,9 @@ use luthier_engine::Threads;
 use luthier_eval::{
     Bootstrap, Mistake, Predictions, Report, Suspect, suspect_labels, worst_mistakes,
 };
+use luthier_model::{Extractor, Preprocess};
+use luthier_monitor::{Baseline, Observation};
+use luthier_serve::observe;
 use serde::{Deserialize, Serialize};
 
 use super::compress::Compressed;
@@ -90,7 +94,8 @@ pub(super) fn finish(
         findings.test = Some(report(&test)?);
         findings.mistakes = shown(prepared, Part::Test, worst_mistakes(&test, SHOWN), |m| m.row)?;
     }
-    let bundle = write(job, compressed, &findings, openings, folder)?;
+    let baseline = baseline(&compressed.bundle, &valid_texts, valid.predicted())?;
+    let bundle = write(job, compressed, &findings, baseline.as_ref(), openings, folder)?;
     folder.write("findings.json", &findings)?;
     folder.finish("bundle", &key)?;
     if let Some(test) = &findings.test {
@@ -103,6 +108,7 @@ fn write(
     job: &Job,
     compressed: &Compressed,
     findings: &Findings,
+    baseline: Option<&Baseline>,
     openings: u32,
     folder: &RunFolder,
 ) -> Result<Bundle, Failure> {
@@ -130,9 +136,29 @@ fn write(
     draft.test_openings = openings;
     let document = serde_json::json!({ "valid": findings.valid, "test": findings.test });
     let document = serde_json::to_vec(&document).unwrap_or_default();
-    draft.documents.retain(|(name, _)| name != "report.json");
-    draft.documents.push(("report.json".to_owned(), document));
+    let mut documents = vec![("report.json".to_owned(), document)];
+    documents.extend(baseline.map(|baseline| (Baseline::DOCUMENT.to_owned(), baseline.to_json())));
+    draft.documents.retain(|(name, _)| documents.iter().all(|(new, _)| new != name));
+    draft.documents.extend(documents);
     Ok(draft.write(&folder.join("bundle"))?)
+}
+
+/// What the validation texts and their answers are like; the model was not trained on them, so that
+/// it meets as much unknown in them as in new ones.
+fn baseline(
+    bundle: &Bundle,
+    texts: &[String],
+    predicted: &[u32],
+) -> Result<Option<Baseline>, Failure> {
+    let model = bundle.model()?;
+    let Preprocess::NgramText(ngrams) = &model.preprocess;
+    let mut extractor = Extractor::default();
+    let rows: Vec<Observation> = texts
+        .iter()
+        .zip(predicted)
+        .map(|(text, class)| observe(text, *class, ngrams, &mut extractor))
+        .collect();
+    Ok(Baseline::new(model.decision.classes(), &rows))
 }
 
 fn test_line(job: &Job, test: &Report, openings: u32) -> String {

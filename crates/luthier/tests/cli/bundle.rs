@@ -1,4 +1,4 @@
-//! `luthier bundle show`, `verify` and `pack`.
+//! `luthier bundle show`, `verify`, `pack` and `publish`.
 
 use serde_json::json;
 
@@ -19,7 +19,8 @@ fn a_bundle_shows_what_it_is() {
     assert!(scores.starts_with("part  metric  value  95 %  rows\nvalid  f1  #  # to #  80\n"));
     assert!(scores.contains("\ntest  f1  #  # to #  80\n"), "{scores}");
     let files: Vec<&str> = files.lines().filter_map(|line| line.split(' ').next()).collect();
-    assert_eq!(files, ["file", "features.idx", "model.onnx", "profile.json", "report.json"]);
+    let documents = ["baseline.json", "features.idx", "model.onnx", "profile.json", "report.json"];
+    assert_eq!(files, [&["file"], documents.as_slice()].concat());
 }
 
 const FACTS: [&str; 12] = [
@@ -49,7 +50,7 @@ fn shown_as_json_it_is_the_manifest() {
 fn a_sound_bundle_is_verified() {
     let desk = Desk::with_bundle();
     let out = desk.luthier(&["bundle", "verify", "job/run/bundle"]).ok();
-    let sound = "job/run/bundle: 5 files are as written, 16 probes are answered as stored\n";
+    let sound = "job/run/bundle: 6 files are as written, 16 probes are answered as stored\n";
     assert_eq!(out, sound);
     let seen = desk.luthier(&["bundle", "verify", "job/run/model", "--format", "json"]).json();
     assert_eq!(seen, json!({ "ok": true, "files": 4, "probes": 16 }));
@@ -72,4 +73,31 @@ fn a_packed_bundle_is_the_same_bundle() {
     desk.luthier(&["bundle", "verify", "mood.luthier"]).ok();
     desk.luthier(&["bundle", "pack", "job/run/bundle", "-o", "job"])
         .fails(2, "error: job is a folder\n hint: give the name of a file with --output");
+}
+
+#[test]
+fn a_published_bundle_is_the_next_version() {
+    let desk = Desk::with_bundle();
+    let publish = |bundle| desk.luthier(&["bundle", "publish", bundle, "models/mood"]);
+    assert_eq!(publish("job/run/bundle").ok(), "models/mood/1\n");
+    desk.luthier(&["bundle", "pack", "job/run/bundle", "-o", "mood.luthier"]).ok();
+    assert_eq!(publish("mood.luthier").ok(), "models/mood/2\n");
+    let args = ["bundle", "publish", "job/run/bundle", "models/mood", "--version", "7"];
+    let written = desk.luthier(&[&args[..], &["--format", "json"]].concat()).json();
+    assert_eq!(written, json!({ "path": "models/mood/7", "version": 7 }));
+    for version in ["1", "2", "7"] {
+        let path = format!("models/mood/{version}");
+        let of = |path| desk.luthier(&["bundle", "show", path, "--format", "json"]).ok();
+        assert_eq!(of(&path), of("job/run/bundle"));
+    }
+    desk.luthier(&args).fails(
+        2,
+        "error: version 7 is there already: models/mood/7\n \
+         hint: leave --version out to get the next free one",
+    );
+    desk.luthier(&["bundle", "publish", "job/run/bundle", "job/run/bundle"]).fails(
+        2,
+        "error: job/run/bundle is a bundle, and not the folder of a model's versions\n \
+         hint: give <base>/<model>, as in `models/sentiment`",
+    );
 }

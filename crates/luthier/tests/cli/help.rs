@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::Desk;
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 15] = [
     "",
     "run",
     "data",
@@ -15,7 +15,10 @@ const COMMANDS: [&str; 12] = [
     "bundle show",
     "bundle verify",
     "bundle pack",
+    "bundle publish",
     "serve",
+    "ship",
+    "probe",
     "completions",
 ];
 

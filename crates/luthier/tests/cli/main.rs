@@ -9,6 +9,7 @@ mod predict_eval;
 mod resume;
 mod run;
 mod serve;
+mod ship;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -31,7 +31,14 @@ fn a_job_ends_as_a_bundle() {
         "study.db.lock",
     ];
     assert_eq!(desk.names("job/run"), files);
-    let files = ["features.idx", "manifest.json", "model.onnx", "profile.json", "report.json"];
+    let files = [
+        "baseline.json",
+        "features.idx",
+        "manifest.json",
+        "model.onnx",
+        "profile.json",
+        "report.json",
+    ];
     assert_eq!(desk.names("job/run/bundle"), files);
     assert_eq!(desk.json("job/run/bundle/manifest.json")["test_openings"], 1);
     let page = String::from_utf8(desk.read("job/run/report.html")).unwrap();

@@ -25,7 +25,7 @@ impl Served {
         let mut process = Process::start(command.stdout(Stdio::null()).stderr(Stdio::piped()));
         let log = BufReader::new(process.child().stderr.take().unwrap());
         let mut served = Self { process, address: String::new(), log };
-        served.address = served.event("listening")["address"].as_str().unwrap().to_owned();
+        served.address = served.event("listening")["luthier.address"].as_str().unwrap().to_owned();
         served.event("every model answers");
         served
     }
@@ -96,7 +96,7 @@ fn desk() -> Desk {
     desk
 }
 
-const BUNDLE: &[&str] = &["job/run/bundle", "--rest-port", "0"];
+const BUNDLE: &[&str] = &["job/run/bundle", "--rest-port", "0", "--grpc-port", "0"];
 const PREDICT: &str = "/v1/models/mood:predict";
 
 #[test]
@@ -115,6 +115,35 @@ fn it_answers_as_the_bundle_does() {
     assert_eq!(asked(columns), json!({ "outputs": scores }));
     let alias = served.json("POST", "/mood", &json!({ "text": good }).to_string());
     assert_eq!(alias, json!({ "joy": scores[0] }));
+}
+
+#[test]
+fn it_takes_up_what_is_published() {
+    const MODELS: [&str; 3] = ["models", "--rest-port=0", "--grpc-port=0"];
+    let desk = desk();
+    let publish = || desk.luthier(&["bundle", "publish", "job/run/bundle", "models/mood"]).ok();
+    publish();
+    let served = Served::start(&desk, &[&MODELS[..], &["--poll", "0.01"]].concat());
+    served.json("POST", "/mood", r#"{"text": "warm"}"#);
+    publish();
+    let state = |version: &str| {
+        let (status, answer) =
+            served.ask("GET", &format!("/v1/models/mood/versions/{version}"), "");
+        let found: Value = serde_json::from_str(&answer).unwrap();
+        let state = &found["model_version_status"][0]["state"];
+        (status == 200).then(|| state.as_str().unwrap().to_owned())
+    };
+    let swapped = || (state("2")? == "AVAILABLE" && state("1")? == "END").then_some(());
+    wait_for(Duration::from_secs(20), swapped).expect("version 2 takes over");
+    served.json("POST", "/mood", r#"{"text": "warm"}"#);
+    let policies = [("latest:2", 2), ("specific:1", 1), ("all", 2)];
+    for (policy, count) in policies {
+        let policy = format!("--version-policy={policy}");
+        let once = ["--file_system_poll_wait_seconds=0", &policy];
+        let served = Served::start(&desk, &[&MODELS[..], &once].concat());
+        let status = served.json("GET", "/v1/models/mood", "");
+        assert_eq!(status["model_version_status"].as_array().unwrap().len(), count, "{policy}");
+    }
 }
 
 #[test]
@@ -198,7 +227,7 @@ fn it_drains_on_sigterm() {
     stream.write_all(&body.as_bytes()[5..]).unwrap();
     assert_eq!(answer(&mut stream).0, 200);
     let stopped = served.end();
-    assert_eq!((&stopped["finished"], &stopped["aborted"]), (&json!(1), &json!(0)));
+    assert_eq!((&stopped["luthier.finished"], &stopped["luthier.aborted"]), (&json!(1), &json!(0)));
 }
 
 #[test]
@@ -237,9 +266,37 @@ fn settings_that_cannot_be() {
         &["job/run/bundle", "--timeout", "0"],
         "error: --timeout is 0\n hint: give seconds above 0",
     );
+    check(&["job/run/bundle", "--poll=-1"], "error: --poll is -1\n hint: give seconds above 0");
+    let outcome = desk.luthier(&["serve", "job/run/bundle", "--version-policy", "newest"]);
+    let said = outcome.err.contains(": expected `latest`, `latest:2`, `all` or `specific:1,2`");
+    assert!(outcome.code == Some(2) && said, "{outcome:?}");
     check(
         &["job/run/bundle", "--log", "=["],
         "error: --log: invalid filter directive\n hint: use a level such as `info` or `warn`",
     );
     check(&["job/run/bundle", "job/run/bundle"], "error: model mood version 1 is given twice");
+}
+
+#[test]
+fn a_probe_says_what_a_server_says() {
+    let desk = desk();
+    let served = Served::start(&desk, BUNDLE);
+    let url = |path: &str| format!("http://{}{path}", served.address);
+    let probe = |args: &[&str]| desk.luthier(&[&["probe"], args].concat());
+    let ready = probe(&[&url("/readyz")]).ok();
+    assert!(ready.starts_with("{\"ready\":true"), "{ready}");
+    let data = r#"{"instances": ["warm"]}"#;
+    let answer = probe(&[&url(PREDICT), "--data", data]).json();
+    assert_eq!(answer["predictions"].as_array().map(Vec::len), Some(1));
+    let missing = url("/missing");
+    let said = format!("{missing}: 404 {{\"error\": \"Not found: /missing\"}}");
+    probe(&[&missing]).fails(1, &said);
+    probe(&["ftp://a"]).fails(
+        2,
+        "error: `ftp://a` is no address\n hint: give one such as http://127.0.0.1:8501/readyz",
+    );
+    let closed = url("/readyz");
+    served.process.signal("KILL");
+    drop(served);
+    probe(&[&closed]).fails(1, &format!("{closed}: Connection refused (os error 111)"));
 }
