@@ -96,7 +96,7 @@ def server(bundle, core):
     """A server pinned to a core; gives its port once it answers."""
     port = free_port()
     process = subprocess.Popen(
-        [product.BINARY, "serve", bundle, "--rest-port", str(port)],
+        [product.BINARY, "serve", bundle, "--rest-port", str(port), "--grpc-port", "0"],
         preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         stderr=subprocess.DEVNULL,
     )
