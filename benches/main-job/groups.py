@@ -50,7 +50,7 @@ def example(settings):
 
 
 def test_accuracy(settings):
-    """Test accuracy of finished bundles, and a paired comparison with the baseline's."""
+    """Test accuracy of finished bundles, and a paired comparison with both baselines'."""
     return over_seeds(settings) + ([] if settings.quick else over_folds(settings))
 
 
@@ -59,7 +59,7 @@ def over_seeds(settings):
     targets = {"sst2": 0.815, "zh_waimai": 0.895}
     seeds = range(1 if settings.quick else 3)
     for name, parts in settings.sets(*targets).items():
-        answers = [both_predict(settings, name, parts, seed) for seed in seeds]
+        answers = [all_predict(settings, name, parts, seed) for seed in seeds]
         average = f"mean over {len(answers)} seed(s)"
         figures += accuracy_figures(name, answers, targets[name], average, paired=answers)
     return figures
@@ -69,35 +69,47 @@ def over_folds(settings):
     figures = []
     for name, parts in settings.sets("uci_sentences").items():
         folds = five_folds(settings.scratch / "folds", parts)
-        answers = [both_predict(settings, f"{name}-{n}", fold, 0) for n, fold in enumerate(folds)]
+        answers = [all_predict(settings, f"{name}-{n}", fold, 0) for n, fold in enumerate(folds)]
         together = [sum(columns, []) for columns in zip(*answers)]
         figures += accuracy_figures(name, answers, 0.835, "mean over 5 folds", paired=[together])
     return figures
 
 
-def both_predict(settings, name, parts, seed):
-    """Truth, our answers and the baseline's on the test rows of one search each."""
+def all_predict(settings, name, parts, seed):
+    """Truth, our answers, the plain and the tuned baseline's on the test rows of one search each."""
     say(f"  {name}, seed {seed}")
     folder = product.job(settings.scratch / "accuracy", "bench", parts, "accuracy")
     run = product.run(folder, settings.trials, seed)
-    theirs = baseline(settings, run, parts, seed, "--test", parts.test)["test"]
     truth = [row["label"] for row in product.rows(parts.test)]
-    return truth, product.predict(run.folder / "bundle", parts.test), theirs
+    ours = product.predict(run.folder / "bundle", parts.test)
+    theirs = [
+        baseline(settings, run, parts, seed, "--test", parts.test, *how)["test"]
+        for how in (["--plain"], [])
+    ]
+    return truth, ours, *theirs
 
 
 def accuracy_figures(name, answers, target, average, paired):
-    """Accuracy averaged over `answers`, and how many of `paired` are lost to the baseline."""
-    ours, theirs = (mean(accuracy(a[0], a[side]) for a in answers) for side in (1, 2))
-    tests = [mcnemar(*each) for each in paired]
-    lost = len(holm([p for b, c, p in tests if c > b], len(tests)))
-    counts = ", ".join(f"{b}:{c} p={p:.3f}" for b, c, p in tests)
-    worse = f"accuracy: {name}, significantly worse than the baseline"
-    how = f"exact McNemar, Holm; rows only ours has right : only the baseline: {counts}"
-    average = f"{average}; the baseline's {theirs:.4f}"
+    """Accuracy averaged over `answers`, and how many of `paired` are lost to each baseline."""
+    ours, plain, tuned = (mean(accuracy(a[0], a[side]) for a in answers) for side in (1, 2, 3))
+    average = f"{average}; the plain baseline's {plain:.4f}, the tuned one's {tuned:.4f}"
+    worse = f"accuracy: {name}, significantly worse than the"
+    lost_to_plain, against_plain = lost([(a[0], a[1], a[2]) for a in paired])
+    lost_to_tuned, against_tuned = lost([(a[0], a[1], a[3]) for a in paired])
+    tests = f"of {len(paired)}"
     return [
         at_least(f"accuracy: {name}", ours, "share", target, average),
-        at_most(worse, lost, f"of {len(tests)}", 0, how),
+        at_most(f"{worse} plain baseline", lost_to_plain, tests, 0, against_plain),
+        told(f"{worse} tuned baseline", lost_to_tuned, tests, against_tuned),
     ]
+
+
+def lost(answers):
+    """How many of the triples (truth, ours, theirs) are significantly theirs, and the tests."""
+    tests = [mcnemar(*each) for each in answers]
+    counts = ", ".join(f"{b}:{c} p={p:.3f}" for b, c, p in tests)
+    how = f"exact McNemar, Holm; rows only ours has right : only the baseline: {counts}"
+    return len(holm([p for b, c, p in tests if c > b], len(tests))), how
 
 
 def holm(values, tests):

@@ -31,6 +31,11 @@ impl Texts {
         self.ends.len()
     }
 
+    /// Length of all texts together.
+    pub(crate) fn bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// The texts in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());

@@ -70,6 +70,7 @@ impl Worker {
             let started = Instant::now();
             if job.is_expired(started) {
                 self.metrics.rejected(Rejection::Expired);
+                let _ = job.reply.send(Err(ServiceError::Deadline));
                 continue;
             }
             self.metrics.spent(&job.model, Stage::Queue, started - job.queued);

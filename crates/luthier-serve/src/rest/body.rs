@@ -49,6 +49,8 @@ pub(super) enum BodyError {
     NoExamples,
     #[error("{place}: {problem}")]
     Row { place: String, problem: RowProblem },
+    #[error("the texts of all examples, with those of the context, take more than {limit} bytes")]
+    TooLarge { limit: usize },
     #[error("expected the field \"{field}\"")]
     NoField { field: String },
     #[error("unknown field \"{found}\", expected \"{field}\"")]
@@ -120,8 +122,9 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// The rows of a call for classes.
-    pub(super) fn examples(&self, input: &str) -> Result<Texts, BodyError> {
+    /// The rows of a call for classes. An example without a text has that of the context, which a
+    /// short body can repeat very often: all texts take at most `limit` bytes.
+    pub(super) fn examples(&self, input: &str, limit: usize) -> Result<Texts, BodyError> {
         let examples = match self.0.get("examples") {
             None => return Err(BodyError::NoExamplesKey),
             Some(Node::List(examples)) if examples.is_empty() => return Err(BodyError::NoExamples),
@@ -146,6 +149,9 @@ impl<'a> Body<'a> {
                 Some(value) => value,
             };
             push_text(&mut texts, value, place)?;
+            if texts.bytes() > limit {
+                return Err(BodyError::TooLarge { limit });
+            }
         }
         Ok(texts)
     }

@@ -182,8 +182,8 @@ async fn run(
     body: Bytes,
     deadline: Instant,
 ) -> Result<Reply, Fault> {
-    let (length, served) = (body.len(), Arc::clone(model));
-    let parse = move || parse(&body, call, &served);
+    let (length, limit, served) = (body.len(), front.max_body_bytes, Arc::clone(model));
+    let parse = move || parse(&body, call, &served, limit);
     let (shape, texts) = beside(length > INLINE_BYTES, parse).await??;
     let rows = texts.len();
     let id = PredictionId::random();
@@ -274,7 +274,13 @@ pub(crate) fn check_routes(routes: &[Route], models: &Models) -> Result<(), Serv
     Ok(())
 }
 
-fn parse(body: &[u8], call: Call, model: &ServedModel) -> Result<(Shape, Texts), Fault> {
+/// The rows that a body asks about; those that share a text take at most `limit` bytes.
+fn parse(
+    body: &[u8],
+    call: Call,
+    model: &ServedModel,
+    limit: usize,
+) -> Result<(Shape, Texts), Fault> {
     let body = Body::parse(body)?;
     let task = match call {
         Call::Task(task) => task,
@@ -285,7 +291,7 @@ fn parse(body: &[u8], call: Call, model: &ServedModel) -> Result<(Shape, Texts),
     };
     task.check_signature(body.signature()?)?;
     if task == Task::Classify {
-        return Ok((Shape::Classes, body.examples(model.input())?));
+        return Ok((Shape::Classes, body.examples(model.input(), limit)?));
     }
     let (form, texts) = body.rows(model.input())?;
     Ok((Shape::Rows(form), texts))

@@ -43,6 +43,22 @@ fn rows_are_limited() {
 }
 
 #[test]
+fn a_context_cannot_be_repeated_beyond_the_limit() {
+    let stage = Stage::with(|config| config.max_body_bytes = 2000);
+    let body = |examples: usize| {
+        let text = "x".repeat(400);
+        let examples = vec!["{}"; examples].join(",");
+        format!("{{\"context\": {{\"text\": \"{text}\"}}, \"examples\": [{examples}]}}")
+    };
+    let classify = "/v1/models/mood:classify";
+    assert_eq!(stage.client().ask("POST", classify, &body(5)).status, 200);
+    let response = stage.client().ask("POST", classify, &body(6));
+    let problem = "the texts of all examples, with those of the context, take more than 2000 bytes";
+    let error = format!("{{\"error\": \"{problem}\"}}");
+    assert_eq!((response.status, response.body), (400, error));
+}
+
+#[test]
 fn encoded_bodies_are_refused() {
     let stage = Stage::new();
     let mut client = stage.client();
