@@ -19,6 +19,8 @@ mod view;
 
 pub use name::UnknownName;
 pub use pruner::{Median, NoPruner, PRUNERS, Pruner, SuccessiveHalving, pruner_by_name};
-pub use sampler::{Grid, Random, Request, SAMPLERS, Sampler, Tpe, sampler_by_name, trial_seed};
+pub use sampler::{
+    Gp, Grid, Random, Request, SAMPLERS, Sampler, Sobol, Tpe, sampler_by_name, trial_seed,
+};
 pub use trial::{Direction, State, Tiebreak, Trial, best, margin};
 pub use view::View;

@@ -2,12 +2,14 @@
 
 mod axis;
 mod frame;
+mod gp;
 mod grid;
 mod lattice;
 mod normal;
 mod parzen;
 mod proposed;
 mod random;
+mod sobol;
 mod tpe;
 
 use luthier_space::{Space, Values};
@@ -17,8 +19,10 @@ use rand_chacha::rand_core::Rng;
 
 use crate::{Direction, Trial, UnknownName};
 
+pub use gp::Gp;
 pub use grid::Grid;
 pub use random::Random;
+pub use sobol::Sobol;
 pub use tpe::Tpe;
 
 /// Proposes configurations.
@@ -74,12 +78,15 @@ pub fn trial_seed(seed: u64, number: u64) -> u64 {
 }
 
 /// The names that [`sampler_by_name`] knows.
-pub const SAMPLERS: &[&str] = &["auto", "tpe", "random", "grid"];
+pub const SAMPLERS: &[&str] = &["auto", "tpe", "gp", "sobol", "random", "grid"];
 
-/// The sampler called `auto` (which is `tpe`), `tpe`, `random` or `grid`, with its default settings.
+/// The sampler called `auto` (which is `tpe`), `tpe`, `gp`, `sobol`, `random` or `grid`,
+/// with its default settings.
 pub fn sampler_by_name(name: &str) -> Result<Box<dyn Sampler>, UnknownName> {
     match name {
         "auto" | "tpe" => Ok(Box::new(Tpe::default())),
+        "gp" => Ok(Box::new(Gp::default())),
+        "sobol" => Ok(Box::new(Sobol)),
         "random" => Ok(Box::new(Random)),
         "grid" => Ok(Box::new(Grid::default())),
         _ => Err(UnknownName::new("sampler", name, SAMPLERS)),

@@ -86,10 +86,16 @@ impl Axis {
     pub(super) fn draw(&self, rng: &mut ChaCha8Rng) -> f64 {
         match self {
             Self::Fixed(_) => 0.0,
-            Self::Choice(options) => (rng.random::<f64>() * options.len() as f64).floor(),
-            Self::Range(range) => {
-                range.snap(range.low + rng.random::<f64>() * (range.high - range.low))
-            }
+            _ => self.at_share(rng.random()),
+        }
+    }
+
+    /// The coordinate that is so far along the axis, `share` in `[0, 1)`.
+    pub(super) fn at_share(&self, share: f64) -> f64 {
+        match self {
+            Self::Fixed(_) => 0.0,
+            Self::Choice(options) => (share * options.len() as f64).floor(),
+            Self::Range(range) => range.snap(range.low + share * (range.high - range.low)),
         }
     }
 

@@ -44,7 +44,7 @@ fn erfc(x: f64) -> f64 {
 /// exp(x²) · erfc(x) for `x ≥ 0`, by the rational approximations of W. J. Cody, "Rational Chebyshev
 /// approximations for the error function", Mathematics of Computation 23 (1969), with the
 /// coefficients of his SPECFUN.
-fn erfcx(x: f64) -> f64 {
+pub(super) fn erfcx(x: f64) -> f64 {
     const A: [f64; 5] = [
         3.209_377_589_138_469_4e3,
         3.774_852_376_853_02e2,

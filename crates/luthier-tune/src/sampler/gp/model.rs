@@ -1,0 +1,260 @@
+//! Gaussian process regression (Rasmussen and Williams 2006).
+
+use super::features::Kind;
+use super::linear_algebra::{Inverse, add_scaled, dot};
+use super::minimise::minimise;
+
+/// Steps of the search for hyperparameters.
+const STEPS: usize = 24;
+/// Bounds of the logarithms of hyperparameters: weights, scale, noise.
+const WEIGHT: (f64, f64) = (-9.0, 7.0);
+const SCALE: (f64, f64) = (-5.0, 4.0);
+const NOISE: (f64, f64) = (-13.8, 0.0);
+
+/// The shape of a process: a Matérn kernel of smoothness 5/2 over a weighted distance, and noise.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Shape {
+    /// One over the squared length scale of each dimension.
+    weights: Vec<f64>,
+    /// Variance of the process.
+    scale: f64,
+    /// Variance of the noise.
+    noise: f64,
+}
+
+/// A process that has seen values at some points.
+pub(super) struct Model<'a> {
+    kinds: &'a [Kind],
+    shape: Shape,
+    /// Points that were seen, by their features.
+    points: Vec<Vec<f64>>,
+    inverse: Inverse,
+    /// The inverse times the values.
+    loads: Vec<f64>,
+}
+
+/// What a process says of a point.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Belief {
+    pub(super) mean: f64,
+    pub(super) deviation: f64,
+}
+
+/// The kernel's value at a squared distance, and its derivative by that, both for scale 1.
+#[inline(always)]
+fn matern(squared: f64) -> (f64, f64) {
+    let t = (5.0 * squared).sqrt();
+    let decay = (-t).exp();
+    ((1.0 + t + t * t / 3.0) * decay, -5.0 / 6.0 * (1.0 + t) * decay)
+}
+
+impl Shape {
+    /// The shape under which `values` at `points` are most probable, with the priors of Optuna 5's
+    /// sampler: weights neither vanish nor grow without reason, a scale around 1, little noise.
+    pub(super) fn fit(kinds: &[Kind], points: &[Vec<f64>], values: &[f64]) -> Self {
+        let evidence = Evidence::new(kinds, points, values);
+        let dimensions = kinds.len();
+        let bounds = |pick: fn((f64, f64)) -> f64| -> Vec<f64> {
+            let ends = std::iter::repeat_n(WEIGHT, dimensions).chain([SCALE, NOISE]);
+            ends.map(pick).collect()
+        };
+        let (low, high) = (bounds(|b| b.0), bounds(|b| b.1));
+        let mut start = vec![0.0; dimensions + 2];
+        start[dimensions + 1] = -4.6;
+        let (found, _) = minimise(&start, (&low, &high), STEPS, |at, gradient| {
+            evidence.negative_log(at, gradient)
+        });
+        Self::of(&found)
+    }
+
+    fn of(logs: &[f64]) -> Self {
+        let dimensions = logs.len() - 2;
+        Self {
+            weights: logs[..dimensions].iter().map(|log| log.exp()).collect(),
+            scale: logs[dimensions].exp(),
+            noise: logs[dimensions + 1].exp(),
+        }
+    }
+}
+
+/// What the hyperparameters are judged by.
+struct Evidence<'a> {
+    /// For each dimension its contribution to the distance of each pair of points: of point 1 with
+    /// point 0, of 2 with 0, of 2 with 1, and so on.
+    distances: Vec<Vec<f64>>,
+    values: &'a [f64],
+}
+
+impl<'a> Evidence<'a> {
+    fn new(kinds: &[Kind], points: &[Vec<f64>], values: &'a [f64]) -> Self {
+        let of_dimension = |(dimension, kind): (usize, &Kind)| {
+            let pairs = points.iter().enumerate().flat_map(|(i, a)| {
+                points[..i].iter().map(move |b| kind.distance(a[dimension], b[dimension]))
+            });
+            pairs.collect()
+        };
+        let distances = kinds.iter().enumerate().map(of_dimension).collect();
+        Self { distances, values }
+    }
+
+    /// The negative logarithm of the posterior of hyperparameters, which come as logarithms, and its
+    /// gradient; infinite where the kernel cannot be inverted.
+    fn negative_log(&self, logs: &[f64], gradient: &mut [f64]) -> f64 {
+        let Shape { weights, scale, noise } = Shape::of(logs);
+        let size = self.values.len();
+        let mut squared = vec![0.0; size * size.saturating_sub(1) / 2];
+        for (weight, distances) in weights.iter().zip(&self.distances) {
+            add_scaled(&mut squared, *weight, distances);
+        }
+        let mut slopes = squared;
+        let mut matrix = vec![0.0; size * size];
+        let mut pair = 0;
+        for i in 0..size {
+            for entry in &mut matrix[i * size..i * size + i] {
+                let (value, slope) = matern(slopes[pair]);
+                *entry = scale * value;
+                slopes[pair] = scale * slope;
+                pair += 1;
+            }
+            matrix[i * size + i] = scale + noise;
+        }
+        let kernel = matrix.clone();
+        let Some(inverse) = Inverse::of(&mut matrix, size) else { return f64::INFINITY };
+        let loads = inverse.times(self.values);
+        let (mut by_scale, mut by_noise, mut pair) = (0.0, 0.0, 0);
+        for i in 0..size {
+            let row = i * size..i * size + i;
+            for ((inverse, kernel), load) in
+                inverse.rows[row.clone()].iter().zip(&kernel[row]).zip(&loads)
+            {
+                let rest = inverse - loads[i] * load;
+                by_scale += rest * kernel;
+                slopes[pair] *= rest;
+                pair += 1;
+            }
+            let rest = 0.5 * (inverse.rows[i * size + i] - loads[i] * loads[i]);
+            by_scale += rest * scale;
+            by_noise += rest * noise;
+        }
+        let mut prior = 0.0;
+        for ((slot, weight), distances) in gradient.iter_mut().zip(&weights).zip(&self.distances) {
+            *slot = weight * dot(&slopes, distances) - 0.1 / weight + 0.1 * weight;
+            prior += 0.1 / weight + 0.1 * weight;
+        }
+        let dimensions = weights.len();
+        gradient[dimensions] = by_scale - 1.0 + scale;
+        gradient[dimensions + 1] = by_noise - 0.1 + 30.0 * noise;
+        prior += scale - scale.ln() + 30.0 * noise - 0.1 * noise.ln();
+        0.5 * dot(self.values, &loads) + inverse.half_log_determinant + prior
+    }
+}
+
+impl<'a> Model<'a> {
+    /// A process of some shape that has seen `values` at `points`; `None` where points are so close
+    /// that nothing can be said.
+    pub(super) fn new(
+        kinds: &'a [Kind],
+        shape: Shape,
+        points: Vec<Vec<f64>>,
+        values: &[f64],
+    ) -> Option<Self> {
+        let size = points.len();
+        let mut matrix = vec![0.0; size * size];
+        for (i, row) in matrix.chunks_exact_mut(size.max(1)).enumerate() {
+            for (entry, other) in row.iter_mut().zip(&points[..i]) {
+                *entry = shape.scale * matern(distance(kinds, &shape, &points[i], other)).0;
+            }
+            row[i] = shape.scale + shape.noise;
+        }
+        let inverse = Inverse::of(&mut matrix, size)?;
+        let loads = inverse.times(values);
+        Some(Self { kinds, shape, points, inverse, loads })
+    }
+
+    /// The same with values at `more` points that are not known yet: as if they were what is
+    /// believed now, so that there is less to learn there.
+    pub(super) fn pretending(self, more: Vec<Vec<f64>>) -> Option<Self> {
+        if more.is_empty() {
+            return Some(self);
+        }
+        let believed: Vec<f64> = more.iter().map(|point| self.belief(point).mean).collect();
+        let seen = self.values();
+        let values: Vec<f64> = seen.into_iter().chain(believed).collect();
+        let points = self.points.into_iter().chain(more).collect();
+        Self::new(self.kinds, self.shape, points, &values)
+    }
+
+    /// The values that were seen: the kernel with its noise, times the loads.
+    fn values(&self) -> Vec<f64> {
+        let value = |(i, point): (usize, &Vec<f64>)| {
+            self.belief_of_kernel(&self.kernel(point)).mean + self.shape.noise * self.loads[i]
+        };
+        self.points.iter().enumerate().map(value).collect()
+    }
+
+    /// Points that were seen.
+    pub(super) fn points(&self) -> &[Vec<f64>] {
+        &self.points
+    }
+
+    fn kernel(&self, point: &[f64]) -> Vec<f64> {
+        let kernel = |other: &Vec<f64>| {
+            self.shape.scale * matern(distance(self.kinds, &self.shape, point, other)).0
+        };
+        self.points.iter().map(kernel).collect()
+    }
+
+    /// What is believed of a point.
+    pub(super) fn belief(&self, point: &[f64]) -> Belief {
+        self.belief_of_kernel(&self.kernel(point))
+    }
+
+    fn belief_of_kernel(&self, kernel: &[f64]) -> Belief {
+        let variance = self.shape.scale - self.inverse.quadratic(kernel);
+        Belief {
+            mean: dot(kernel, &self.loads),
+            deviation: variance.max(1e-12 * self.shape.scale).sqrt(),
+        }
+    }
+
+    /// What is believed of a point, with the gradients of mean and deviation by the features in
+    /// `dimensions`, which are numbers.
+    pub(super) fn slopes(
+        &self,
+        point: &[f64],
+        dimensions: &[usize],
+    ) -> (Belief, Vec<f64>, Vec<f64>) {
+        let shape = &self.shape;
+        let (mut kernel, mut steepness) = (Vec::new(), Vec::new());
+        for other in &self.points {
+            let (value, slope) = matern(distance(self.kinds, shape, point, other));
+            kernel.push(shape.scale * value);
+            steepness.push(2.0 * shape.scale * slope);
+        }
+        let solved = self.inverse.times(&kernel);
+        let variance = shape.scale - dot(&kernel, &solved);
+        let deviation = variance.max(1e-12 * shape.scale).sqrt();
+        let (mut of_mean, mut of_deviation) = (Vec::new(), Vec::new());
+        for &dimension in dimensions {
+            let weight = shape.weights[dimension];
+            let (mut mean, mut deviated) = (0.0, 0.0);
+            for (i, other) in self.points.iter().enumerate() {
+                let slope = steepness[i] * weight * (point[dimension] - other[dimension]);
+                mean += slope * self.loads[i];
+                deviated += slope * solved[i];
+            }
+            of_mean.push(mean);
+            of_deviation.push(-deviated / deviation);
+        }
+        (Belief { mean: dot(&kernel, &self.loads), deviation }, of_mean, of_deviation)
+    }
+}
+
+#[inline(always)]
+fn distance(kinds: &[Kind], shape: &Shape, a: &[f64], b: &[f64]) -> f64 {
+    let pairs = kinds.iter().zip(&shape.weights).zip(a.iter().zip(b));
+    pairs.map(|((kind, weight), (a, b))| weight * kind.distance(*a, *b)).sum()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! Where the expected improvement is highest.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::super::axis::Axis;
+use super::super::frame::{Frame, Point};
+use super::super::proposed::Proposed;
+use super::super::sobol::Sequence;
+use super::features::features;
+use super::improvement::log_expected_improvement;
+use super::minimise::minimise;
+use super::model::Model;
+
+/// Points spread over the space that are looked at first.
+const SPREAD: u32 = 512;
+/// Of the best points seen, so many have so many variants each looked at.
+const PARENTS: usize = 8;
+const VARIANTS: usize = 24;
+/// Points from which the improvement is climbed.
+const STARTS: usize = 5;
+/// Rounds over all dimensions of a climb, and steps of each over the continuous ones.
+const ROUNDS: usize = 4;
+const STEPS: usize = 15;
+/// Discrete values up to which all are tried.
+const LEVELS: u64 = 16;
+
+/// A search of one space for the point of which most is expected.
+pub(super) struct Search<'a> {
+    pub(super) frame: &'a Frame<'a>,
+    pub(super) model: &'a Model<'a>,
+    /// The value to improve on.
+    pub(super) best: f64,
+}
+
+impl Search<'_> {
+    /// The best point found that was not proposed before. `seen` are points that were evaluated, the
+    /// best first.
+    pub(super) fn find(
+        &self,
+        seen: &[&Point],
+        proposed: &Proposed<'_>,
+        rng: &mut ChaCha8Rng,
+    ) -> Option<Point> {
+        let sequence = Sequence::new(rng.random());
+        let mut points: Vec<Point> =
+            (0..SPREAD).map(|index| sequence.point(self.frame, index, rng)).collect();
+        for parent in seen.iter().take(PARENTS) {
+            points.extend((0..VARIANTS).map(|_| self.variant(parent, rng)));
+        }
+        let mut ranked: Vec<(f64, Point)> =
+            points.into_iter().map(|point| (self.gain(&point), point)).collect();
+        ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let climbed: Vec<(f64, Point)> =
+            ranked.iter().take(STARTS).map(|(gain, point)| self.climb(*gain, point, rng)).collect();
+        ranked.extend(climbed);
+        ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
+        ranked.into_iter().map(|(_, point)| point).find(|point| !proposed.contains(point))
+    }
+
+    fn gain(&self, point: &Point) -> f64 {
+        let belief = self.model.belief(&features(self.frame, point));
+        log_expected_improvement(belief, self.best).0
+    }
+
+    /// A point near another: some of its dimensions are drawn anew, numbers mostly close by.
+    fn variant(&self, parent: &Point, rng: &mut ChaCha8Rng) -> Point {
+        let active = parent.iter().filter(|x| !x.is_nan()).count();
+        let share = (1.5 / active.max(1) as f64).clamp(0.15, 1.0);
+        let point = self.frame.walk(|index, axis| {
+            let old = parent[index];
+            if old.is_nan() {
+                return Some(axis.draw(rng));
+            }
+            if rng.random::<f64>() >= share {
+                return Some(old);
+            }
+            Some(match axis {
+                Axis::Range(range) => {
+                    let reach = 0.3 * rng.random::<f64>().powi(2) * (range.high - range.low);
+                    let to = old + reach * (2.0 * rng.random::<f64>() - 1.0);
+                    range.snap(to.clamp(range.low, range.high))
+                }
+                _ => axis.draw(rng),
+            })
+        });
+        point.unwrap_or_default()
+    }
+
+    /// Climbs from a point, over the continuous dimensions together and over the others in turn,
+    /// until nothing is gained.
+    fn climb(&self, gain: f64, start: &Point, rng: &mut ChaCha8Rng) -> (f64, Point) {
+        let mut best = (gain, start.clone());
+        for _ in 0..ROUNDS {
+            let before = best.0;
+            self.slide(&mut best);
+            for index in 0..self.frame.axes.len() {
+                self.switch(index, &mut best, rng);
+            }
+            if best.0 <= before + 1e-6 {
+                break;
+            }
+        }
+        best
+    }
+
+    /// Moves along the continuous dimensions.
+    fn slide(&self, best: &mut (f64, Point)) {
+        let axes = self.frame.axes.iter().zip(&best.1).enumerate();
+        let ranges: Vec<_> = axes
+            .filter_map(|(index, (axis, x))| match axis {
+                Axis::Range(range) if !range.is_discrete() && !x.is_nan() => Some((index, range)),
+                _ => None,
+            })
+            .collect();
+        if ranges.is_empty() {
+            return;
+        }
+        let dimensions: Vec<usize> = ranges.iter().map(|(index, _)| *index).collect();
+        let mut at = features(self.frame, &best.1);
+        let start: Vec<f64> = dimensions.iter().map(|index| at[*index]).collect();
+        let (low, high) = (vec![0.0; start.len()], vec![1.0; start.len()]);
+        let (found, _) = minimise(&start, (&low, &high), STEPS, |x, gradient| {
+            dimensions.iter().zip(x).for_each(|(index, x)| at[*index] = *x);
+            let (belief, of_mean, of_deviation) = self.model.slopes(&at, &dimensions);
+            let (log, by_mean, by_deviation) = log_expected_improvement(belief, self.best);
+            for ((slot, mean), deviation) in gradient.iter_mut().zip(of_mean).zip(of_deviation) {
+                *slot = -(by_mean * mean + by_deviation * deviation);
+            }
+            -log
+        });
+        let mut point = best.1.clone();
+        for ((index, range), share) in ranges.into_iter().zip(found) {
+            point[index] = range.snap(range.low + share * (range.high - range.low));
+        }
+        self.take_better(point, best);
+    }
+
+    /// Tries other values of a discrete dimension.
+    fn switch(&self, index: usize, best: &mut (f64, Point), rng: &mut ChaCha8Rng) {
+        let axis = &self.frame.axes[index];
+        let (Some(levels), false) = (axis.levels(), best.1[index].is_nan()) else { return };
+        let here = axis.level(best.1[index]);
+        let tried: Vec<u64> = match levels {
+            0..=LEVELS => (0..levels).collect(),
+            _ => (0..12)
+                .map(|power| levels >> power)
+                .take_while(|step| *step > 0)
+                .chain([1])
+                .flat_map(|step| [here.saturating_sub(step), here.saturating_add(step)])
+                .map(|level| level.min(levels - 1))
+                .collect(),
+        };
+        for level in tried.into_iter().filter(|level| *level != here) {
+            let old = best.1.clone();
+            let point = self.frame.walk(|dimension, axis| {
+                Some(match dimension == index {
+                    true => axis.at_level(level),
+                    false if old[dimension].is_nan() => axis.draw(rng),
+                    false => old[dimension],
+                })
+            });
+            point.into_iter().for_each(|point| self.take_better(point, best));
+        }
+    }
+
+    fn take_better(&self, point: Point, best: &mut (f64, Point)) {
+        let gain = self.gain(&point);
+        if gain > best.0 {
+            *best = (gain, point);
+        }
+    }
+}
