@@ -4,7 +4,8 @@
 //! the configuration to try next. A [`Pruner`] says when a running [`Trial`] is not worth finishing.
 //! [`Tpe`] is the default sampler and follows the tree-structured Parzen estimator of Optuna 5, with
 //! two differences: conditional dimensions are part of the joint model, and no configuration that
-//! was already tried is proposed again.
+//! was already tried is proposed again. [`Gp`] costs more per proposal and needs far fewer of them
+//! where scores are smooth.
 //!
 //! Everything here is a pure function of its arguments. A sampler keeps no state between calls and
 //! draws from a generator keyed by the study's seed and the trial's number, so a study can be

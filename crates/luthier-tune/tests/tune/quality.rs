@@ -1,6 +1,6 @@
 //! The regret that the estimator is left with, beside random search and Optuna's.
 
-use luthier_tune::{Direction, Random, Sampler, Tpe, best};
+use luthier_tune::{Direction, Gp, Random, Sampler, Tpe, best};
 
 use crate::functions::{Function, all, study};
 
@@ -17,6 +17,15 @@ fn regret_is_far_below_random_search_and_level_with_optuna() {
         let tpe = mean_regret(&Tpe::default(), &function, trials, seeds);
         assert!(tpe < 0.5 * random, "{name}: tpe {tpe}, random {random}");
         assert!(tpe < 1.25 * optuna, "{name}: tpe {tpe}, Optuna {optuna}");
+    }
+}
+
+#[test]
+fn a_gaussian_process_is_left_with_less_regret_than_the_estimator() {
+    for function in all() {
+        let tpe = mean_regret(&Tpe::default(), &function, 40, 10);
+        let gp = mean_regret(&Gp::default(), &function, 40, 10);
+        assert!(gp < 0.3 * tpe, "{}: gp {gp}, tpe {tpe}", function.name);
     }
 }
 

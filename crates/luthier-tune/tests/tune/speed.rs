@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use luthier_space::{Distribution, Space};
-use luthier_tune::{Direction, Random, Request, Sampler, State, Tpe, Trial};
+use luthier_tune::{Direction, Gp, Random, Request, Sampler, State, Tpe, Trial};
 
 /// The ten dimensions with which the peers were measured.
 fn space() -> Space {
@@ -39,8 +39,10 @@ fn milliseconds_per_proposal() {
             ..Trial::running(number, values)
         });
     }
-    for (name, sampler) in [("random", &Random as &dyn Sampler), ("tpe", &Tpe::default())] {
-        for count in [100, 1000, 5000] {
+    let samplers =
+        [("random", &Random as &dyn Sampler), ("tpe", &Tpe::default()), ("gp", &Gp::default())];
+    for (name, sampler) in samplers {
+        for count in [100, 300, 1000, 5000] {
             let mut times: Vec<f64> = (0..30)
                 .map(|seed| {
                     let trials = &trials[..count];
