@@ -1,13 +1,9 @@
 //! Losses as values that a Gaussian process can follow.
 
-/// How far below the middle bad values reach at most, in deviations of the good ones, is bounded by
-/// their ranks; see [`values_of`].
-const SHARE: f64 = 0.5;
-
-/// Values to maximise with mean 0 and variance 1. Of losses above the median only the order counts:
-/// a study has a few that are very bad, and how bad says nothing about where the good ones are, but
-/// would decide the scale (Golovin et al. 2017; Song et al. 2024). A loss that is not finite is as
-/// bad as the worst.
+/// Values to maximise with mean 0 and variance 1. Of losses above the median only the order counts,
+/// as in Vizier's half-rank warping (Song et al., arXiv 2408.11527): a study has a few that are very
+/// bad, and how bad says nothing about where the good ones are, but would decide the scale. A loss
+/// that is not finite is as bad as the worst.
 pub(super) fn values_of(losses: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..losses.len()).collect();
     let rank =
@@ -16,7 +12,7 @@ pub(super) fn values_of(losses: &[f64]) -> Vec<f64> {
     let mut sorted: Vec<f64> = order.iter().map(rank).collect();
     let worst = sorted.iter().copied().rfind(|loss| loss.is_finite()).unwrap_or(0.0);
     sorted.iter_mut().for_each(|loss| *loss = loss.min(worst));
-    let middle = (sorted.len() as f64 * SHARE) as usize;
+    let middle = sorted.len() / 2;
     let median = sorted.get(middle).copied().unwrap_or(0.0);
     let good = &sorted[..middle];
     let squares: f64 = good.iter().map(|loss| (median - loss).powi(2)).sum();
