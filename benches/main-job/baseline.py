@@ -197,7 +197,7 @@ def suggest(trial, space):
             case "int":
                 values[name] = trial.suggest_int(name, form["low"], form["high"], step=form["step"])
             case "float":
-                log = form.get("log", False)
+                log = form.get("scale") == "log"
                 values[name] = trial.suggest_float(name, form["low"], form["high"], log=log)
     return values
 

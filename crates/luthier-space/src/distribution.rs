@@ -10,31 +10,37 @@ use crate::Value;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Distribution {
-    /// A real number between `low` and `high`; with `log`, uniform in its logarithm
-    /// (`low > 0`); with `step`, one of `low, low + step, …` (never together with `log`).
+    /// A real number between `low` and `high`, uniform on its scale; with `step`, one of `low,
+    /// low + step, …` (only on the linear scale).
     Float {
         /// Smallest value.
         low: f64,
         /// Largest value.
         high: f64,
-        /// Whether the scale is logarithmic.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        log: bool,
+        /// What equal distances mean.
+        #[serde(default, skip_serializing_if = "Scale::is_linear")]
+        scale: Scale,
         /// Distance between neighbouring values.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         step: Option<f64>,
     },
-    /// An integer `low, low + step, … ≤ high`; with `log`, uniform in its logarithm (`low ≥ 1`).
+    /// An integer `low, low + step, … ≤ high`, uniform on its scale, which is not the logit; on
+    /// another than the linear one every integer counts (`step` is 1).
     Int {
         /// Smallest value.
         low: i64,
         /// Largest value.
         high: i64,
-        /// Whether the scale is logarithmic.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        log: bool,
+        /// What equal distances mean.
+        #[serde(default, skip_serializing_if = "Scale::is_linear")]
+        scale: Scale,
         /// Distance between neighbouring values, at least 1.
         step: i64,
+    },
+    /// One of the options, which stand in an order and equally far apart. At least one.
+    Ordinal {
+        /// The options, in order.
+        options: Vec<Value>,
     },
     /// One of the options, which have no order. At least one.
     Choice {
@@ -43,30 +49,70 @@ pub enum Distribution {
     },
 }
 
+/// What equal distances between numbers mean: which changes count as equally large.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scale {
+    /// Equal differences.
+    #[default]
+    Linear,
+    /// Equal ratios, as of learning rates; `low > 0`.
+    Log,
+    /// Equal ratios of `low + high - x`: the logarithmic scale turned round, fine near `high`;
+    /// `low > 0`. For shares close to 1 the logit says it better.
+    ReverseLog,
+    /// Equal ratios of odds, as of shares that may come close to 0 and to 1; `0 < low`, `high < 1`.
+    Logit,
+}
+
+impl Scale {
+    /// All scales, with their names in files.
+    pub const NAMES: [(&str, Self); 4] = [
+        ("linear", Self::Linear),
+        ("log", Self::Log),
+        ("reverse-log", Self::ReverseLog),
+        ("logit", Self::Logit),
+    ];
+
+    fn is_linear(&self) -> bool {
+        *self == Self::Linear
+    }
+
+    /// Name in files.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, scale)| *scale == self).map_or("", |(name, _)| name)
+    }
+}
+
 impl Distribution {
     /// A real number in `[low, high]`.
     pub fn float(low: f64, high: f64) -> Self {
-        Self::Float { low, high, log: false, step: None }
+        Self::Float { low, high, scale: Scale::Linear, step: None }
     }
 
     /// A real number in `[low, high]`, `low > 0`, on a logarithmic scale.
     pub fn log_float(low: f64, high: f64) -> Self {
-        Self::Float { low, high, log: true, step: None }
+        Self::Float { low, high, scale: Scale::Log, step: None }
     }
 
     /// An integer in `[low, high]`.
     pub fn int(low: i64, high: i64) -> Self {
-        Self::Int { low, high, log: false, step: 1 }
+        Self::Int { low, high, scale: Scale::Linear, step: 1 }
     }
 
     /// An integer in `[low, high]`, `low ≥ 1`, on a logarithmic scale.
     pub fn log_int(low: i64, high: i64) -> Self {
-        Self::Int { low, high, log: true, step: 1 }
+        Self::Int { low, high, scale: Scale::Log, step: 1 }
     }
 
     /// One of `options`.
     pub fn choice<V: Into<Value>, const N: usize>(options: [V; N]) -> Self {
         Self::Choice { options: options.into_iter().map(Into::into).collect() }
+    }
+
+    /// One of `options`, which stand in an order.
+    pub fn ordinal<V: Into<Value>, const N: usize>(options: [V; N]) -> Self {
+        Self::Ordinal { options: options.into_iter().map(Into::into).collect() }
     }
 
     /// Whether `value` is one of the distribution's values (floats are accepted between steps only
@@ -83,15 +129,19 @@ impl Distribution {
             (Self::Int { low, high, step, .. }, Value::Int(x)) => {
                 (*low..=*high).contains(x) && (x - low) % step == 0
             }
-            (Self::Choice { .. }, value) => self.option_index(value).is_some(),
+            (Self::Ordinal { .. } | Self::Choice { .. }, value) => {
+                self.option_index(value).is_some()
+            }
             _ => false,
         }
     }
 
-    /// Position of `value` among the options of a choice.
+    /// Position of `value` among the options of an ordinal or a choice.
     pub fn option_index(&self, value: &Value) -> Option<usize> {
         match self {
-            Self::Choice { options } => options.iter().position(|option| option == value),
+            Self::Ordinal { options } | Self::Choice { options } => {
+                options.iter().position(|option| option == value)
+            }
             _ => None,
         }
     }
@@ -107,7 +157,7 @@ impl Distribution {
             Self::Int { low, high, step, .. } => {
                 Some(low.abs_diff(*high) / step.unsigned_abs() + 1)
             }
-            Self::Choice { options } => Some(options.len() as u64),
+            Self::Ordinal { options } | Self::Choice { options } => Some(options.len() as u64),
         }
     }
 
@@ -118,21 +168,31 @@ impl Distribution {
                 "bounds must be finite"
             }
             Self::Float { low, high, .. } if low > high => "the first bound is above the second",
-            Self::Float { low, log: true, .. } if *low <= 0.0 => {
+            Self::Float { low, scale: Scale::Log | Scale::ReverseLog, .. } if *low <= 0.0 => {
                 "a logarithmic range must start above 0"
             }
-            Self::Float { log: true, step: Some(_), .. } => "`log` and `step` exclude each other",
+            Self::Float { low, high, scale: Scale::Logit, .. } if *low <= 0.0 || *high >= 1.0 => {
+                "a range on the logit scale must lie between 0 and 1, without them"
+            }
+            Self::Float { scale, step: Some(_), .. } if *scale != Scale::Linear => {
+                "`step` needs the linear scale"
+            }
             Self::Float { step: Some(step), .. } if !(*step > 0.0 && step.is_finite()) => {
                 "`step` must be above 0"
             }
             Self::Int { low, high, .. } if low > high => "the first bound is above the second",
-            Self::Int { low, log: true, .. } if *low < 1 => "a logarithmic range must start at 1",
-            Self::Int { log: true, step, .. } if *step != 1 => {
-                "`log` and `step` exclude each other"
+            Self::Int { low, scale: Scale::Log | Scale::ReverseLog, .. } if *low < 1 => {
+                "a logarithmic range must start at 1"
+            }
+            Self::Int { scale: Scale::Logit, .. } => "the logit scale is for shares, not integers",
+            Self::Int { scale, step, .. } if *scale != Scale::Linear && *step != 1 => {
+                "`step` needs the linear scale"
             }
             Self::Int { step, .. } if *step < 1 => "`step` must be at least 1",
-            Self::Choice { options } if options.is_empty() => "a choice needs at least one option",
-            Self::Choice { options }
+            Self::Ordinal { options } | Self::Choice { options } if options.is_empty() => {
+                "there must be at least one option"
+            }
+            Self::Ordinal { options } | Self::Choice { options }
                 if options.iter().enumerate().any(|(i, o)| options[..i].contains(o)) =>
             {
                 "an option appears twice"
@@ -146,23 +206,23 @@ impl Distribution {
 impl fmt::Display for Distribution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Float { low, high, log, step } => {
+            Self::Float { low, high, scale, step } => {
                 write!(f, "a number from {low} to {high}")?;
-                match (log, step) {
-                    (true, _) => write!(f, " (log)"),
+                match (scale, step) {
+                    (Scale::Linear, None) => Ok(()),
                     (_, Some(step)) => write!(f, " in steps of {step}"),
-                    _ => Ok(()),
+                    (scale, None) => write!(f, " ({})", scale.name()),
                 }
             }
-            Self::Int { low, high, log, step } => {
+            Self::Int { low, high, scale, step } => {
                 write!(f, "an integer from {low} to {high}")?;
-                match (log, step) {
-                    (true, _) => write!(f, " (log)"),
-                    (_, 1) => Ok(()),
-                    (_, step) => write!(f, " in steps of {step}"),
+                match (scale, step) {
+                    (Scale::Linear, 1) => Ok(()),
+                    (Scale::Linear, step) => write!(f, " in steps of {step}"),
+                    (scale, _) => write!(f, " ({})", scale.name()),
                 }
             }
-            Self::Choice { options } => {
+            Self::Ordinal { options } | Self::Choice { options } => {
                 let names: Vec<_> = options.iter().map(Value::to_string).collect();
                 write!(f, "one of {}", names.join(", "))
             }

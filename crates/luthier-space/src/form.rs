@@ -3,13 +3,15 @@
 //! ```toml
 //! learning_rate = { float = [1e-3, 1.0], log = true }
 //! ngrams = { int = [1, 3] }
+//! momentum = { float = [0.5, 0.999], scale = "logit" }    # or reverse-log; log = true is scale = "log"
+//! batch = { ordinal = [16, 32, 64, 128] }                 # a choice in an order
 //! penalty = { choice = ["none", "l2"], when.l2 = { alpha = { float = [1e-8, 1e-2], log = true } } }
 //! epochs = 8                       # a plain value fixes the parameter
 //! ```
 
 use toml::{Table, Value as Toml};
 
-use crate::{Condition, Dimension, Distribution, Space, Value};
+use crate::{Condition, Dimension, Distribution, Scale, Space, Value};
 
 /// What is wrong with a space written as TOML.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -138,38 +140,66 @@ fn read_parameter(
 }
 
 fn read_distribution(table: &Table) -> Result<Distribution, String> {
-    const KINDS: [&str; 3] = ["float", "int", "choice"];
-    for key in table.keys() {
-        if !KINDS.contains(&key.as_str()) && !["log", "step", "when"].contains(&key.as_str()) {
-            return Err(format!(
-                "unknown key `{key}`, known are float, int, choice, log, step, when"
-            ));
-        }
+    const KINDS: [&str; 4] = ["float", "int", "ordinal", "choice"];
+    const OTHERS: [&str; 4] = ["log", "scale", "step", "when"];
+    let is_known = |key: &str| KINDS.contains(&key) || OTHERS.contains(&key);
+    if let Some(key) = table.keys().find(|key| !is_known(key)) {
+        let known = [KINDS, OTHERS].concat().join(", ");
+        return Err(format!("unknown key `{key}`, known are {known}"));
     }
-    let log = match table.get("log") {
-        None => false,
-        Some(value) => value.as_bool().ok_or("`log` must be true or false")?,
-    };
-    let step = table.get("step");
     let kinds: Vec<_> = KINDS.iter().filter_map(|k| Some((*k, table.get(*k)?))).collect();
-    match kinds.as_slice() {
-        [("float", bounds)] => {
-            let [low, high] = pair(bounds, number).ok_or("`float` takes two numbers")?;
+    let [(kind, range)] = kinds.as_slice() else {
+        return Err("expected exactly one of `float`, `int`, `ordinal`, `choice`".to_owned());
+    };
+    let (scale, step) = (read_scale(table)?, table.get("step"));
+    match *kind {
+        "float" => {
+            let [low, high] = pair(range, number).ok_or("`float` takes two numbers")?;
             let step = step.map(|s| number(s).ok_or("`step` must be a number")).transpose()?;
-            Ok(Distribution::Float { low, high, log, step })
+            let scale = scale.unwrap_or_default();
+            Ok(Distribution::Float { low, high, scale, step })
         }
-        [("int", bounds)] => {
-            let [low, high] = pair(bounds, Toml::as_integer).ok_or("`int` takes two integers")?;
+        "int" => {
+            let [low, high] = pair(range, Toml::as_integer).ok_or("`int` takes two integers")?;
             let step =
                 step.map(|s| s.as_integer().ok_or("`step` must be an integer")).transpose()?;
-            Ok(Distribution::Int { low, high, log, step: step.unwrap_or(1) })
+            let (scale, step) = (scale.unwrap_or_default(), step.unwrap_or(1));
+            Ok(Distribution::Int { low, high, scale, step })
         }
-        [("choice", options)] => {
-            let options = options.as_array().ok_or("`choice` takes a list")?;
+        _ if scale.is_some() || step.is_some() => {
+            Err(format!("`{kind}` has options and takes no `scale`, `log` or `step`"))
+        }
+        kind => {
+            let options = range.as_array().ok_or_else(|| format!("`{kind}` takes a list"))?;
             let options = options.iter().map(scalar).collect::<Option<Vec<_>>>();
-            Ok(Distribution::Choice { options: options.ok_or("options must be plain values")? })
+            let options = options.ok_or("options must be plain values")?;
+            match kind {
+                "ordinal" => Ok(Distribution::Ordinal { options }),
+                _ => Ok(Distribution::Choice { options }),
+            }
         }
-        _ => Err("expected exactly one of `float`, `int`, `choice`".to_owned()),
+    }
+}
+
+/// The scale that is named, with `log = true` as a short form of the most usual one.
+fn read_scale(table: &Table) -> Result<Option<Scale>, String> {
+    match (table.get("scale"), table.get("log")) {
+        (Some(_), Some(_)) => {
+            Err("`log = true` is `scale = \"log\"`: write one of them".to_owned())
+        }
+        (None, None) => Ok(None),
+        (None, Some(log)) => match log.as_bool() {
+            Some(true) => Ok(Some(Scale::Log)),
+            Some(false) => Ok(Some(Scale::Linear)),
+            None => Err("`log` must be true or false".to_owned()),
+        },
+        (Some(name), None) => {
+            let found = name.as_str().and_then(|name| {
+                Scale::NAMES.iter().find(|(known, _)| *known == name).map(|(_, scale)| *scale)
+            });
+            let known = Scale::NAMES.map(|(name, _)| name).join(", ");
+            found.map(Some).ok_or_else(|| format!("`scale` is {name}, known are {known}"))
+        }
     }
 }
 

@@ -11,7 +11,7 @@ mod distribution;
 mod form;
 mod values;
 
-pub use distribution::Distribution;
+pub use distribution::{Distribution, Scale};
 pub use form::FormError;
 pub use values::{Value, ValueError, Values};
 

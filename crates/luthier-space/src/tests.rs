@@ -34,7 +34,7 @@ fn values_are_checked_against_the_active_part() {
     let mut values = space.pick(|_, d| match &d.distribution {
         Distribution::Float { low, .. } => Value::Float(*low),
         Distribution::Int { low, .. } => Value::Int(*low),
-        Distribution::Choice { options } => options[0].clone(),
+        Distribution::Choice { options } | Distribution::Ordinal { options } => options[0].clone(),
     });
     assert_eq!(values.get("alpha"), None);
     space.check(&values).unwrap();
@@ -77,6 +77,25 @@ fn choices_between_spaces_scope_their_names() {
 }
 
 #[test]
+fn scales_and_ordinals_are_read_and_stored() {
+    let space = read(
+        r#"
+        momentum = { float = [0.5, 0.99], scale = "logit" }
+        late = { int = [1, 99], scale = "reverse-log" }
+        batch = { ordinal = [16, 32, 64] }
+        "#,
+    )
+    .unwrap();
+    let shown = |name: &str| space.get(name).unwrap().distribution.to_string();
+    assert_eq!(shown("momentum"), "a number from 0.5 to 0.99 (logit)");
+    assert_eq!(shown("late"), "an integer from 1 to 99 (reverse-log)");
+    assert_eq!(shown("batch"), "one of 16, 32, 64");
+    assert_eq!(space.get("batch").unwrap().distribution.cardinality(), Some(3));
+    let json = serde_json::to_string(&space).unwrap();
+    assert_eq!(serde_json::from_str::<Space>(&json).unwrap(), space);
+}
+
+#[test]
 fn faults_are_named() {
     let cases = [
         ("a = { float = [1, 0] }", "above the second"),
@@ -88,6 +107,15 @@ fn faults_are_named() {
         ("a = { choice = [1], when.x = {} }", "names no option"),
         ("a = { fload = [1, 2] }", "unknown key `fload`"),
         ("a = { int = [1, 9], step = 0 }", "at least 1"),
+        ("a = { ordinal = [] }", "at least one option"),
+        ("a = { ordinal = [1, 2], step = 1 }", "takes no `scale`"),
+        ("a = { ordinal = [1, 2], when.1 = {} }", "needs a `choice`"),
+        ("a = { float = [1, 2], scale = 'cubic' }", "known are linear, log, reverse-log, logit"),
+        ("a = { float = [1, 2], scale = 'log', log = true }", "write one of them"),
+        ("a = { float = [0.1, 1], scale = 'logit' }", "between 0 and 1"),
+        ("a = { int = [1, 9], scale = 'logit' }", "not integers"),
+        ("a = { int = [0, 9], scale = 'reverse-log' }", "start at 1"),
+        ("a = { float = [0.1, 0.5], scale = 'logit', step = 0.1 }", "needs the linear scale"),
     ];
     for (form, expected) in cases {
         let message = read(form).unwrap_err().to_string();

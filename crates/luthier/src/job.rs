@@ -526,13 +526,13 @@ fn proposal(learner: &dyn Learner) -> Values {
 
 /// A replaced parameter must give values of the kind that the learner reads.
 fn check_kinds(learner: &str, own: &Space, replaced: &Space) -> Result<(), Failure> {
-    use luthier_space::Distribution::{Choice, Float, Int};
+    use luthier_space::Distribution::{Choice, Float, Int, Ordinal};
     for dimension in replaced.dimensions() {
         let Some(known) = own.get(&dimension.name) else { continue };
         let fits = |value: &Value| match &known.distribution {
             Float { .. } => matches!(value, Value::Float(_) | Value::Int(_)),
             Int { .. } => matches!(value, Value::Int(_)),
-            Choice { options } => match &options[0] {
+            Ordinal { options } | Choice { options } => match &options[0] {
                 Value::Text(_) => options.contains(value),
                 _ => matches!(value, Value::Int(_)),
             },
@@ -540,7 +540,7 @@ fn check_kinds(learner: &str, own: &Space, replaced: &Space) -> Result<(), Failu
         let sound = match &dimension.distribution {
             Float { .. } => matches!(known.distribution, Float { .. }),
             Int { low, .. } => fits(&Value::Int(*low)),
-            Choice { options } => options.iter().all(fits),
+            Ordinal { options } | Choice { options } => options.iter().all(fits),
         };
         if !sound {
             let message =

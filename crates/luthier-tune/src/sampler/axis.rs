@@ -1,24 +1,26 @@
 //! A dimension as a line of numbers: the coordinates in which samplers think.
 
-use luthier_space::{Distribution, Value};
+use luthier_space::{Distribution, Scale, Value};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-/// One dimension's values as coordinates. Options of a choice are their indices; numbers are
-/// themselves, or their logarithms on a logarithmic scale.
+/// One dimension's values as coordinates. Options are their indices; numbers are themselves, or what
+/// their scale makes of them.
 pub(super) enum Axis {
     /// The only value, at coordinate 0.
     Fixed(Value),
     /// Unordered options.
     Choice(Vec<Value>),
-    /// Numbers.
+    /// Numbers, and options in an order.
     Range(Range),
 }
 
 /// Numbers between two bounds, all of them or at a fixed distance from each other.
 pub(super) struct Range {
     kind: Kind,
-    log: bool,
+    scale: Scale,
+    /// The lowest and the highest number together, about which the reversed scale is turned.
+    ends: f64,
     /// Coordinates where the range begins and ends. Discrete values sit in the middle of cells one
     /// step wide, so the edges are half a step outside the outermost values.
     pub(super) low: f64,
@@ -30,37 +32,42 @@ enum Kind {
     Real { low: f64, high: f64 },
     Stepped { low: f64, high: f64, step: f64, levels: u64 },
     Integer { low: i64, step: i64, levels: u64 },
+    Options(Vec<Value>),
 }
 
 impl Axis {
     pub(super) fn of(distribution: &Distribution) -> Self {
-        let (kind, log) = match *distribution {
+        let (kind, scale) = match *distribution {
             Distribution::Choice { ref options } => return Self::Choice(options.clone()),
-            Distribution::Float { low, high, log, step: None } => (Kind::Real { low, high }, log),
-            Distribution::Float { low, high, log, step: Some(step) } => {
-                let levels = distribution.cardinality().unwrap_or(1);
-                (Kind::Stepped { low, high, step, levels }, log)
+            Distribution::Ordinal { ref options } => {
+                (Kind::Options(options.clone()), Scale::Linear)
             }
-            Distribution::Int { low, high, log, step } => {
+            Distribution::Float { low, high, scale, step: None } => {
+                (Kind::Real { low, high }, scale)
+            }
+            Distribution::Float { low, high, scale, step: Some(step) } => {
+                let levels = distribution.cardinality().unwrap_or(1);
+                (Kind::Stepped { low, high, step, levels }, scale)
+            }
+            Distribution::Int { low, high, scale, step } => {
                 let gaps = low.abs_diff(high) / step.unsigned_abs();
-                (Kind::Integer { low, step, levels: gaps.saturating_add(1) }, log)
+                (Kind::Integer { low, step, levels: gaps.saturating_add(1) }, scale)
             }
         };
         if kind.levels() == Some(1) {
             return Self::Fixed(kind.value(0));
         }
-        let (low, high) = match kind {
+        let (first, last) = match kind {
             Kind::Real { low, high } => (low, high),
-            Kind::Stepped { .. } | Kind::Integer { .. } => {
-                let last = kind.levels().map_or(0, |levels| levels - 1);
-                (kind.number(0) - kind.step() / 2.0, kind.number(last) + kind.step() / 2.0)
-            }
+            _ => (kind.number(0), kind.number(kind.levels().map_or(0, |levels| levels - 1))),
         };
-        let (low, high) = if log { (low.ln(), high.ln()) } else { (low, high) };
+        let ends = first + last;
+        let half = kind.step() / 2.0;
+        let [low, high] = [first - half, last + half].map(|number| scaled(number, scale, ends));
         if high > low && (high - low).is_finite() {
-            return Self::Range(Range { kind, log, low, high });
+            return Self::Range(Range { kind, scale, ends, low, high });
         }
-        // Too narrow to tell its ends apart in logarithms, or too wide for a width.
+        // Too narrow to tell its ends apart on its scale, or too wide for a width.
         Self::Fixed(kind.value(0))
     }
 
@@ -139,6 +146,7 @@ impl Range {
             (&Kind::Real { low, high }, &Value::Float(x)) => {
                 (low..=high).contains(&x).then_some(x)?
             }
+            (Kind::Options(options), value) => options.iter().position(|o| o == value)? as f64,
             (&Kind::Stepped { low, high, .. }, &Value::Float(x)) => {
                 let inside = (low..=high).contains(&x);
                 inside.then(|| self.kind.number(self.kind.nearest(x)))?
@@ -161,9 +169,9 @@ impl Range {
         (self.snap(self.low), self.snap(self.high))
     }
 
-    /// Whether coordinates are logarithms.
-    pub(super) fn is_log(&self) -> bool {
-        self.log
+    /// Whether equal distances between coordinates are not so between values.
+    pub(super) fn is_curved(&self) -> bool {
+        self.scale != Scale::Linear
     }
 
     /// The coordinate nearest to `coordinate` that belongs to a value.
@@ -186,11 +194,26 @@ impl Range {
     }
 
     fn scale(&self, number: f64) -> f64 {
-        if self.log { number.ln() } else { number }
+        scaled(number, self.scale, self.ends)
     }
 
     fn unscale(&self, coordinate: f64) -> f64 {
-        if self.log { coordinate.exp() } else { coordinate }
+        match self.scale {
+            Scale::Linear => coordinate,
+            Scale::Log => coordinate.exp(),
+            Scale::ReverseLog => self.ends - (-coordinate).exp(),
+            Scale::Logit => 1.0 / (1.0 + (-coordinate).exp()),
+        }
+    }
+}
+
+/// The coordinate of a number of a range whose `ends` add up to so much.
+fn scaled(number: f64, scale: Scale, ends: f64) -> f64 {
+    match scale {
+        Scale::Linear => number,
+        Scale::Log => number.ln(),
+        Scale::ReverseLog => -(ends - number).ln(),
+        Scale::Logit => (number / (1.0 - number)).ln(),
     }
 }
 
@@ -199,6 +222,7 @@ impl Kind {
         match *self {
             Self::Real { .. } => None,
             Self::Stepped { levels, .. } | Self::Integer { levels, .. } => Some(levels),
+            Self::Options(ref options) => Some(options.len() as u64),
         }
     }
 
@@ -207,6 +231,7 @@ impl Kind {
             Self::Real { .. } => 0.0,
             Self::Stepped { step, .. } => step,
             Self::Integer { step, .. } => step as f64,
+            Self::Options(_) => 1.0,
         }
     }
 
@@ -216,6 +241,7 @@ impl Kind {
             Self::Real { low, .. } => low,
             Self::Stepped { low, high, step, .. } => (low + level as f64 * step).min(high),
             Self::Integer { .. } => self.integer(level) as f64,
+            Self::Options(_) => level as f64,
         }
     }
 
@@ -231,6 +257,7 @@ impl Kind {
             Self::Real { .. } => return 0,
             Self::Stepped { low, levels, .. } => (low, levels),
             Self::Integer { low, levels, .. } => (low as f64, levels),
+            Self::Options(ref options) => (0.0, options.len() as u64),
         };
         // The cast saturates, which also sends a NaN to the first level.
         (((number - low) / self.step()).round() as u64).min(levels - 1)
@@ -239,7 +266,40 @@ impl Kind {
     fn value(&self, level: u64) -> Value {
         match self {
             Self::Integer { .. } => Value::Int(self.integer(level)),
+            Self::Options(options) => options[level as usize].clone(),
             _ => Value::Float(self.number(level)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_of_a_range_is_that_of_its_scale() {
+        let check = |low: f64, high: f64, scale: Scale, expected: f64| {
+            let axis = Axis::of(&Distribution::Float { low, high, scale, step: None });
+            let Value::Float(middle) = axis.value(axis.at_share(0.5)) else { panic!() };
+            assert!((middle - expected).abs() < 1e-9, "{scale:?}: {middle}");
+        };
+        check(1.0, 100.0, Scale::Linear, 50.5);
+        check(1.0, 100.0, Scale::Log, 10.0);
+        check(1.0, 100.0, Scale::ReverseLog, 91.0);
+        check(0.1, 0.9, Scale::Logit, 0.5);
+        check(0.9, 0.9999, Scale::Logit, 1.0 / (1.0 + (9.0f64 * 9999.0).powf(-0.5)));
+    }
+
+    #[test]
+    fn an_ordinal_is_a_line_of_its_options() {
+        let axis = Axis::of(&Distribution::ordinal(["s", "m", "l"]));
+        assert_eq!(axis.levels(), Some(3));
+        for (level, option) in (0..).zip(["s", "m", "l"]) {
+            let coordinate = axis.at_level(level);
+            assert_eq!(axis.coordinate(&option.into()), Some(coordinate));
+            assert_eq!((axis.value(coordinate), axis.level(coordinate)), (option.into(), level));
+        }
+        assert_eq!(axis.coordinate(&"xl".into()), None);
+        assert!(matches!(Axis::of(&Distribution::ordinal(["s"])), Axis::Fixed(_)));
     }
 }

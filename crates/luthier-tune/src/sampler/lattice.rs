@@ -33,11 +33,13 @@ impl<'a> Lattice<'a> {
         Self::new(frame, levels.collect::<Option<_>>()?)
     }
 
-    /// A grid with `points` evenly spaced coordinates on every range that is continuous or
-    /// logarithmic, and all values of the others; `None` if it has more than 2⁶⁴ points.
+    /// A grid with `points` evenly spaced coordinates on every range that is continuous
+    /// or has a curved scale, and all values of the others; `None` if it has more than 2⁶⁴ points.
     pub(super) fn grid(frame: &'a Frame<'a>, points: u64) -> Option<Self> {
         let levels = frame.axes.iter().map(|axis| match (axis, axis.levels()) {
-            (Axis::Range(range), levels) if levels.is_none_or(|n| range.is_log() && n > points) => {
+            (Axis::Range(range), levels)
+                if levels.is_none_or(|n| range.is_curved() && n > points) =>
+            {
                 let (first, last) = range.ends();
                 let gap = (last - first) / points.saturating_sub(1).max(1) as f64;
                 let start = if points == 1 { first + (last - first) / 2.0 } else { first };

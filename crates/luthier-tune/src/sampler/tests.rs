@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use luthier_space::Distribution;
+use luthier_space::{Distribution, Scale};
 
 use super::*;
 use crate::State;
@@ -15,21 +15,25 @@ fn finite() -> Space {
     );
     Space::of([
         ("branch", Distribution::choice(["a", "b", "c"])),
-        ("flag", Distribution::choice([true, false])),
+        ("flag", Distribution::ordinal([true, false])),
     ])
     .when("branch", "a", Space::of([("share", stepped(0.1, 0.5, 0.2))]))
     .when("branch", "b", deep)
 }
 
 fn stepped(low: f64, high: f64, step: f64) -> Distribution {
-    Distribution::Float { low, high, log: false, step: Some(step) }
+    Distribution::Float { low, high, scale: Scale::Linear, step: Some(step) }
+}
+
+fn scaled(low: f64, high: f64, scale: Scale) -> Distribution {
+    Distribution::Float { low, high, scale, step: None }
 }
 
 fn spaces() -> Vec<Space> {
     let wild = Space::of([
         ("branch", Distribution::choice(["a", "b"])),
         ("huge", Distribution::int(-(1 << 61), 1 << 61)),
-        ("long", Distribution::Int { low: -7, high: 1 << 61, log: false, step: 1 << 40 }),
+        ("long", Distribution::Int { low: -7, high: 1 << 61, scale: Scale::Linear, step: 1 << 40 }),
         ("one", Distribution::float(2.5, 2.5)),
         ("narrow", Distribution::log_float(1.0, 1.0 + f64::EPSILON)),
         ("wide", Distribution::float(-f64::MAX, f64::MAX)),
@@ -37,11 +41,18 @@ fn spaces() -> Vec<Space> {
     ])
     .when("branch", "b", Space::of([("rate", Distribution::log_float(1e-300, 1e300))]));
     let ints = Space::of([
-        ("even", Distribution::Int { low: 2, high: 11, log: false, step: 2 }),
+        ("even", Distribution::Int { low: 2, high: 11, scale: Scale::Linear, step: 2 }),
         ("log", Distribution::log_int(1, 1_000_000)),
         ("x", Distribution::float(-1.0, 1.0)),
     ]);
-    vec![finite(), wild, ints, Space::of([("only", Distribution::float(0.0, 1.0))])]
+    let scales = Space::of([
+        ("momentum", scaled(0.5, 0.999, Scale::ReverseLog)),
+        ("share", scaled(1e-6, 1.0 - 1e-9, Scale::Logit)),
+        ("late", Distribution::Int { low: 1, high: 900, scale: Scale::ReverseLog, step: 1 }),
+        ("batch", Distribution::ordinal([16, 32, 64, 128])),
+    ]);
+    let only = Space::of([("only", Distribution::float(0.0, 1.0))]);
+    vec![finite(), wild, ints, scales, only]
 }
 
 /// The trials of a study of which every fifth fails, every seventh is pruned and the last two are

@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use luthier_space::{Distribution, Space, Values};
+use luthier_space::{Distribution, Scale, Space, Values};
 use luthier_tune::{Direction, Request, Sampler, State, Trial};
 
 /// A function to minimise; its minimum is 0.
@@ -20,7 +20,10 @@ pub(crate) fn all() -> Vec<Function> {
         ("x", float(-5.0, 5.0)),
         ("rate", Distribution::log_float(1e-5, 1.0)),
         ("count", Distribution::int(1, 20)),
-        ("share", Distribution::Float { low: 0.0, high: 1.0, log: false, step: Some(0.1) }),
+        (
+            "share",
+            Distribution::Float { low: 0.0, high: 1.0, scale: Scale::Linear, step: Some(0.1) },
+        ),
         ("kind", Distribution::choice(["d", "c", "b", "a"])),
     ]);
     let conditional = Space::of([("branch", Distribution::choice(["a", "b"]))])

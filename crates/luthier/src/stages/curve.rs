@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use luthier_data::{Dataset, Part};
 use luthier_eval::{Bootstrap, Metric, Predictions, Verdict, compare, interval};
 use luthier_report::{CurvePoint, LearningCurve};
-use luthier_space::{Distribution, Value, Values};
+use luthier_space::{Distribution, Scale, Value, Values};
 use luthier_train::{Job as Fit, Learner, Linear, Row, TextData};
 
 use super::measure::{binary, predictions, truth};
@@ -121,9 +121,12 @@ fn is_in(index: u64, share: f64) -> bool {
 /// The middle of every range of `linear`, the first option of every choice but for characters.
 fn middle_values() -> Values {
     Linear.space().pick(|_, dimension| match &dimension.distribution {
-        Distribution::Float { low, high, log: true, .. } => Value::Float((low * high).sqrt()),
+        Distribution::Float { low, high, scale: Scale::Log, .. } => {
+            Value::Float((low * high).sqrt())
+        }
         Distribution::Float { low, high, .. } => Value::Float((low + high) / 2.0),
         Distribution::Int { low, high, .. } => Value::Int(low.midpoint(*high)),
+        Distribution::Ordinal { options } => options[options.len() / 2].clone(),
         Distribution::Choice { options } if dimension.name == "chars" => {
             options[options.len() / 2].clone()
         }

@@ -8,7 +8,7 @@ use luthier_report::{
     Headline, MetricScores, Mistake, Objective, Outcome, Parameter, ParameterKind, PartSummary,
     Quantile, ReliabilityBin, RunReport, Snippet, Suspect, Trial, TrialState, Tuning, Verdict,
 };
-use luthier_space::Distribution;
+use luthier_space::{Distribution, Scale};
 use luthier_tune::State;
 
 use super::compress::Compressed;
@@ -197,11 +197,14 @@ fn tuning(parts: &Parts<'_>) -> Tuning {
         reason: trial.reason.clone(),
     });
     let space = job.tune.space.dimensions().iter().map(|dimension| {
-        let (kind, log) = match &dimension.distribution {
-            Distribution::Float { log, .. } => (ParameterKind::Float, *log),
-            Distribution::Int { log, .. } => (ParameterKind::Int, *log),
-            Distribution::Choice { .. } => (ParameterKind::Choice, false),
+        let (kind, scale) = match &dimension.distribution {
+            Distribution::Float { scale, .. } => (ParameterKind::Float, *scale),
+            Distribution::Int { scale, .. } => (ParameterKind::Int, *scale),
+            Distribution::Ordinal { .. } | Distribution::Choice { .. } => {
+                (ParameterKind::Choice, Scale::Linear)
+            }
         };
+        let log = scale == Scale::Log;
         Parameter { name: dimension.name.clone(), log, kind }
     });
     Tuning {

@@ -1,4 +1,4 @@
-use luthier_space::{Distribution, Space, Values};
+use luthier_space::{Distribution, Scale, Space, Values};
 use luthier_test::{assert_all_close, assert_close};
 use rand::SeedableRng;
 
@@ -10,7 +10,10 @@ fn mixed() -> Space {
         ("rate", Distribution::log_float(1e-5, 1.0)),
         ("count", Distribution::int(1, 20)),
         ("width", Distribution::log_int(1, 300)),
-        ("share", Distribution::Float { low: 0.0, high: 1.0, log: false, step: Some(0.1) }),
+        (
+            "share",
+            Distribution::Float { low: 0.0, high: 1.0, scale: Scale::Linear, step: Some(0.1) },
+        ),
         ("kind", Distribution::choice(["a", "b", "c", "d"])),
     ])
 }
