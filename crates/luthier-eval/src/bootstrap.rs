@@ -113,7 +113,7 @@ impl Bootstrap {
         samples
     }
 
-    fn resamples_of(&self, rows: usize) -> usize {
+    pub(crate) fn resamples_of(&self, rows: usize) -> usize {
         let affordable = self.resamples.saturating_mul(FULL_ROWS) / rows.max(1);
         self.resamples.min(affordable.max(FEWEST_RESAMPLES))
     }

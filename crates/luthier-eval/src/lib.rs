@@ -41,6 +41,7 @@ mod calibration;
 mod compare;
 mod counts;
 mod error;
+mod halves;
 mod metric;
 mod predictions;
 mod ranking;

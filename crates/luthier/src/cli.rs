@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Bundle(BundleCommand),
     /// Serve bundles over HTTP, in TensorFlow Serving's REST protocol
     Serve(ServeArgs),
+    /// Say whether a bundle may replace another: score, calibration, latency, size
+    Gate(GateArgs),
     /// Write what a bundle needs in production: image, chart, workflow, alerts, dashboard, logs
     Ship(Box<ShipArgs>),
     /// Send one HTTP request; the exit code says whether the answer is a success
@@ -161,6 +163,50 @@ pub(crate) struct EvalArgs {
     /// Metric of the comparison
     #[arg(long, default_value = "f1")]
     pub(crate) metric: String,
+}
+
+#[derive(Args)]
+#[command(after_help = "\
+A check passes where the rows prove that the limit is kept, at 95 % confidence, and fails where the
+measured value is beyond it. In between the rows are too few to tell: that is undecidable, and the gate
+says no unless --allow-undecidable is given.")]
+pub(crate) struct GateArgs {
+    /// The bundle that is to go to production: a folder or a packed file
+    pub(crate) candidate: PathBuf,
+    /// The bundle that is there now
+    #[arg(long, value_name = "PRODUCTION")]
+    pub(crate) against: PathBuf,
+    /// File of labelled rows that neither was trained on (csv, tsv, jsonl, parquet)
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+    /// Text columns of the file
+    #[arg(long, value_delimiter = ',', default_value = "text")]
+    pub(crate) text: Vec<String>,
+    /// Label column of the file
+    #[arg(long, default_value = "label")]
+    pub(crate) label: String,
+    /// Metric that may not drop; the one that the candidate was tuned for by default
+    #[arg(long)]
+    pub(crate) metric: Option<String>,
+    /// How much the metric may drop, in its own units
+    #[arg(long, default_value_t = 0.01)]
+    pub(crate) max_drop: f64,
+    /// How much the expected calibration error may rise
+    #[arg(long, default_value_t = 0.03)]
+    pub(crate) max_ece_rise: f64,
+    /// How many times as long one row may take, at the median and at the 99th percentile; 0.1 ms more
+    /// is never too slow
+    #[arg(long, default_value_t = 1.5)]
+    pub(crate) max_slower: f64,
+    /// How many times as large the bundle may be; 1 MB more is never too large
+    #[arg(long, default_value_t = 1.5)]
+    pub(crate) max_larger: f64,
+    /// Let checks pass for which the rows are too few
+    #[arg(long)]
+    pub(crate) allow_undecidable: bool,
+    /// File for the findings in JUnit's XML, which CI systems show
+    #[arg(long)]
+    pub(crate) junit: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]

@@ -40,6 +40,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Eval(args) => commands::eval::eval(&args, format),
         Command::Bundle(command) => commands::bundle::bundle(&command, format),
         Command::Serve(args) => commands::serve::serve(&args),
+        Command::Gate(args) => commands::gate::gate(&args, format),
         Command::Ship(args) => commands::ship::ship(&args, format, stop_flag),
         Command::Probe(args) => commands::probe::probe(&args),
         Command::Completions { shell } => {

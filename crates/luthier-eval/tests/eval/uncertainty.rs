@@ -5,6 +5,8 @@ use luthier_eval::{
     interval, non_inferiority, standard_error,
 };
 use luthier_test::assert_close;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use crate::{binary, decided, drawn};
 
@@ -234,6 +236,61 @@ fn agreement_on_few_rows_proves_little() {
     assert_eq!(few.verdict, NonInferiorityVerdict::Undecidable { rows: 100, needed: Some(299) });
     assert!(matches!(gate(298).verdict, NonInferiorityVerdict::Undecidable { .. }));
     assert_eq!(gate(299).verdict, NonInferiorityVerdict::Holds);
+}
+
+/// Pairs of models on simulated rows: the truth follows a probability, which the baseline says with
+/// one distortion and the candidate with another.
+fn simulated(
+    rows: usize,
+    seed: u64,
+    baseline: impl Fn(f64) -> f64,
+    candidate: impl Fn(f64) -> f64,
+) -> (Predictions, Predictions) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let sure: Vec<f64> = (0..rows).map(|_| 0.1 + 0.8 * rng.random::<f64>()).collect();
+    let truth: Vec<u32> = sure.iter().map(|p| u32::from(rng.random::<f64>() < *p)).collect();
+    let with = |distort: &dyn Fn(f64) -> f64| {
+        binary(&truth, &sure.iter().map(|p| distort(*p)).collect::<Vec<_>>())
+    };
+    (with(&candidate), with(&baseline))
+}
+
+/// Of rises of the calibration error that are exactly at the limit, few pass, whatever they are like.
+/// (With 200 studies of up to 4,000 rows each: 0 to 8 %, 3.5 % on average.)
+#[test]
+fn calibration_at_the_limit_rarely_passes() {
+    const STUDIES: u64 = 80;
+    let check = |rows: usize, baseline: &dyn Fn(f64) -> f64, candidate: &dyn Fn(f64) -> f64| {
+        let passed = (0..STUDIES).filter(|seed| {
+            let (candidate, baseline) = simulated(rows, *seed, baseline, candidate);
+            let found =
+                non_inferiority(&candidate, &baseline, Metric::Ece, None, 0.02, &seeded(*seed));
+            found.unwrap().verdict == NonInferiorityVerdict::Holds
+        });
+        let share = passed.count() as f64 / STUDIES as f64;
+        assert!(share <= 0.1, "{rows} rows: {share}");
+    };
+    let right = |p: f64| p;
+    for rows in [300, 1000] {
+        check(rows, &right, &|p| p + 0.02);
+        // Half of the range off by twice as much.
+        check(rows, &right, &|p| if p < 0.5 { p - 0.04 } else { p });
+        check(rows, &|p| p - 0.03, &|p| p + 0.05);
+        check(rows, &|p| 0.5 + 0.9 * (p - 0.5), &|p| 0.5 + 0.8 * (p - 0.5));
+    }
+}
+
+/// Models of equal calibration pass once there are enough rows, and clear rises fail.
+#[test]
+fn calibration_is_decided_with_enough_rows() {
+    let verdict = |rows: usize, candidate: &dyn Fn(f64) -> f64| {
+        let (candidate, baseline) = simulated(rows, 1, |p| p, candidate);
+        non_inferiority(&candidate, &baseline, Metric::Ece, None, 0.02, &seeded(0)).unwrap().verdict
+    };
+    let like = |p: f64| 0.5 + 1.005 * (p - 0.5);
+    assert_eq!(verdict(1000, &like), NonInferiorityVerdict::Holds);
+    assert_eq!(verdict(1000, &|p| p * 0.85), NonInferiorityVerdict::Fails);
+    assert!(matches!(verdict(100, &like), NonInferiorityVerdict::Undecidable { .. }));
 }
 
 /// Prints what a report costs: `cargo test --release -p luthier-eval -- --ignored --nocapture`.

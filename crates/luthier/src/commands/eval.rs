@@ -1,18 +1,15 @@
 //! `luthier eval`.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use luthier_bundle::{Bundle, sha256_hex};
-use luthier_data::{DataError, Source};
-use luthier_engine::Threads;
-use luthier_eval::{Bootstrap, Comparison, Metric, Predictions, Report, Verdict, compare};
+use luthier_eval::{Bootstrap, Comparison, Metric, Report, Verdict, compare};
 use serde::Serialize;
 
+use super::labelled::{LabelledRows, beside};
 use super::{print, print_json};
 use crate::cli::{EvalArgs, Format};
 use crate::failure::Failure;
-use crate::stages::predictions;
 use crate::term::{Reporter, table, times};
 
 /// All that the command says.
@@ -30,18 +27,17 @@ pub(crate) fn eval(args: &EvalArgs, format: Format) -> Result<(), Failure> {
     let metric: Metric = args.metric.parse()?;
     let bundle = Bundle::open(&args.bundle)?;
     let decision = &bundle.manifest().decision;
-    let rows = LabelledRows::read(args, &decision.labels)?;
+    let rows = LabelledRows::read(&args.input, &args.text, &args.label, &decision.labels)?;
     // A bundle that cannot be compared with is told of before the test split is opened.
-    let other = args.against.as_deref().map(|path| with_labels(path, &decision.labels));
-    let other = other.transpose()?;
+    let other = args.against.as_deref().map(|path| beside(&bundle, path)).transpose()?;
     let openings = count_opening(&bundle, &args.input)?;
-    let scored = rows.score(&bundle)?;
+    let scored = rows.score(&bundle, &decision.labels)?;
     let positive = decision.positive;
     let report = Report::build(&scored, &decision.labels, positive, &Bootstrap::default())?;
     let comparison = match &other {
         None => None,
         Some(other) => {
-            let baseline = rows.score(other)?;
+            let baseline = rows.score(other, &decision.labels)?;
             Some(compare(&scored, &baseline, metric, positive, &Bootstrap::default())?)
         }
     };
@@ -49,63 +45,6 @@ pub(crate) fn eval(args: &EvalArgs, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => print_json(&evaluated),
         Format::Text => print(&render(&evaluated)),
-    }
-}
-
-/// Opens a bundle that must have these labels.
-fn with_labels(path: &Path, labels: &[String]) -> Result<Bundle, Failure> {
-    let bundle = Bundle::open(path)?;
-    match bundle.manifest().decision.labels == labels {
-        true => Ok(bundle),
-        false => Err(Failure::input("the two bundles do not have the same labels")),
-    }
-}
-
-/// Texts with the classes of their labels.
-struct LabelledRows {
-    texts: Vec<String>,
-    truth: Vec<u32>,
-}
-
-impl LabelledRows {
-    fn read(args: &EvalArgs, labels: &[String]) -> Result<Self, Failure> {
-        let source = Source::open(&args.input)?;
-        let columns: Vec<&String> = args.text.iter().chain([&args.label]).collect();
-        let classes: HashMap<&str, u32> = labels.iter().map(String::as_str).zip(0..).collect();
-        let mut rows = Self { texts: Vec::new(), truth: Vec::new() };
-        for row in source.rows(&columns)? {
-            let row = row?;
-            let mut cells = row.cells.into_iter();
-            let text: Vec<String> =
-                cells.by_ref().take(args.text.len()).map(Option::unwrap_or_default).collect();
-            let label = cells.next().flatten().unwrap_or_default();
-            let label = label.trim();
-            if label.is_empty() {
-                let (path, column) = (args.input.clone(), args.label.clone());
-                return Err(DataError::MissingLabel { path, line: row.line, column }.into());
-            }
-            let class = classes.get(label).copied().ok_or_else(|| {
-                let place = format!("{}:{}", args.input.display(), row.line);
-                Failure::input(format!("{place}: label `{label}` is not one of the model's"))
-                    .hint(format!("the model knows {}", labels.join(", ")))
-            })?;
-            rows.texts.push(text.join("\n"));
-            rows.truth.push(class);
-        }
-        if rows.texts.is_empty() {
-            return Err(Failure::input(format!("{}: no rows", args.input.display())));
-        }
-        Ok(rows)
-    }
-
-    fn score(&self, bundle: &Bundle) -> Result<Predictions, Failure> {
-        let predictor = bundle.predictor(&Threads::new(1))?;
-        let classes = predictor.decision().classes();
-        let mut scratch = luthier_bundle::PredictScratch::default();
-        let probabilities = predictor.predict(&self.texts, &mut scratch)?;
-        let label = |row: &[f32]| predictor.decision().answer(row).label as u32;
-        let predicted = probabilities.chunks_exact(classes).map(label).collect();
-        Ok(predictions(classes, self.truth.clone(), &probabilities, Some(predicted))?)
     }
 }
 

@@ -3,6 +3,8 @@
 pub(crate) mod bundle;
 pub(crate) mod data;
 pub(crate) mod eval;
+pub(crate) mod gate;
+mod labelled;
 pub(crate) mod predict;
 pub(crate) mod probe;
 pub(crate) mod run;

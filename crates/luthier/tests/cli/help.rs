@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::Desk;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "",
     "run",
     "data",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 15] = [
     "bundle pack",
     "bundle publish",
     "serve",
+    "gate",
     "ship",
     "probe",
     "completions",

@@ -4,6 +4,7 @@
 mod bad_input;
 mod bundle;
 mod data;
+mod gate;
 mod help;
 mod predict_eval;
 mod resume;

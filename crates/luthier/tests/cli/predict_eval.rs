@@ -158,7 +158,12 @@ fn bundles_of_other_labels_are_not_compared() {
     desk.write("topics/luthier.toml", crate::JOB);
     desk.luthier(&["run", "topics"]).ok();
     desk.luthier(&["eval", BUNDLE, "--input", "job/valid.csv", "--against", "topics/run/bundle"])
-        .fails(2, "error: the two bundles do not have the same labels");
+        .fails(
+            2,
+            "error: the bundles have different labels: job/run/bundle alone knows `bad`, `good`; \
+             topics/run/bundle alone knows `food`, `sport`, `work`\n \
+             hint: only models of the same classes can be compared",
+        );
     desk.luthier(&["eval", BUNDLE, "--input", "topics/valid.csv"]).fails(
         2,
         "error: topics/valid.csv:2: label `food` is not one of the model's\n \

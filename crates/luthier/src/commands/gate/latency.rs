@@ -1,0 +1,59 @@
+//! The time of one row on two bundles, side by side.
+
+use std::time::Instant;
+
+use luthier_bundle::{Bundle, PredictScratch, Predictor};
+use luthier_engine::Threads;
+
+use crate::failure::Failure;
+
+/// Most texts that are timed, evenly from all, and how often each is.
+const TEXTS: usize = 400;
+const ROUNDS: usize = 7;
+
+/// Milliseconds from one raw text to its answer, on one thread.
+pub(super) struct Latency {
+    pub(super) median: f64,
+    pub(super) p99: f64,
+}
+
+/// The latency of both bundles on the same texts. They take turns, and of each text the fastest round
+/// counts: what else the machine does makes rounds slower and never faster.
+pub(super) fn side_by_side(
+    bundles: [&Bundle; 2],
+    texts: &[String],
+) -> Result<[Latency; 2], Failure> {
+    let threads = Threads::new(1);
+    let predictors = [bundles[0].predictor(&threads)?, bundles[1].predictor(&threads)?];
+    let mut scratches = [PredictScratch::default(), PredictScratch::default()];
+    let step = texts.len().div_ceil(TEXTS).max(1);
+    let mut fastest = [Vec::new(), Vec::new()];
+    for text in texts.iter().step_by(step) {
+        let mut best = [f64::INFINITY; 2];
+        for round in 0..2 * ROUNDS {
+            // The one that begins gets the text cold, so both begin equally often.
+            let side = (round + round / 2) % 2;
+            let time = time(&predictors[side], text, &mut scratches[side])?;
+            best[side] = best[side].min(time);
+        }
+        fastest.iter_mut().zip(best).for_each(|(times, best)| times.push(best));
+    }
+    Ok(fastest.map(Latency::of))
+}
+
+fn time(predictor: &Predictor, text: &str, scratch: &mut PredictScratch) -> Result<f64, Failure> {
+    let start = Instant::now();
+    predictor.predict(&[text], scratch)?;
+    Ok(start.elapsed().as_secs_f64() * 1e3)
+}
+
+impl Latency {
+    fn of(mut times: Vec<f64>) -> Self {
+        times.sort_by(f64::total_cmp);
+        let at = |quantile: f64| {
+            let place = (times.len() as f64 * quantile).ceil() as usize;
+            times.get(place.saturating_sub(1)).copied().unwrap_or(0.0)
+        };
+        Self { median: at(0.5), p99: at(0.99) }
+    }
+}
