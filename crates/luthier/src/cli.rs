@@ -281,7 +281,7 @@ pub(crate) struct ServeArgs {
     /// Port of the REST interface; 0 picks a free one
     #[arg(long, alias = "rest_api_port", default_value_t = 8501)]
     pub(crate) rest_port: u16,
-    /// Port of the gRPC interface; reserved, nothing listens there yet
+    /// Port of the gRPC interface; 0 picks a free one. Both ports speak both protocols
     #[arg(long, alias = "port", default_value_t = 8500)]
     pub(crate) grpc_port: u16,
     /// Seconds between two looks at the base paths; 0 looks only once

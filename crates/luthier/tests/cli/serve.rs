@@ -160,9 +160,9 @@ fn it_tells_of_itself() {
     assert_eq!(get("/readyz")["ready"], true);
     served.json("POST", PREDICT, r#"{"instances": ["warm"]}"#);
     let (status, metrics) = served.ask("GET", "/metrics", "");
-    let counted =
-        "luthier_requests_total{model=\"mood\",version=\"1\",api=\"predict\",status=\"200\"} 1\n";
-    assert!(status == 200 && metrics.contains(counted), "{metrics}");
+    let counted = r#"model="mood",version="1",protocol="rest",api="predict",status="200""#;
+    let counted = format!("luthier_requests_total{{{counted}}} 1\n");
+    assert!(status == 200 && metrics.contains(&counted), "{metrics}");
 }
 
 #[test]
