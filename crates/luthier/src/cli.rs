@@ -267,6 +267,10 @@ pub(crate) struct ProbeArgs {
     /// Seconds to wait for the whole answer
     #[arg(long, default_value_t = 3.0)]
     pub(crate) timeout: f64,
+    /// Seconds for which to ask again while nothing answers, or an answer says that it is not the
+    /// time or place; without it, ask once
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) retry: Option<f64>,
 }
 
 #[derive(Args)]
