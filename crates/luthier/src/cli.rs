@@ -245,7 +245,8 @@ pub(crate) struct ShipArgs {
     /// bundle's interval
     #[arg(long)]
     pub(crate) min_accuracy: Option<f64>,
-    /// Alert when a population stability index is above this; 0.25 by default
+    /// Alert when a population stability index is above this; by default 0.25, or more where the
+    /// validation rows are few
     #[arg(long)]
     pub(crate) max_psi: Option<f64>,
 }
