@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use h2::client::SendRequest;
@@ -90,7 +91,7 @@ fn main() -> Result<(), Failure> {
             Some(period) => when_due(sender, &bodies, length, period).await,
         }
     })?;
-    println!("{}", summary(times));
+    writeln!(std::io::stdout(), "{}", summary(times))?;
     Ok(())
 }
 
