@@ -42,8 +42,8 @@ def ship(settings):
         [*command, "--port-offset", str(OFFSET)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        up = until(lambda: answers(f"{REST}/readyz"), local) - began
-        watched = until(is_watched, local) - began
+        up = until("a server", lambda: answers(f"{REST}/readyz"), local) - began
+        watched = until("who watches it", is_watched, local) - began
         size, model = image_size(out)
         figures = [
             told("ship: running", up, "s", "luthier ship --local until /readyz says yes, no image cached"),
@@ -62,23 +62,25 @@ def ship(settings):
 
 def stopped(local):
     """Seconds from the end of the server to the alert."""
-    subprocess.run(["podman", "stop", "--time", "20", CONTAINER], check=True, capture_output=True)
+    # Before the first scrape, Prometheus has an alert pending that nothing is scraped.
+    until("no alert", lambda: not pending(), local)
     began = time.monotonic()
-    noticed = until(lambda: "LuthierDown" in states("pending", "firing"), local) - began
-    alerted = until(lambda: "LuthierDown" in alerts(), local) - began
+    subprocess.run(["podman", "stop", "--time", "20", CONTAINER], check=True, capture_output=True)
+    noticed = until("the alert in Prometheus", lambda: "LuthierDown" in pending(), local) - began
+    alerted = until("the alert in Alertmanager", lambda: "LuthierDown" in alerts(), local) - began
     how = "podman stop until Alertmanager has LuthierDown; the rule waits a minute, to be sure"
     return [
-        told("ship: a stopped server is noticed", noticed, "s", "until the alert is pending in Prometheus"),
+        told("ship: a stopped server is noticed", noticed, "s", "podman stop until the alert is pending in Prometheus"),
         told("ship: a stopped server is told of", alerted, "s", how),
     ]
 
 
-def until(holds, local):
+def until(what, holds, local):
     """The time at which something holds, while the command runs."""
     end = time.monotonic() + PATIENCE
     while not holds():
         if local.poll() is not None or time.monotonic() > end:
-            raise SystemExit(f"luthier ship --local: {local.poll()}, {holds.__name__} does not hold")
+            raise SystemExit(f"luthier ship --local ({local.poll() or 'it runs'}): waited for {what} in vain")
         time.sleep(0.05)
     return time.monotonic()
 
@@ -105,11 +107,9 @@ def asked(path):
         return {}
 
 
-def states(*wanted):
-    """Names of the alerts in these states."""
-    return {
-        alert["labels"]["alertname"] for alert in asked("alerts").get("alerts", []) if alert["state"] in wanted
-    }
+def pending():
+    """Names of the alerts that Prometheus has, and that it may not have told of yet."""
+    return {alert["labels"]["alertname"] for alert in asked("alerts").get("alerts", [])}
 
 
 def alerts():
