@@ -26,7 +26,7 @@ pub use digest::sha256_hex;
 pub use manifest::{
     DataDigest, FORMAT, FileEntry, Lineage, Manifest, Probe, Route, Score, TrialOrigin,
 };
-pub use predictor::{PredictScratch, Predictor};
+pub use predictor::{PredictScratch, Predictor, Took};
 pub use publish::Published;
 
 use files::Files;

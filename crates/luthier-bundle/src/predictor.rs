@@ -1,6 +1,8 @@
 //! Texts in, probabilities out.
 
+use std::ops::AddAssign;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use luthier_engine::{Input, Session, Threads};
 use luthier_model::{Decision, Model, NgramText, Preprocess, Scratch, Signature};
@@ -33,6 +35,23 @@ pub struct PredictScratch {
     texts: Vec<Span>,
     ids: Vec<i32>,
     weights: Vec<f32>,
+    took: Took,
+}
+
+/// Where the time of a prediction went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Took {
+    /// Texts to features.
+    pub preprocess: Duration,
+    /// Features through the graph.
+    pub inference: Duration,
+}
+
+impl AddAssign for Took {
+    fn add_assign(&mut self, more: Self) {
+        self.preprocess += more.preprocess;
+        self.inference += more.inference;
+    }
 }
 
 /// The features of one text among those of all, and the weight that each of them carries.
@@ -46,6 +65,11 @@ impl PredictScratch {
     /// Buffers of a caller that runs graphs on threads of its own.
     pub fn on(threads: Threads) -> Self {
         Self { threads: Some(threads), ..Self::default() }
+    }
+
+    /// Where the time of the last prediction went, as far as it came.
+    pub fn took(&self) -> Took {
+        self.took
     }
 }
 
@@ -86,7 +110,8 @@ impl Predictor {
         scratch: &mut PredictScratch,
     ) -> Result<Vec<f32>, BundleError> {
         let Preprocess::NgramText(preprocess) = &self.preprocess;
-        let PredictScratch { threads, features, rows, texts: spans, ids, weights } = scratch;
+        let PredictScratch { threads, features, rows, texts: spans, ids, weights, took } = scratch;
+        let begun = Instant::now();
         rows.clear();
         spans.clear();
         for text in texts {
@@ -94,6 +119,8 @@ impl Predictor {
             spans.push(Span { start: rows.len(), len: found.len(), weight });
             rows.extend_from_slice(found);
         }
+        let found = Instant::now();
+        *took = Took { preprocess: found - begun, inference: Duration::ZERO };
         let mut probabilities = Vec::with_capacity(texts.len() * self.decision.classes());
         let mut rest = spans.as_slice();
         while !rest.is_empty() {
@@ -111,6 +138,7 @@ impl Predictor {
             };
             probabilities.extend(output.data);
         }
+        took.inference = found.elapsed();
         Ok(probabilities)
     }
 

@@ -10,9 +10,9 @@ use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Method, Request, StatusCode, Version};
 
 use crate::front::Front;
-use crate::metrics::Subject;
+use crate::metrics::{Answered, Operation, Protocol, Subject};
 use crate::models::ServedModel;
-use crate::service::Code;
+use crate::service::{CODES, Code};
 
 /// Name of the header that carries a request's id.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
@@ -26,47 +26,49 @@ const CLIENT_LEFT: u16 = 499;
 /// A request in flight; counted and logged when dropped.
 pub(crate) struct Access<'r> {
     front: &'r Front,
+    protocol: Protocol,
     pub(crate) started: Instant,
     method: Method,
     http: Version,
     path: String,
     trace: Option<String>,
     template: &'r str,
-    api: &'static str,
+    operation: Operation,
     of_model: bool,
     model: Option<Arc<ServedModel>>,
     id: HeaderValue,
     status: u16,
-    grpc_status: Option<&'static str>,
+    /// Number of gRPC's status, once it is known.
+    code: Option<usize>,
     bytes: usize,
 }
 
 impl<'r> Access<'r> {
-    pub(crate) fn begin<B>(front: &'r Front, request: &Request<B>) -> Self {
+    pub(crate) fn begin<B>(front: &'r Front, protocol: Protocol, request: &Request<B>) -> Self {
         front.in_flight.fetch_add(1, Ordering::Relaxed);
         Self {
             front,
+            protocol,
             started: Instant::now(),
             method: request.method().clone(),
             http: request.version(),
             path: cut(request.uri().path()).to_owned(),
             trace: trace_id(request.headers()).map(str::to_owned),
             template: "",
-            api: "none",
+            operation: Operation::None,
             of_model: false,
             model: None,
             id: request_id(request.headers()).unwrap_or_else(|| front.new_id()),
             status: CLIENT_LEFT,
-            grpc_status: None,
+            code: None,
             bytes: 0,
         }
     }
 
-    /// Notes what is asked: the path without what varies, the name of the API in metrics, and
-    /// whether it is asked of a model.
-    pub(crate) fn asks(&mut self, template: &'r str, api: &'static str, of_model: bool) {
+    /// Notes what is asked, the path without what varies, and whether it is asked of a model.
+    pub(crate) fn asks(&mut self, template: &'r str, operation: Operation, of_model: bool) {
         self.template = template;
-        self.api = api;
+        self.operation = operation;
         self.of_model = of_model;
     }
 
@@ -78,7 +80,7 @@ impl<'r> Access<'r> {
     /// Notes an answer over gRPC, `None` where it is no failure. HTTP's status for it says nothing;
     /// the one that REST would have is counted.
     pub(crate) fn grpc(&mut self, code: Option<Code>) {
-        self.grpc_status = Some(code.map_or("OK", Code::name));
+        self.code = Some(code.map_or(0, |code| code as usize));
     }
 
     /// Notes the answer, and gives the request's id.
@@ -98,21 +100,28 @@ impl Drop for Access<'_> {
             None if self.of_model => Subject::Unknown,
             None => Subject::Server,
         };
-        self.front.service.metrics().answered(subject, self.api, self.status, took);
+        let answered = Answered {
+            protocol: self.protocol,
+            operation: self.operation,
+            status: self.status,
+            code: self.code.unwrap_or_else(|| code(self.status)),
+            took,
+        };
+        self.front.service.metrics().answered(subject, &answered);
         self.front.in_flight.fetch_sub(1, Ordering::Relaxed);
         tracing::info!(
             target: "luthier_serve::access",
             route = self.template,
             model = self.model.as_ref().map(|model| &*model.name),
             version = self.model.as_ref().map(|model| model.version),
-            grpc_status = self.grpc_status,
-            "event.action" = self.api,
+            grpc_status = self.code.map(|code| CODES[code]),
+            "event.action" = self.operation.name(),
             "event.outcome" = if self.status < 400 { "success" } else { "failure" },
             "event.duration" = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
             "http.request.id" = self.id.to_str().unwrap_or_default(),
             "http.request.method" = self.method.as_str(),
             "http.response.body.bytes" = self.bytes,
-            "http.response.status_code" = match self.grpc_status {
+            "http.response.status_code" = match self.code {
                 Some(_) => StatusCode::OK.as_u16(),
                 None => self.status,
             },
@@ -122,6 +131,25 @@ impl Drop for Access<'_> {
             "request"
         );
     }
+}
+
+/// Number of gRPC's status for one of HTTP, the inverse of `front::http_status` where that has one.
+fn code(status: u16) -> usize {
+    const CANCELLED: usize = 1;
+    const UNKNOWN: usize = 2;
+    let code = match status {
+        ..400 => return 0,
+        404 => Code::NotFound,
+        408 | 504 => Code::DeadlineExceeded,
+        413 | 429 => Code::ResourceExhausted,
+        400..CLIENT_LEFT => Code::InvalidArgument,
+        CLIENT_LEFT => return CANCELLED,
+        500 => Code::Internal,
+        501 => Code::Unimplemented,
+        503 => Code::Unavailable,
+        _ => return UNKNOWN,
+    };
+    code as usize
 }
 
 /// The start of a path, of at most [`MAX_PATH`] bytes.

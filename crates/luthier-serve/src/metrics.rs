@@ -1,45 +1,60 @@
 //! Counters, in the OpenMetrics text format and in Prometheus's older one.
 //!
+//! A request counts without locks: each version of a model has counters of its own, which it finds
+//! by indexing. They outlive the version, so that the sums over versions do not fall.
+//!
 //! Labels take a bounded number of values: models are those served (others count as `unknown`),
 //! APIs, states and reasons are fixed, statuses are those that the server sends.
 
-use std::fmt::Write;
+mod histogram;
+mod meters;
+mod tensorflow;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use luthier_bundle::Took;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{EncodeLabelSet, text};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::models::{ModelState, ServedModel};
+use crate::service::Task;
 use crate::versions::VersionStatus;
 
-/// Upper bounds of the buckets, in seconds.
-const BUCKETS: [f64; 17] = [
-    50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1.0,
-    2.5, 5.0, 10.0,
-];
+pub(crate) use meters::Meters;
 
 /// All counters of a server.
 pub(crate) struct Metrics {
     registry: Registry,
-    requests: Family<RequestLabels, Counter>,
-    durations: Durations<ApiLabels>,
-    stages: Durations<StageLabels>,
-    rejected: Family<RejectionLabels, Counter>,
+    counted: Arc<Counted>,
+    rejected: [Counter; Rejection::ALL.len()],
     queue_length: Gauge,
     states: Family<StateLabels, Gauge>,
     /// Held while the gauges are brought up to date and read.
     rendering: Mutex<()>,
-    unknown: Arc<str>,
-    none: Arc<str>,
 }
 
-type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
+/// What is counted of requests.
+#[derive(Debug)]
+struct Counted {
+    /// For the server itself.
+    server: Meters,
+    /// For models that are not served.
+    unknown: Meters,
+    /// For each version that has had a request, by name and version.
+    versions: Mutex<BTreeMap<Key, Arc<Meters>>>,
+}
+
+/// Name and version of a model.
+type Key = (Arc<str>, Arc<str>);
 
 /// Whom a request was for.
 #[derive(Clone, Copy)]
@@ -50,6 +65,44 @@ pub(crate) enum Subject<'a> {
     Unknown,
     /// A served model.
     Model(&'a ServedModel),
+}
+
+/// A finished request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answered {
+    pub(crate) protocol: Protocol,
+    pub(crate) operation: Operation,
+    /// Status of HTTP; over gRPC the one that REST would have.
+    pub(crate) status: u16,
+    /// Number of gRPC's status; over REST the one that gRPC would have.
+    pub(crate) code: usize,
+    /// From its head to its answer.
+    pub(crate) took: Duration,
+}
+
+/// What a request is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Rest,
+    Grpc,
+}
+
+/// What is asked, as metrics and logs call it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// Nothing that there is.
+    None,
+    Index,
+    Health,
+    Ready,
+    Metrics,
+    Alias,
+    Predict,
+    Classify,
+    Regress,
+    Status,
+    Metadata,
+    Feedback,
 }
 
 /// Why a request did not run.
@@ -70,30 +123,12 @@ pub(crate) enum Rejection {
 pub(crate) enum Stage {
     /// Waiting for a worker.
     Queue,
-    /// Preprocessing and the graph.
+    /// Texts to features.
+    Preprocess,
+    /// The graph.
     Inference,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    model: Arc<str>,
-    version: Arc<str>,
-    api: &'static str,
-    status: u16,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ApiLabels {
-    model: Arc<str>,
-    version: Arc<str>,
-    api: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StageLabels {
-    model: Arc<str>,
-    version: Arc<str>,
-    stage: &'static str,
+    /// Scores to an answer.
+    Postprocess,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -115,23 +150,22 @@ struct BuildLabels {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let histogram: fn() -> Histogram = || Histogram::new(BUCKETS);
+        let mut registry = Registry::with_prefix("luthier");
+        let counted = Arc::new(Counted::new());
+        registry.register_collector(Box::new(Arc::clone(&counted)));
+        let rejected: Family<RejectionLabels, Counter> = Family::default();
+        let of = |reason: Rejection| {
+            rejected.get_or_create(&RejectionLabels { reason: reason.name() }).clone()
+        };
         let metrics = Self {
-            registry: Registry::with_prefix("luthier"),
-            requests: Family::default(),
-            durations: Family::new_with_constructor(histogram),
-            stages: Family::new_with_constructor(histogram),
-            rejected: Family::default(),
+            counted,
+            rejected: Rejection::ALL.map(of),
             queue_length: Gauge::default(),
             states: Family::default(),
             rendering: Mutex::new(()),
-            unknown: "unknown".into(),
-            none: "".into(),
+            registry,
         };
-        for reason in Rejection::ALL {
-            let _ = metrics.rejected.get_or_create(&RejectionLabels { reason: reason.name() });
-        }
-        metrics.registered()
+        metrics.registered(rejected)
     }
 
     /// Shows what `collector` has to show, too.
@@ -140,25 +174,12 @@ impl Metrics {
         self
     }
 
-    fn registered(mut self) -> Self {
+    fn registered(mut self, rejected: Family<RejectionLabels, Counter>) -> Self {
         let registry = &mut self.registry;
-        registry.register("requests", "Requests answered", self.requests.clone());
-        registry.register_with_unit(
-            "request_duration",
-            "Time from the head of a request to its answer",
-            Unit::Seconds,
-            self.durations.clone(),
-        );
-        registry.register_with_unit(
-            "stage_duration",
-            "Time in the queue, and in preprocessing and inference",
-            Unit::Seconds,
-            self.stages.clone(),
-        );
         registry.register(
             "rejected_requests",
             "Requests that were refused or dropped before a model ran",
-            self.rejected.clone(),
+            rejected,
         );
         registry.register(
             "queue_length",
@@ -177,40 +198,27 @@ impl Metrics {
     }
 
     /// Counts a finished request.
-    pub(crate) fn answered(
-        &self,
-        subject: Subject<'_>,
-        api: &'static str,
-        status: u16,
-        took: Duration,
-    ) {
-        let (model, version) = match subject {
-            Subject::Server => (&self.none, &self.none),
-            Subject::Unknown => (&self.unknown, &self.none),
-            Subject::Model(model) => (&model.name, &model.version_label),
-        };
-        let (model, version) = (Arc::clone(model), Arc::clone(version));
-        if matches!(subject, Subject::Model(_)) {
-            let labels =
-                ApiLabels { model: Arc::clone(&model), version: Arc::clone(&version), api };
-            self.durations.get_or_create(&labels).observe(took.as_secs_f64());
+    pub(crate) fn answered(&self, subject: Subject<'_>, answered: &Answered) {
+        match subject {
+            Subject::Server => self.counted.server.answered(answered),
+            Subject::Unknown => self.counted.unknown.answered(answered),
+            Subject::Model(model) => self.of(model).answered(answered),
         }
-        self.requests.get_or_create(&RequestLabels { model, version, api, status }).inc();
     }
 
     /// Notes how long a request spent in `stage`.
     pub(crate) fn spent(&self, model: &ServedModel, stage: Stage, took: Duration) {
-        let labels = StageLabels {
-            model: Arc::clone(&model.name),
-            version: Arc::clone(&model.version_label),
-            stage: stage.name(),
-        };
-        self.stages.get_or_create(&labels).observe(took.as_secs_f64());
+        self.of(model).spent(stage, took);
+    }
+
+    /// Notes that `model` ran on so many rows, for `operation`, and how long that took.
+    pub(crate) fn ran(&self, model: &ServedModel, operation: Operation, rows: usize, took: Took) {
+        self.of(model).ran(operation, rows, took);
     }
 
     /// Counts a request that does not run.
     pub(crate) fn rejected(&self, reason: Rejection) {
-        self.rejected.get_or_create(&RejectionLabels { reason: reason.name() }).inc();
+        self.rejected[reason as usize].inc();
     }
 
     /// Everything in OpenMetrics 1.0 text.
@@ -234,13 +242,191 @@ impl Metrics {
         let _ = text::encode(&mut rendered, &self.registry);
         rendered
     }
+
+    /// What TensorFlow Serving would show of the same requests, in Prometheus's text format.
+    pub(crate) fn render_tensorflow(&self) -> String {
+        tensorflow::render(&self.counted.unknown, &self.counted.versions())
+    }
+
+    /// The counters of a version; those of an earlier one of the same name and number go on.
+    fn of<'m>(&self, model: &'m ServedModel) -> &'m Meters {
+        model.meters.get_or_init(|| {
+            let key = (Arc::clone(&model.name), Arc::clone(&model.version_label));
+            let mut versions = self.counted.versions.lock().unwrap_or_else(PoisonError::into_inner);
+            let (name, version) = key.clone();
+            Arc::clone(versions.entry(key).or_insert_with(|| Arc::new(Meters::new(name, version))))
+        })
+    }
+}
+
+impl Counted {
+    fn new() -> Self {
+        let none: Arc<str> = "".into();
+        Self {
+            server: Meters::new(Arc::clone(&none), Arc::clone(&none)),
+            unknown: Meters::new("unknown".into(), none),
+            versions: Mutex::default(),
+        }
+    }
+
+    /// Counters of the versions that have had a request.
+    fn versions(&self) -> Vec<Arc<Meters>> {
+        let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        versions.values().map(Arc::clone).collect()
+    }
+}
+
+impl Collector for Counted {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let versions = self.versions();
+        let all = || [&self.server, &self.unknown].into_iter().chain(versions.iter().map(|v| &**v));
+        let requests = all().flat_map(|meters| {
+            meters.calls().flat_map(move |(protocol, operation, calls)| {
+                calls.statuses().map(move |(status, count)| {
+                    let [model, version, protocol, api] = call_labels(meters, protocol, operation);
+                    let status = ("status", Cow::from(status.to_string()));
+                    ([model, version, protocol, api, status], ConstCounter::new(count))
+                })
+            })
+        });
+        let described = Described::new("requests", "Requests answered", MetricType::Counter);
+        encode_family(&mut encoder, &described, requests)?;
+        let durations = versions.iter().flat_map(|meters| {
+            meters.calls().map(|(protocol, operation, calls)| {
+                (call_labels(meters, protocol, operation), &calls.durations)
+            })
+        });
+        let help = "Time from the head of a request to its answer";
+        encode_family(&mut encoder, &Described::seconds("request_duration", help), durations)?;
+        let stages = versions.iter().flat_map(|meters| {
+            meters.stages().map(|(stage, times)| {
+                let [model, version] = version_labels(meters);
+                ([model, version, ("stage", Cow::from(stage.name()))], times)
+            })
+        });
+        let help = "Time in the queue, in preprocessing, in the graph and in postprocessing";
+        encode_family(&mut encoder, &Described::seconds("stage_duration", help), stages)
+    }
+}
+
+/// A label and its value.
+pub(crate) type Label<'a> = (&'static str, Cow<'a, str>);
+
+fn version_labels(meters: &Meters) -> [Label<'_>; 2] {
+    [("model", Cow::from(&*meters.model)), ("version", Cow::from(&*meters.version))]
+}
+
+fn call_labels(meters: &Meters, protocol: Protocol, operation: Operation) -> [Label<'_>; 4] {
+    let [model, version] = version_labels(meters);
+    [model, version, ("protocol", protocol.name().into()), ("api", operation.name().into())]
+}
+
+/// What a family of series is.
+pub(crate) struct Described {
+    name: &'static str,
+    help: &'static str,
+    unit: Option<Unit>,
+    kind: MetricType,
+}
+
+impl Described {
+    pub(crate) fn new(name: &'static str, help: &'static str, kind: MetricType) -> Self {
+        Self { name, help, unit: None, kind }
+    }
+
+    fn seconds(name: &'static str, help: &'static str) -> Self {
+        Self { unit: Some(Unit::Seconds), ..Self::new(name, help, MetricType::Histogram) }
+    }
+}
+
+/// Writes a family, unless it has no series.
+pub(crate) fn encode_family<'a, V: EncodeMetric, const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    described: &Described,
+    series: impl Iterator<Item = ([Label<'a>; N], V)>,
+) -> fmt::Result {
+    let mut series = series.peekable();
+    if series.peek().is_none() {
+        return Ok(());
+    }
+    let Described { name, help, unit, kind } = described;
+    let mut encoder = encoder.encode_descriptor(name, help, unit.as_ref(), *kind)?;
+    for (labels, value) in series {
+        value.encode(encoder.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+impl Protocol {
+    const ALL: [Self; 2] = [Self::Rest, Self::Grpc];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rest => "rest",
+            Self::Grpc => "grpc",
+        }
+    }
+}
+
+impl Operation {
+    const ALL: [Self; 12] = [
+        Self::None,
+        Self::Index,
+        Self::Health,
+        Self::Ready,
+        Self::Metrics,
+        Self::Alias,
+        Self::Predict,
+        Self::Classify,
+        Self::Regress,
+        Self::Status,
+        Self::Metadata,
+        Self::Feedback,
+    ];
+
+    /// Its name in metrics and logs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Index => "index",
+            Self::Health => "health",
+            Self::Ready => "ready",
+            Self::Metrics => "metrics",
+            Self::Alias => "alias",
+            Self::Predict => "predict",
+            Self::Classify => "classify",
+            Self::Regress => "regress",
+            Self::Status => "status",
+            Self::Metadata => "metadata",
+            Self::Feedback => "feedback",
+        }
+    }
+
+    /// Whether TensorFlow Serving counts it.
+    fn of_tensorflow(self) -> bool {
+        matches!(self, Self::Predict | Self::Classify | Self::Regress)
+    }
+}
+
+impl From<Task> for Operation {
+    fn from(task: Task) -> Self {
+        match task {
+            Task::Predict => Self::Predict,
+            Task::Classify => Self::Classify,
+            Task::Regress => Self::Regress,
+        }
+    }
 }
 
 impl Stage {
+    const ALL: [Self; 4] = [Self::Queue, Self::Preprocess, Self::Inference, Self::Postprocess];
+
     fn name(self) -> &'static str {
         match self {
             Self::Queue => "queue",
+            Self::Preprocess => "preprocess",
             Self::Inference => "inference",
+            Self::Postprocess => "postprocess",
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use luthier_bundle::{Bundle, BundleError, PredictScratch, Predictor};
 use luthier_engine::Threads;
 use luthier_model::{Decision, Signature};
 
 use crate::feedback::Tracked;
+use crate::metrics::Meters;
 use crate::registry::folder::{self, Scan};
 use crate::{Route, ServeError};
 
@@ -54,6 +55,8 @@ pub(crate) struct ServedModel {
     pub(crate) route: Option<Arc<Route>>,
     /// What live quality and drift know it by.
     pub(crate) tracked: Arc<Tracked>,
+    /// What is counted of it, from its first request on.
+    pub(crate) meters: OnceLock<Arc<Meters>>,
     predictor: Predictor,
 }
 
@@ -195,6 +198,7 @@ impl ServedModel {
             signature: predictor.signature().clone(),
             route: route.map(Arc::new),
             tracked: Arc::new(Tracked::new(name, version, predictor.decision(), None)),
+            meters: OnceLock::new(),
             predictor,
         }
     }

@@ -7,7 +7,7 @@ use crossbeam_channel::{Sender, TrySendError};
 use tokio::sync::oneshot;
 
 use crate::feedback::{PredictionId, Tracker};
-use crate::metrics::{Metrics, Rejection};
+use crate::metrics::{Metrics, Operation, Rejection};
 use crate::models::ServedModel;
 use crate::registry::{Loading, Registry, RouteCheck};
 use crate::texts::Texts;
@@ -45,6 +45,8 @@ pub(crate) enum Version<'a> {
 pub(crate) struct PredictCall<'a> {
     /// The model.
     pub(crate) model: &'a Arc<ServedModel>,
+    /// What it is asked for.
+    pub(crate) operation: Operation,
     /// One text per row.
     pub(crate) texts: Texts,
     /// What its rows are named by, for labels to come.
@@ -63,6 +65,27 @@ pub(crate) enum Task {
     /// A number, which no classifier gives.
     Regress,
 }
+
+/// gRPC's names of its status codes, by number (`doc/statuscodes.md`).
+pub(crate) const CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
 
 /// Kinds of failure, with their numbers: the part of gRPC's status codes that is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,7 +209,7 @@ impl Service {
     /// Probabilities, row-major `[texts, classes]`, all finite. A call whose future is dropped is
     /// taken out of the queue before it runs.
     pub(crate) async fn predict(&self, call: PredictCall<'_>) -> Result<Vec<f32>, ServiceError> {
-        let PredictCall { model, texts, id, deadline } = call;
+        let PredictCall { model, operation, texts, id, deadline } = call;
         self.check_rows(texts.len())?;
         if texts.len() == 0 {
             return Ok(Vec::new());
@@ -194,7 +217,8 @@ impl Service {
         let (reply, answer) = oneshot::channel();
         let model = Arc::clone(model);
         let remember = Some((Arc::clone(&self.tracker), id));
-        let job = Job { model, texts, queued: Instant::now(), deadline, remember, reply };
+        let queued = Instant::now();
+        let job = Job { model, operation, texts, queued, deadline, remember, reply };
         match self.jobs.try_send(job) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
@@ -227,17 +251,7 @@ impl Task {
 impl Code {
     /// Name on the wire.
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::InvalidArgument => "INVALID_ARGUMENT",
-            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
-            Self::NotFound => "NOT_FOUND",
-            Self::ResourceExhausted => "RESOURCE_EXHAUSTED",
-            Self::FailedPrecondition => "FAILED_PRECONDITION",
-            Self::Unimplemented => "UNIMPLEMENTED",
-            Self::Internal => "INTERNAL",
-            Self::Unavailable => "UNAVAILABLE",
-            Self::DataLoss => "DATA_LOSS",
-        }
+        CODES[self as usize]
     }
 }
 

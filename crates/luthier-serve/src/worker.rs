@@ -11,13 +11,13 @@ use std::thread;
 use std::time::Instant;
 
 use crossbeam_channel::Receiver;
-use luthier_bundle::PredictScratch;
+use luthier_bundle::{PredictScratch, Took};
 use luthier_engine::Threads;
 use tokio::sync::oneshot;
 
 use crate::ServeError;
 use crate::feedback::{PredictionId, Tracker};
-use crate::metrics::{Metrics, Rejection, Stage};
+use crate::metrics::{Metrics, Operation, Rejection, Stage};
 use crate::models::ServedModel;
 use crate::service::ServiceError;
 use crate::texts::Texts;
@@ -29,6 +29,8 @@ const CHUNK_ROWS: usize = 256;
 pub(crate) struct Job {
     /// What answers it; kept from leaving until then.
     pub(crate) model: Arc<ServedModel>,
+    /// What it is asked for.
+    pub(crate) operation: Operation,
     /// Its rows, at least one.
     pub(crate) texts: Texts,
     /// When it was queued.
@@ -79,7 +81,6 @@ impl Worker {
                 // A panic may have left the buffers half written.
                 self.scratch = PredictScratch::on(self.threads.clone());
             }
-            self.metrics.spent(&job.model, Stage::Inference, started.elapsed());
             if let (Some((tracker, id)), Ok(scores)) = (&job.remember, &answer) {
                 // Before the client has the id, so that no label comes too early.
                 let ServedModel { tracked, decision, .. } = &*job.model;
@@ -92,6 +93,7 @@ impl Worker {
     fn answer(&mut self, job: &Job) -> Result<Vec<f32>, ServiceError> {
         let texts: Vec<&str> = job.texts.iter().collect();
         let mut scores = Vec::new();
+        let mut took = Took::default();
         for chunk in texts.chunks(CHUNK_ROWS) {
             if !scores.is_empty() && job.is_expired(Instant::now()) {
                 self.metrics.rejected(Rejection::Expired);
@@ -102,9 +104,11 @@ impl Worker {
                 tracing::error!(model = %name, version, %error, "prediction failed");
                 ServiceError::Failed
             })?;
+            took += self.scratch.took();
             // The first chunk is mostly the only one, and then needs no copy.
             if scores.is_empty() { scores = found } else { scores.extend(found) }
         }
+        self.metrics.ran(&job.model, job.operation, texts.len(), took);
         Ok(scores)
     }
 }

@@ -4,6 +4,9 @@ use luthier_bundle::Manifest;
 
 use crate::{Setting, ShipError};
 
+/// Above this, a population stability index is by common use that of a large shift.
+const LARGE_SHIFT: f64 = 0.25;
+
 /// What may be chosen; what is left out has a default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
@@ -25,7 +28,8 @@ pub struct Settings {
     pub error_rate: Option<f64>,
     /// Lowest live accuracy; the lower end of the interval in the manifest.
     pub min_accuracy: Option<f64>,
-    /// Highest population stability index; 0.25, by common use the start of a large shift.
+    /// Highest population stability index; 0.25, by common use the start of a large shift, or more
+    /// where few validation rows make that one by chance.
     pub max_psi: Option<f64>,
 }
 
@@ -67,12 +71,26 @@ impl Thresholds {
             )?,
             max_psi: within(
                 Setting::MaxPsi,
-                settings.max_psi.unwrap_or(0.25),
-                0.01..=10.0,
-                "between 0.01 and 10",
+                settings.max_psi.unwrap_or_else(|| drift_limit(manifest)),
+                LARGE_SHIFT..=10.0,
+                "between 0.25 and 10; below, it would be raised by chance",
             )?,
         })
     }
+}
+
+/// The least index that says something for sure: 0.25, and where the baseline has few rows what chance
+/// alone exceeds once in a thousand. Without drift the index is near chi-squared with nine degrees of
+/// freedom, times 1/n + 1/m for n predictions and m rows (Yurdakul and Naranjo 2020).
+fn drift_limit(manifest: &Manifest) -> f64 {
+    /// 99.9th percentile of that chi-squared.
+    const RARE: f64 = 27.88;
+    /// Predictions that the server looks back on.
+    const PREDICTIONS: f64 = 1000.0;
+    let rows = manifest.scores.iter().find(|score| score.part == "valid").map(|score| score.rows);
+    let Some(rows) = rows.filter(|rows| *rows > 0) else { return LARGE_SHIFT };
+    let by_chance = RARE * (1.0 / PREDICTIONS + 1.0 / rows as f64);
+    ((by_chance * 100.0).ceil() / 100.0).clamp(LARGE_SHIFT, 10.0)
 }
 
 fn within(

@@ -91,7 +91,7 @@ fn settings_reach_their_places() {
         target_p99_ms: Some(20.0),
         error_rate: Some(0.07),
         min_accuracy: Some(0.8),
-        max_psi: Some(0.2),
+        max_psi: Some(0.4),
         ..Settings::default()
     };
     let plan = plan(&settings);
@@ -109,7 +109,7 @@ fn settings_reach_their_places() {
     holds(
         ".github/workflows/release.yml",
         "--image \"$IMAGE\" --namespace prod --webhook 'http://hook.example/a' --job jobs/mood \
-         --target-p99-ms 20 --error-rate 0.07 --min-accuracy 0.8 --max-psi 0.2\n",
+         --target-p99-ms 20 --error-rate 0.07 --min-accuracy 0.8 --max-psi 0.4\n",
     );
     holds("chart/values.yaml", "repository: \"registry.example:5000/team/mood\"");
     assert_eq!(file(&files, "chart/files/alerts.yml"), file(&files, "prometheus/alerts.yml"));
@@ -125,6 +125,12 @@ fn defaults_follow_from_the_bundle() {
     assert_eq!((thresholds.target_p99_ms, thresholds.max_psi), (50.0, 0.25));
     let workflow = file(&plan.files(), ".github/workflows/release.yml");
     assert!(workflow.contains("IMAGE: \"ghcr.io/${{ github.repository_owner }}/mood\"\n"));
+    let drift = |rows: u64| {
+        let mut manifest = manifest("mood");
+        manifest.scores.iter_mut().for_each(|score| score.rows = rows);
+        Plan::new(&manifest, &Settings::default()).expect("a plan").thresholds().max_psi
+    };
+    assert_eq!([0, 2, 50, 100, 1_000_000].map(drift), [0.25, 10.0, 0.59, 0.31, 0.25]);
     let mut silent = manifest("mood");
     silent.scores.clear();
     let refused = Plan::new(&silent, &Settings::default());
@@ -187,6 +193,8 @@ fn limits_are_numbers_that_can_be_tested() {
         let settings = Settings { max_psi: Some(bad), ..Settings::default() };
         assert_eq!(refused(&settings), (Setting::MaxPsi, value));
     }
+    let settings = Settings { max_psi: Some(0.2), ..Settings::default() };
+    assert_eq!(refused(&settings), (Setting::MaxPsi, "0.2".to_owned()));
 }
 
 #[test]

@@ -291,7 +291,8 @@ pub(crate) struct ShipArgs {
     /// bundle's interval
     #[arg(long)]
     pub(crate) min_accuracy: Option<f64>,
-    /// Alert when a population stability index is above this; 0.25 by default
+    /// Alert when a population stability index is above this; by default 0.25, or more where the
+    /// validation rows are few
     #[arg(long)]
     pub(crate) max_psi: Option<f64>,
 }
@@ -313,6 +314,10 @@ pub(crate) struct ProbeArgs {
     /// Seconds to wait for the whole answer
     #[arg(long, default_value_t = 3.0)]
     pub(crate) timeout: f64,
+    /// Seconds for which to ask again while nothing answers, or an answer says that it is not the
+    /// time or place; without it, ask once
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) retry: Option<f64>,
 }
 
 #[derive(Args)]
@@ -327,7 +332,7 @@ pub(crate) struct ServeArgs {
     /// Port of the REST interface; 0 picks a free one
     #[arg(long, alias = "rest_api_port", default_value_t = 8501)]
     pub(crate) rest_port: u16,
-    /// Port of the gRPC interface; reserved, nothing listens there yet
+    /// Port of the gRPC interface; 0 picks a free one. Both ports speak both protocols
     #[arg(long, alias = "port", default_value_t = 8500)]
     pub(crate) grpc_port: u16,
     /// Seconds between two looks at the base paths; 0 looks only once

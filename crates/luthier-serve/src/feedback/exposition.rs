@@ -14,6 +14,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::{Tracker, locked, now};
+use crate::metrics::{Described, Label, encode_family};
 
 /// Name, help and value of a gauge of live quality.
 type Gauge = (&'static str, &'static str, fn(&Quality) -> f64);
@@ -24,9 +25,6 @@ const QUALITY: [Gauge; 4] = [
     ("live_accuracy_high", "Upper end of its 95 % interval", |quality| quality.high),
     ("live_f1", "F1 on the latest labels", |quality| quality.f1),
 ];
-
-/// A series: its labels and its value.
-type Series<'a, V, const N: usize> = ([(&'static str, Cow<'a, str>); N], V);
 
 impl Collector for Tracker {
     /// Series appear with what they speak of: quality with the first label, drift with the
@@ -67,14 +65,16 @@ impl Tracker {
             let series = qualities.iter().map(|((model, version), quality)| {
                 (version_labels(model, version), ConstGauge::new(value(quality)))
             });
-            encode(encoder, name, help, MetricType::Gauge, series)?;
+            let described = Described::new(name, help, MetricType::Gauge);
+            encode_family(encoder, &described, series)?;
         }
         let series = labels.iter().map(|((model, version, result), count)| {
             let [model, version] = version_labels(model, version);
             ([model, version, ("result", Cow::from(*result))], ConstCounter::new(*count))
         });
         let help = "Labels that were sent, by what became of them";
-        encode(encoder, "feedback_labels", help, MetricType::Counter, series)
+        let described = Described::new("feedback_labels", help, MetricType::Counter);
+        encode_family(encoder, &described, series)
     }
 
     fn encode_drift(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -96,29 +96,10 @@ impl Tracker {
             })
         });
         let help = "Population stability index of the latest predictions against the baseline";
-        encode(encoder, "drift_psi", help, MetricType::Gauge, series)
+        encode_family(encoder, &Described::new("drift_psi", help, MetricType::Gauge), series)
     }
 }
 
-fn version_labels<'a>(model: &'a str, version: &str) -> [(&'static str, Cow<'a, str>); 2] {
+fn version_labels<'a>(model: &'a str, version: &str) -> [Label<'a>; 2] {
     [("model", Cow::from(model)), ("version", Cow::from(version.to_owned()))]
-}
-
-/// Writes a family, unless it has no series.
-fn encode<'a, V: EncodeMetric, const N: usize>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    kind: MetricType,
-    series: impl Iterator<Item = Series<'a, V, N>>,
-) -> fmt::Result {
-    let mut series = series.peekable();
-    if series.peek().is_none() {
-        return Ok(());
-    }
-    let mut described = encoder.encode_descriptor(name, help, None, kind)?;
-    for (labels, value) in series {
-        value.encode(described.encode_family(&labels)?)?;
-    }
-    Ok(())
 }

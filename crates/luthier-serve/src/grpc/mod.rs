@@ -24,7 +24,7 @@ use prost::Message;
 use crate::access::{Access, REQUEST_ID};
 use crate::feedback::PredictionId;
 use crate::front::{Front, INLINE_BYTES, INLINE_ROWS, PREDICTION_ID, beside, http_status};
-use crate::metrics::Rejection;
+use crate::metrics::{Operation, Protocol, Rejection, Stage};
 use crate::models::ServedModel;
 use crate::outgoing::Outgoing;
 use crate::service::{Code, PredictCall, SIGNATURE, ServiceError, Task, Version};
@@ -55,22 +55,22 @@ enum Call {
     Unsupported(&'static str),
 }
 
-/// Path of each call, its name in metrics, and what it is.
-const CALLS: [(&str, &str, Call); 8] = [
-    ("/tensorflow.serving.PredictionService/Predict", "predict", Call::Predict),
-    ("/tensorflow.serving.PredictionService/Classify", "classify", Call::Classify),
-    ("/tensorflow.serving.PredictionService/Regress", "regress", Call::Regress),
-    ("/tensorflow.serving.PredictionService/GetModelMetadata", "metadata", Call::Metadata),
-    ("/tensorflow.serving.ModelService/GetModelStatus", "status", Call::Status),
-    ("/grpc.health.v1.Health/Check", "health", Call::Health),
+/// Path of each call, what metrics call it, and what it is.
+const CALLS: [(&str, Operation, Call); 8] = [
+    ("/tensorflow.serving.PredictionService/Predict", Operation::Predict, Call::Predict),
+    ("/tensorflow.serving.PredictionService/Classify", Operation::Classify, Call::Classify),
+    ("/tensorflow.serving.PredictionService/Regress", Operation::Regress, Call::Regress),
+    ("/tensorflow.serving.PredictionService/GetModelMetadata", Operation::Metadata, Call::Metadata),
+    ("/tensorflow.serving.ModelService/GetModelStatus", Operation::Status, Call::Status),
+    ("/grpc.health.v1.Health/Check", Operation::Health, Call::Health),
     (
         "/tensorflow.serving.PredictionService/MultiInference",
-        "none",
+        Operation::None,
         Call::Unsupported("MultiInference is not supported, send a Classify for each task"),
     ),
     (
         "/tensorflow.serving.ModelService/HandleReloadConfigRequest",
-        "none",
+        Operation::None,
         Call::Unsupported(
             "HandleReloadConfigRequest is not supported, what is new in a base path is taken up \
              by itself",
@@ -136,7 +136,7 @@ pub(crate) fn is_call<B>(request: &Request<B>) -> bool {
 
 /// Answers one call.
 pub(crate) async fn respond(front: &Front, request: Request<Incoming>) -> Response<Outgoing> {
-    let mut access = Access::begin(front, &request);
+    let mut access = Access::begin(front, Protocol::Grpc, &request);
     let reply = answer(front, request, &mut access).await;
     let fault = reply.as_ref().err();
     access.grpc(fault.map(Fault::code));
@@ -166,10 +166,10 @@ async fn answer(
 ) -> Result<Reply, Fault> {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
-    let Some((path, api, call)) = CALLS.into_iter().find(|(known, ..)| *known == path) else {
+    let Some((path, operation, call)) = CALLS.into_iter().find(|(known, ..)| *known == path) else {
         return Err(Fault::NoMethod { path: path.to_owned() });
     };
-    access.asks(path, api, !matches!(call, Call::Health | Call::Unsupported(_)));
+    access.asks(path, operation, !matches!(call, Call::Health | Call::Unsupported(_)));
     let timeout = timeout::timeout(&head.headers).unwrap_or(front.request_timeout);
     let deadline = access.started + timeout.min(front.request_timeout);
     let limit = front.max_body_bytes.saturating_add(frame::PREFIX);
@@ -219,7 +219,8 @@ async fn predict(
     front.service.check_rows(input.rows())?;
     let limit = front.max_body_bytes;
     let texts = beside(input.bytes() > INLINE_BYTES, move || input.texts(limit)).await??;
-    run(front, &model, texts, deadline, |model, scores| {
+    let asked = Asked { operation: Operation::Predict, texts, deadline };
+    run(front, &model, asked, |model, scores| {
         frame::framed(&wire::PredictResponse {
             outputs: tensor::outputs(model, scores),
             model_spec: Some(describe::spec(model, SIGNATURE)),
@@ -244,7 +245,8 @@ async fn classify(
     let (served, limit) = (Arc::clone(&model), front.max_body_bytes);
     let texts = move || example::texts(&examples, served.input(), limit);
     let texts = beside(rows > INLINE_ROWS, texts).await??;
-    run(front, &model, texts, deadline, |model, scores| {
+    let asked = Asked { operation: Operation::Classify, texts, deadline };
+    run(front, &model, asked, |model, scores| {
         frame::framed(&wire::ClassificationResponse {
             result: Some(example::classes(&model.decision, &scores)),
             model_spec: Some(describe::spec(model, SIGNATURE)),
@@ -253,19 +255,28 @@ async fn classify(
     .await
 }
 
-/// Scores of `texts`, made a message by `render`.
+/// What a model is asked.
+struct Asked {
+    operation: Operation,
+    texts: Texts,
+    deadline: Instant,
+}
+
+/// Scores of the texts, made a message by `render`.
 async fn run(
     front: &Front,
     model: &Arc<ServedModel>,
-    texts: Texts,
-    deadline: Instant,
+    Asked { operation, texts, deadline }: Asked,
     render: impl FnOnce(&ServedModel, Vec<f32>) -> Vec<u8> + Send + 'static,
 ) -> Result<Reply, Fault> {
     let rows = texts.len();
     let id = PredictionId::random();
-    let scores = front.service.predict(PredictCall { model, texts, id, deadline }).await?;
+    let scores =
+        front.service.predict(PredictCall { model, operation, texts, id, deadline }).await?;
+    let scored = Instant::now();
     let served = Arc::clone(model);
     let frame = beside(rows > INLINE_ROWS, move || render(&served, scores)).await?;
+    front.service.metrics().spent(model, Stage::Postprocess, scored.elapsed());
     Ok(Reply { frame, prediction: Some(id) })
 }
 

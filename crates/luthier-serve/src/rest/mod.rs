@@ -18,7 +18,7 @@ use hyper::{Method, Request, Response, StatusCode, Version as Http};
 use crate::access::{Access, REQUEST_ID};
 use crate::feedback::{FeedbackError, PredictionId};
 use crate::front::{Front, INLINE_BYTES, INLINE_ROWS, PREDICTION_ID, beside, http_status};
-use crate::metrics::to_prometheus;
+use crate::metrics::{Operation, Protocol, Stage, to_prometheus};
 use crate::models::ServedModel;
 use crate::service::{PredictCall, ServiceError, Task, Version};
 use crate::texts::Texts;
@@ -96,7 +96,7 @@ enum Fault {
 /// Answers one request.
 pub(crate) async fn respond(front: &Front, request: Request<Incoming>) -> Response<String> {
     let routes = Arc::clone(&front.service.versions().routes);
-    let mut access = Access::begin(front, &request);
+    let mut access = Access::begin(front, Protocol::Rest, &request);
     // HTTP/2 has frames of its own to end a connection.
     let has_connection_header = request.version() < Http::HTTP_2;
     let reply = match answer(front, request, &routes, &mut access).await {
@@ -135,12 +135,16 @@ async fn answer<'a>(
     let deadline = access.started + front.request_timeout;
     let (head, body) = request.into_parts();
     let target = path::target(&head.method, head.uri.path(), routes)?;
-    access.asks(target.template(routes), target.api(), target.of_model());
+    access.asks(target.template(routes), target.operation(), target.of_model());
     match target {
         Target::Index => Ok(Reply::ok(render::index(&front.service.versions()))),
         Target::Health => Ok(Reply::ok(r#"{"status": "ok"}"#.to_owned())),
         Target::Ready => Ok(readiness(front)),
         Target::Metrics => Ok(metrics(front, &head.headers)),
+        Target::TensorflowMetrics => Ok(Reply {
+            content_type: PROMETHEUS,
+            ..Reply::ok(front.service.metrics().render_tensorflow())
+        }),
         Target::Alias(route) => {
             let route = &routes[route];
             let model = front.service.find(&route.model, Version::Latest)?;
@@ -183,11 +187,14 @@ async fn run(
     deadline: Instant,
 ) -> Result<Reply, Fault> {
     let (length, limit, served) = (body.len(), front.max_body_bytes, Arc::clone(model));
+    let operation = call.operation();
     let parse = move || parse(&body, call, &served, limit);
     let (shape, texts) = beside(length > INLINE_BYTES, parse).await??;
     let rows = texts.len();
     let id = PredictionId::random();
-    let found = front.service.predict(PredictCall { model, texts, id, deadline }).await?;
+    let found =
+        front.service.predict(PredictCall { model, operation, texts, id, deadline }).await?;
+    let scored = Instant::now();
     let served = Arc::clone(model);
     let render = move || match shape {
         Shape::Rows(form) => render::predictions(form, &served.decision, &found),
@@ -197,6 +204,7 @@ async fn run(
         }
     };
     let rendered = beside(rows > INLINE_ROWS, render).await?;
+    front.service.metrics().spent(model, Stage::Postprocess, scored.elapsed());
     Ok(Reply { prediction: Some(id), ..Reply::ok(rendered) })
 }
 
@@ -295,6 +303,15 @@ fn parse(
     }
     let (form, texts) = body.rows(model.input())?;
     Ok((Shape::Rows(form), texts))
+}
+
+impl Call {
+    fn operation(&self) -> Operation {
+        match self {
+            Self::Task(task) => Operation::from(*task),
+            Self::Alias(_) => Operation::Alias,
+        }
+    }
 }
 
 impl Reply {

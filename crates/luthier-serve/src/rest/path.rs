@@ -10,6 +10,7 @@ use std::sync::Arc;
 use hyper::Method;
 
 use super::Fault;
+use crate::metrics::Operation;
 use crate::service::{Task, Version};
 use crate::{Route, RouteProblem};
 
@@ -24,6 +25,8 @@ pub(super) enum Target<'p> {
     Ready,
     /// The counters.
     Metrics,
+    /// Those that TensorFlow Serving has, under its names.
+    TensorflowMetrics,
     /// An alias route, by position.
     Alias(usize),
     /// Something about a model.
@@ -47,12 +50,16 @@ pub(super) enum Api {
     Feedback,
 }
 
+/// Where TensorFlow Serving shows its counters (`prometheus_exporter.cc`).
+const TENSORFLOW_METRICS: &str = "/monitoring/prometheus/metrics";
+
 /// The paths of the server itself.
-const OWN: [(&str, Target<'static>); 4] = [
+const OWN: [(&str, Target<'static>); 5] = [
     ("/", Target::Index),
     ("/healthz", Target::Health),
     ("/readyz", Target::Ready),
     ("/metrics", Target::Metrics),
+    (TENSORFLOW_METRICS, Target::TensorflowMetrics),
 ];
 
 impl Target<'_> {
@@ -63,6 +70,7 @@ impl Target<'_> {
             Self::Health => "/healthz",
             Self::Ready => "/readyz",
             Self::Metrics => "/metrics",
+            Self::TensorflowMetrics => TENSORFLOW_METRICS,
             Self::Alias(route) => &routes[*route].path,
             Self::Model { api: Api::Run(Task::Predict), .. } => "/v1/models/{model}:predict",
             Self::Model { api: Api::Run(Task::Classify), .. } => "/v1/models/{model}:classify",
@@ -78,20 +86,18 @@ impl Target<'_> {
         matches!(self, Self::Model { .. } | Self::Alias(_))
     }
 
-    /// Name of the API in metrics.
-    pub(super) fn api(&self) -> &'static str {
+    /// What it is, as metrics and logs call it.
+    pub(super) fn operation(&self) -> Operation {
         match self {
-            Self::Index => "index",
-            Self::Health => "health",
-            Self::Ready => "ready",
-            Self::Metrics => "metrics",
-            Self::Alias(_) => "alias",
-            Self::Model { api: Api::Run(Task::Predict), .. } => "predict",
-            Self::Model { api: Api::Run(Task::Classify), .. } => "classify",
-            Self::Model { api: Api::Run(Task::Regress), .. } => "regress",
-            Self::Model { api: Api::Status, .. } => "status",
-            Self::Model { api: Api::Metadata, .. } => "metadata",
-            Self::Model { api: Api::Feedback, .. } => "feedback",
+            Self::Index => Operation::Index,
+            Self::Health => Operation::Health,
+            Self::Ready => Operation::Ready,
+            Self::Metrics | Self::TensorflowMetrics => Operation::Metrics,
+            Self::Alias(_) => Operation::Alias,
+            Self::Model { api: Api::Run(task), .. } => Operation::from(*task),
+            Self::Model { api: Api::Status, .. } => Operation::Status,
+            Self::Model { api: Api::Metadata, .. } => Operation::Metadata,
+            Self::Model { api: Api::Feedback, .. } => Operation::Feedback,
         }
     }
 }

@@ -10,7 +10,7 @@ use luthier_train::{Row, TextData, learners};
 
 use super::{Code, MAX_ROWS, PredictCall, Service, ServiceError, Task, Version};
 use crate::feedback::{PredictionId, Tracker};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Operation};
 use crate::models::{ModelState, ServedModel};
 use crate::registry::Registry;
 use crate::texts::Texts;
@@ -130,6 +130,7 @@ fn one_waits_and_the_next_is_refused() {
     let model = model("a", 1);
     let call = |texts| PredictCall {
         model: &model,
+        operation: Operation::Predict,
         texts,
         id: PredictionId::random(),
         deadline: Instant::now() + Duration::from_millis(50),

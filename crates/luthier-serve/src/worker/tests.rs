@@ -5,7 +5,7 @@ use luthier_engine::Threads;
 use tokio::sync::oneshot::{self, Receiver};
 
 use super::{Job, Worker};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Operation};
 use crate::service::ServiceError;
 use crate::service::tests::{model, texts};
 use crate::texts::Texts;
@@ -16,6 +16,7 @@ fn job(texts: Texts, left: Duration) -> (Job, Receiver<Result<Vec<f32>, ServiceE
     (
         Job {
             model: model("a", 1),
+            operation: Operation::Predict,
             texts,
             queued: now,
             deadline: now + left,

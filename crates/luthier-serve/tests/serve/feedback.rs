@@ -118,7 +118,7 @@ fn labels_become_live_accuracy() {
     };
     assert_eq!((labels("3", "accepted"), labels("3", "duplicate")), (3.0, 3.0));
     assert_eq!(labels("", "unknown"), 4.0);
-    let requests = r#"model="mood",version="3",api="feedback",status="200""#;
+    let requests = r#"model="mood",version="3",protocol="rest",api="feedback",status="200""#;
     assert_eq!(stage.metric(&format!("luthier_requests_total{{{requests}}}")), 2.0);
 }
 

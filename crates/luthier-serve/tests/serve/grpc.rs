@@ -428,7 +428,7 @@ fn a_full_queue_refuses_at_once_and_cancelled_calls_are_skipped() {
     assert_eq!(caller.receive(waiting).unwrap().result(), (0, ""), "what waited is answered");
     assert_eq!(stage.metric("luthier_rejected_requests_total{reason=\"expired\"}"), 1.0);
     let counted = |status: u16| {
-        let labels = r#"model="mood",version="3",api="predict""#;
+        let labels = r#"model="mood",version="3",protocol="grpc",api="predict""#;
         stage.metric(&format!("luthier_requests_total{{{labels},status=\"{status}\"}}"))
     };
     assert_eq!((counted(499), counted(429), counted(200)), (1.0, 1.0, 1.0));
@@ -449,13 +449,13 @@ fn calls_are_counted_as_requests_are() {
         let series = format!("luthier_requests_total{{{labels}}}");
         assert_eq!(stage.metric(&series), count, "{series}");
     };
-    check(r#"model="mood",version="3",api="predict",status="200""#, 1.0);
-    check(r#"model="mood",version="3",api="predict",status="400""#, 1.0);
-    check(r#"model="unknown",version="",api="predict",status="404""#, 1.0);
-    check(r#"model="unknown",version="",api="predict",status="400""#, 1.0);
-    check(r#"model="topic",version="1",api="status",status="200""#, 1.0);
-    check(r#"model="",version="",api="health",status="200""#, 1.0);
-    check(r#"model="",version="",api="none",status="501""#, 1.0);
+    check(r#"model="mood",version="3",protocol="grpc",api="predict",status="200""#, 1.0);
+    check(r#"model="mood",version="3",protocol="grpc",api="predict",status="400""#, 1.0);
+    check(r#"model="unknown",version="",protocol="grpc",api="predict",status="404""#, 1.0);
+    check(r#"model="unknown",version="",protocol="grpc",api="predict",status="400""#, 1.0);
+    check(r#"model="topic",version="1",protocol="grpc",api="status",status="200""#, 1.0);
+    check(r#"model="",version="",protocol="grpc",api="health",status="200""#, 1.0);
+    check(r#"model="",version="",protocol="grpc",api="none",status="501""#, 1.0);
 }
 
 #[test]

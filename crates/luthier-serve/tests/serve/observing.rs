@@ -11,7 +11,9 @@ use luthier_serve::{ModelSource, Models, Route, ServeConfig, ServeError, Server}
 use luthier_test::{Scratch, wait_for};
 use serde_json::Value;
 
+use crate::caller::Caller;
 use crate::client::Client;
+use crate::proto::proto;
 use crate::stage::{Stage, draft, free_ports, runtime};
 
 #[test]
@@ -27,13 +29,19 @@ fn requests_are_counted_by_model_and_status() {
     client.ask("POST", "/v1/models/x2:predict", "{}");
     let check = |series: &str, value: f64| assert_eq!(stage.metric(series), value, "{series}");
     let requests = |labels: &str| format!("luthier_requests_total{{{labels}}}");
-    check(&requests(r#"model="mood",version="3",api="predict",status="200""#), 3.0);
-    check(&requests(r#"model="mood",version="1",api="classify",status="400""#), 1.0);
-    check(&requests(r#"model="mood",version="3",api="alias",status="200""#), 1.0);
-    check(&requests(r#"model="unknown",version="",api="predict",status="404""#), 2.0);
-    let labels = r#"model="mood",version="3",api="predict""#;
+    check(&requests(r#"model="mood",version="3",protocol="rest",api="predict",status="200""#), 3.0);
+    check(
+        &requests(r#"model="mood",version="1",protocol="rest",api="classify",status="400""#),
+        1.0,
+    );
+    check(&requests(r#"model="mood",version="3",protocol="rest",api="alias",status="200""#), 1.0);
+    check(
+        &requests(r#"model="unknown",version="",protocol="rest",api="predict",status="404""#),
+        2.0,
+    );
+    let labels = r#"model="mood",version="3",protocol="rest",api="predict""#;
     check(&format!("luthier_request_duration_seconds_count{{{labels}}}"), 3.0);
-    for stage in ["queue", "inference"] {
+    for stage in ["queue", "preprocess", "inference", "postprocess"] {
         // Three predictions and one alias.
         let labels = format!(r#"model="mood",version="3",stage="{stage}""#);
         check(&format!("luthier_stage_duration_seconds_count{{{labels}}}"), 4.0);
@@ -59,17 +67,74 @@ fn metrics_are_clean_in_both_formats() {
     let plain = client.ask("GET", "/metrics", "");
     assert!(plain.header("content-type").starts_with("text/plain; version=0.0.4"));
     assert!(plain.body.contains("# TYPE luthier_requests_total counter\n"));
+    let Some((code, said)) = promtool(&plain.body) else { return };
+    assert!(code == Some(0) && said.is_empty(), "promtool says: {said}");
+}
+
+/// What promtool thinks of metrics, where it is.
+fn promtool(metrics: &str) -> Option<(Option<i32>, String)> {
     let tool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn();
-    let Ok(mut tool) = tool else { return };
-    tool.stdin.take().unwrap().write_all(plain.body.as_bytes()).unwrap();
+    let mut tool = tool.ok()?;
+    tool.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
     let output = tool.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success() && said.is_empty(), "promtool says: {said}");
+    Some((output.status.code(), said))
+}
+
+#[test]
+fn tensorflow_servings_metrics_are_at_their_place() {
+    const PATH: &str = "/monitoring/prometheus/metrics";
+    let stage = Stage::new();
+    let mut client = stage.client();
+    client.ask("POST", "/v1/models/mood:predict", r#"{"instances": ["a", "b"]}"#);
+    client.ask("POST", "/v1/models/mood/versions/1:predict", r#"{"instances": ["a"]}"#);
+    client.ask("POST", "/v1/models/mood:predict", "{}");
+    client.ask("POST", "/v1/models/mood:regress", r#"{"examples": [{"text": "a"}]}"#);
+    let examples = r#"{"examples": [{"text": "a"}, {"text": "b"}, {"text": "c"}]}"#;
+    client.ask("POST", "/v1/models/topic:classify", examples);
+    client.ask("POST", "/v1/models/x1:predict", "{}");
+    client.ask("POST", "/sentiment", r#"{"text": "a"}"#);
+    client.ask("GET", "/v1/models/mood", "");
+    let caller = Caller::connect(stage.grpc);
+    let tensor = proto().number(1, 7).bytes(2, proto().bytes(2, proto().number(1, 1)));
+    let message =
+        proto().bytes(1, proto().bytes(1, "mood")).entry(2, "text", &tensor.bytes(8, "a"));
+    caller.call("/tensorflow.serving.PredictionService/Predict", &message);
+    let unnamed = proto().bytes(1, proto().bytes(1, "mood").bytes(3, "x"));
+    caller.call("/tensorflow.serving.PredictionService/Predict", &unnamed);
+    let page = client.ask("GET", PATH, "");
+    assert!(page.header("content-type").starts_with("text/plain; version=0.0.4"));
+    let check = |series: &str, value: &str| {
+        let line = format!(":tensorflow:serving:{series} {value}\n");
+        assert!(page.body.contains(&line), "{line} in {}", page.body);
+    };
+    check(r#"request_count{model_name="mood",status="OK"}"#, "3");
+    check(r#"request_count{model_name="mood",status="INVALID_ARGUMENT"}"#, "2");
+    check(r#"request_count{model_name="mood",status="FAILED_PRECONDITION"}"#, "1");
+    check(r#"request_count{model_name="topic",status="OK"}"#, "1");
+    check(r#"request_count{model_name="unknown",status="NOT_FOUND"}"#, "1");
+    let labels = r#"model_name="mood",API="predict",entrypoint="REST""#;
+    check(&format!("request_latency_count{{{labels}}}"), "2");
+    check(&format!(r#"request_latency_bucket{{{labels},le="1.47476e+09"}}"#), "2");
+    check(&format!(r#"request_latency_bucket{{{labels},le="+Inf"}}"#), "2");
+    let labels = r#"model_name="mood",API="Predict",entrypoint="GRPC""#;
+    check(&format!("request_latency_count{{{labels}}}"), "1");
+    let labels = r#"model_name="mood",API="Predict",runtime="luthier""#;
+    check(&format!("runtime_latency_count{{{labels}}}"), "3");
+    check(r#"request_example_counts_bucket{model="topic",le="4"}"#, "1");
+    check(r#"request_example_counts_sum{model="topic"}"#, "3");
+    check(r#"request_example_count_total{model="topic"}"#, "3");
+    assert!(
+        !page.body.contains("luthier_") && !client.ask("GET", "/metrics", "").body.contains(':')
+    );
+    // It can be read; that its names are not those of today is said of each.
+    let Some((code, said)) = promtool(&page.body) else { return };
+    assert!(code == Some(3) && !said.contains("error while"), "promtool says: {said}");
 }
 
 #[test]

@@ -143,7 +143,8 @@ fn versions_are_swapped_under_load_and_no_request_fails() {
         let count: u64 = seen.iter().map(|seen| seen[version]).sum();
         assert!(count > 0, "version {} has answered", version + 1);
         let labels = format!("model=\"mood\",version=\"{}\"", version + 1);
-        let counted = format!("luthier_requests_total{{{labels},api=\"alias\",status=\"200\"}}");
+        let counted = r#"protocol="rest",api="alias",status="200""#;
+        let counted = format!("luthier_requests_total{{{labels},{counted}}}");
         assert_eq!(stage.metric(&counted), count as f64);
         let ended = format!("luthier_model_state{{{labels},state=\"END\"}}");
         assert_eq!(stage.metric(&ended), f64::from(u8::from(version + 1 < VERSIONS)));

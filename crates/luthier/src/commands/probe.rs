@@ -3,14 +3,19 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::print;
 use crate::cli::ProbeArgs;
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER: u64 = 1 << 20;
+/// Pause before a question is asked again.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Longest time that can be asked for.
+const MAX_TIME: Duration = Duration::from_secs(24 * 3600);
 
 /// What came back.
 pub(crate) struct Answer {
@@ -28,19 +33,42 @@ struct Address<'u> {
 }
 
 pub(crate) fn probe(args: &ProbeArgs) -> Result<(), Failure> {
-    let timeout = match Duration::try_from_secs_f64(args.timeout) {
-        Ok(timeout) if !timeout.is_zero() => timeout,
-        _ => {
-            let message = format!("--timeout is {}", args.timeout);
-            return Err(Failure::input(message).hint("give seconds above 0"));
-        }
-    };
-    let answer = ask(&args.url, args.data.as_deref(), timeout)?;
-    if !(200..300).contains(&answer.status) {
-        let body = answer.body.trim_end();
-        return Err(Failure::no(format!("{}: {} {body}", args.url, answer.status)));
-    }
+    let timeout = seconds("--timeout", args.timeout)?;
+    let retry = args.retry.map(|retry| seconds("--retry", retry)).transpose()?;
+    let answer = ask_until(args, timeout, Instant::now() + retry.unwrap_or_default())?;
     print(&format!("{}\n", answer.body.trim_end()))
+}
+
+fn seconds(name: &str, value: f64) -> Result<Duration, Failure> {
+    match Duration::try_from_secs_f64(value) {
+        Ok(duration) if !duration.is_zero() && duration <= MAX_TIME => Ok(duration),
+        _ => Err(Failure::input(format!("{name} is {value}"))
+            .hint(format!("give seconds above 0, at most {}", MAX_TIME.as_secs()))),
+    }
+}
+
+/// Asks once, and until `end` again as long as that may help. Gives the first success, or why the
+/// last answer is none.
+fn ask_until(args: &ProbeArgs, timeout: Duration, end: Instant) -> Result<Answer, Failure> {
+    loop {
+        let failure = match ask(&args.url, args.data.as_deref(), timeout) {
+            Ok(answer) if answer.is_success() => return Ok(answer),
+            Ok(answer) => {
+                let body = answer.body.trim_end();
+                let failure = Failure::no(format!("{}: {} {body}", args.url, answer.status));
+                if !answer.may_pass() {
+                    return Err(failure);
+                }
+                failure
+            }
+            Err(failure) if failure.code == Code::Input => return Err(failure),
+            Err(failure) => failure,
+        };
+        if Instant::now() + PAUSE > end {
+            return Err(failure);
+        }
+        thread::sleep(PAUSE);
+    }
 }
 
 /// GETs `url`, or POSTs `data` to it, and reads the answer within `timeout`.
@@ -109,6 +137,18 @@ fn parsed(answer: &[u8]) -> Option<Answer> {
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
     Some(Answer { status, body: body.to_owned() })
+}
+
+impl Answer {
+    fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Whether the same question may get another answer a while later: there is no such model yet
+    /// (404), it is too busy (429) or not ready (503), or something on the way fails.
+    fn may_pass(&self) -> bool {
+        matches!(self.status, 404 | 408 | 425 | 429 | 500..)
+    }
 }
 
 impl<'u> Address<'u> {

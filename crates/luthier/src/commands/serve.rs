@@ -18,6 +18,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let server = Server::bind(&config, models)?;
     tracing::info!(
         address = %server.local_addr(),
+        grpc_address = %server.grpc_addr(),
         models = names,
         "listening"
     );

@@ -2,9 +2,10 @@
 //! every corner is tested where it is written, in `luthier-serve`.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::{ChildStderr, Stdio};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use luthier_test::{Process, wait_for};
 use serde_json::{Value, json};
@@ -160,9 +161,9 @@ fn it_tells_of_itself() {
     assert_eq!(get("/readyz")["ready"], true);
     served.json("POST", PREDICT, r#"{"instances": ["warm"]}"#);
     let (status, metrics) = served.ask("GET", "/metrics", "");
-    let counted =
-        "luthier_requests_total{model=\"mood\",version=\"1\",api=\"predict\",status=\"200\"} 1\n";
-    assert!(status == 200 && metrics.contains(counted), "{metrics}");
+    let counted = r#"model="mood",version="1",protocol="rest",api="predict",status="200""#;
+    let counted = format!("luthier_requests_total{{{counted}}} 1\n");
+    assert!(status == 200 && metrics.contains(&counted), "{metrics}");
 }
 
 #[test]
@@ -299,4 +300,53 @@ fn a_probe_says_what_a_server_says() {
     served.process.signal("KILL");
     drop(served);
     probe(&[&closed]).fails(1, &format!("{closed}: Connection refused (os error 111)"));
+}
+
+#[test]
+fn a_probe_waits_until_there_is_a_success() {
+    let desk = desk();
+    let served = Served::start(&desk, BUNDLE);
+    let url = |path: &str| format!("http://{}{path}", served.address);
+    let probe = |args: &[&str]| desk.luthier(&[&["probe"], args].concat());
+    assert!(probe(&[&url("/readyz"), "--retry", "30"]).ok().starts_with("{\"ready\":true"));
+    // What no time helps is not asked for again; what it may help is, and then told.
+    let start = Instant::now();
+    let wrong = probe(&[&url(PREDICT), "--data", "{}", "--retry", "60"]);
+    assert!(wrong.code == Some(1) && wrong.err.contains(": 400 "), "{wrong:?}");
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    let start = Instant::now();
+    let absent = probe(&[&url("/v1/models/none"), "--retry", "1"]);
+    assert!(absent.code == Some(1) && absent.err.contains(": 404 "), "{absent:?}");
+    let took = start.elapsed();
+    assert!(took > Duration::from_millis(700) && took < Duration::from_secs(10), "{took:?}");
+    for retry in ["0", "-1", "nan", "1e9"] {
+        let refused = probe(&[&url("/readyz"), &format!("--retry={retry}")]);
+        assert!(refused.code == Some(2) && refused.err.contains("--retry is"), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_probe_waits_for_a_server_that_is_not_there_yet() {
+    let desk = desk();
+    // A port that was free a moment ago.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("http://127.0.0.1:{port}/readyz");
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| desk.luthier(&["probe", &url, "--retry", "60"]));
+        thread::sleep(Duration::from_millis(500));
+        assert!(!waiting.is_finished(), "it waits");
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        for answer in ["HTTP/1.1 503 Busy\r\n\r\nno", "HTTP/1.1 200 OK\r\n\r\nyes"] {
+            let (mut connection, _) = listener.accept().unwrap();
+            // The head ends with an empty line, and nothing follows it.
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                connection.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            connection.write_all(answer.as_bytes()).unwrap();
+        }
+        assert_eq!(waiting.join().unwrap().ok(), "yes\n");
+    });
 }

@@ -132,7 +132,10 @@ fn what_cannot_be_shipped_is_said_before_anything_is_written() {
         "error: --image is `Mood`; it must be as in registry.example:5000/team/model:tag, in lower \
          case, without a digest",
     );
-    refused(&["--max-psi", "0"], "error: --max-psi is `0`; it must be between 0.01 and 10");
+    refused(
+        &["--max-psi", "0.2"],
+        "error: --max-psi is `0.2`; it must be between 0.25 and 10; below, it would be raised by chance",
+    );
     desk.luthier(&["ship", "job/run/bundle", "--program", "job/luthier.toml"]).fails(
         2,
         "error: job/luthier.toml is no static program\n \

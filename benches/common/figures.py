@@ -28,6 +28,10 @@ def at_most(figure, value, unit, target, how):
     return Figure(figure, value, unit, f"<= {target:g}", value <= target, how)
 
 
+def exactly(figure, value, unit, target, how):
+    return Figure(figure, value, unit, f"= {target:g}", value == target, how)
+
+
 def told(figure, value, unit, how):
     """A figure without a target."""
     return Figure(figure, value, unit, how=how)
