@@ -76,6 +76,8 @@ pub enum Setting {
     Job,
     /// The rows of the gate.
     GateData,
+    /// Whether few rows hold a release back.
+    AllowUndecidable,
     /// The limit of the 99th percentile.
     TargetP99,
     /// The limit of failed requests.
@@ -95,6 +97,7 @@ impl Setting {
             Self::Webhook => "--webhook",
             Self::Job => "--job",
             Self::GateData => "--gate-data",
+            Self::AllowUndecidable => "--allow-undecidable",
             Self::TargetP99 => "--target-p99-ms",
             Self::ErrorRate => "--error-rate",
             Self::MinAccuracy => "--min-accuracy",

@@ -69,6 +69,7 @@ pub struct Plan {
     namespace: String,
     job: String,
     gate_data: String,
+    allow_undecidable: bool,
     webhook: Option<String>,
     thresholds: Thresholds,
     digest: String,
@@ -110,6 +111,7 @@ impl Plan {
             namespace,
             job,
             gate_data,
+            allow_undecidable: settings.allow_undecidable,
             webhook: settings.webhook.clone(),
             thresholds: Thresholds::new(manifest, settings)?,
             digest: manifest.digest.clone(),
@@ -228,6 +230,7 @@ impl Plan {
             ("job", self.job.clone()),
             ("job_glob", if self.job == "." { String::new() } else { format!("{}/", self.job) }),
             ("gate_data", self.gate_data.clone()),
+            ("gate_options", flag(Setting::AllowUndecidable, self.allow_undecidable)),
             ("workflow_image", self.workflow_image()),
             ("options", self.options.clone()),
             ("all_options", format!("{}{}", self.image_option, self.options)),
@@ -280,7 +283,12 @@ fn options(settings: &Settings) -> String {
             options += &format!(" {setting} {value}");
         }
     }
-    options
+    options + &flag(Setting::AllowUndecidable, settings.allow_undecidable)
+}
+
+/// A setting without a value as an option, with a blank before it, where it is on.
+fn flag(setting: Setting, is_on: bool) -> String {
+    if is_on { format!(" {setting}") } else { String::new() }
 }
 
 /// A number without an exponent, with at most six digits behind the point and no needless ones.

@@ -22,6 +22,8 @@ pub struct Settings {
     /// Rows that a candidate is measured on before a release, as a path in the repository;
     /// `data/test.csv` in the job's folder.
     pub gate_data: Option<String>,
+    /// Whether a release goes on where these rows are too few for the gate to tell.
+    pub allow_undecidable: bool,
     /// Highest 99th percentile of a request, in milliseconds; 50.
     pub target_p99_ms: Option<f64>,
     /// Highest share of requests that fail; 0.01.

@@ -181,6 +181,21 @@ fn values_cannot_leave_their_place() {
 }
 
 #[test]
+fn few_rows_hold_a_release_back_unless_they_are_allowed_to() {
+    let workflow = |settings| file(&plan(&settings).files(), ".github/workflows/release.yml");
+    let strict = workflow(Settings::default());
+    assert!(strict.contains("--junit gate.xml\n") && !strict.contains("--allow-undecidable"));
+    let allowed = workflow(Settings { allow_undecidable: true, ..Settings::default() });
+    assert!(allowed.contains("--junit gate.xml --allow-undecidable\n"), "{allowed}");
+    let again = allowed.lines().find(|line| line.trim().starts_with("luthier ship"));
+    let again = again.unwrap_or_default();
+    assert!(
+        again.contains(" --allow-undecidable"),
+        "the workflow ships as it was shipped: {again}"
+    );
+}
+
+#[test]
 fn limits_are_numbers_that_can_be_tested() {
     for bad in [f64::NAN, f64::INFINITY, -1.0, 0.0, 1e9] {
         let value = bad.to_string();

@@ -281,6 +281,9 @@ pub(crate) struct ShipArgs {
     /// Rows that the workflow's gate measures on; `data/test.csv` of the job by default
     #[arg(long)]
     pub(crate) gate_data: Option<String>,
+    /// Let the workflow's gate pass checks for which these rows are too few
+    #[arg(long)]
+    pub(crate) allow_undecidable: bool,
     /// Alert when the 99th percentile of a request is above this; 50 by default
     #[arg(long)]
     pub(crate) target_p99_ms: Option<f64>,

@@ -49,6 +49,7 @@ fn settings(args: &ShipArgs) -> Settings {
         webhook: args.webhook.clone(),
         job: args.job.clone(),
         gate_data: args.gate_data.clone(),
+        allow_undecidable: args.allow_undecidable,
         target_p99_ms: args.target_p99_ms,
         error_rate: args.error_rate,
         min_accuracy: args.min_accuracy,
