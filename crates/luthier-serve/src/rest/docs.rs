@@ -28,7 +28,7 @@ pub(super) const STYLE: &str = "text/css; charset=utf-8";
 /// Media type of its script.
 pub(super) const SCRIPT: &str = "text/javascript; charset=utf-8";
 /// What the page may do: be styled and run by its own files, and ask this server.
-const POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'self'; \
+const POLICY: &str = "default-src 'none'; connect-src 'self'; img-src data:; script-src 'self'; \
                       style-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
 

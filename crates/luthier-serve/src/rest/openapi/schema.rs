@@ -5,6 +5,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::operation::Components;
@@ -126,9 +127,11 @@ pub(super) fn classes(_: &mut Components, model: &ServedModel) -> Value {
     let labels = &model.decision.labels;
     let pair = json!({
         "type": "array",
-        "prefixItems": [{ "enum": labels }, score()],
+        // `prefixItems` would say which comes first, but not all tools read it.
+        "items": { "anyOf": [{ "enum": labels }, score()] },
         "minItems": 2,
         "maxItems": 2,
+        "description": "A class, then its score.",
     });
     let count = labels.len();
     let row = json!({ "type": "array", "items": pair, "minItems": count, "maxItems": count });
@@ -242,16 +245,16 @@ pub(super) fn document() -> Value {
 /// The version in a path.
 pub(super) fn version_parameter(versions: &[i64]) -> Value {
     let schema = json!({ "type": "integer", "format": "int64", "enum": versions });
-    path_parameter("version", schema, versions.first().copied().into())
+    path_parameter("version", &schema, versions.first())
 }
 
 /// The label in a path.
 pub(super) fn label_parameter(labels: &[&str]) -> Value {
     let schema = json!({ "type": "string", "enum": labels });
-    path_parameter("label", schema, labels.first().copied().into())
+    path_parameter("label", &schema, labels.first())
 }
 
-fn path_parameter(name: &str, schema: Value, example: Value) -> Value {
+fn path_parameter(name: &str, schema: &Value, example: Option<impl Serialize>) -> Value {
     json!({ "name": name, "in": "path", "required": true, "schema": schema, "example": example })
 }
 
