@@ -149,8 +149,7 @@ impl<'a> Model<'a> {
             None => "No version answers yet.".to_owned(),
             Some(latest) => {
                 let decision = &latest.decision;
-                let labels: Vec<String> =
-                    decision.labels.iter().map(|label| format!("`{label}`")).collect();
+                let labels: Vec<String> = decision.labels.iter().map(|label| code(label)).collect();
                 let positive = decision.positive.and_then(|positive| labels.get(positive));
                 let score = positive.map_or_else(
                     || "A row's scores are those of all classes, in this order.".to_owned(),
@@ -161,7 +160,7 @@ impl<'a> Model<'a> {
             }
         };
         for (label, version) in &self.labels {
-            summary += &format!(" Label `{label}` is version {version}.");
+            summary += &format!(" Label {} is version {version}.", code(label));
         }
         summary
     }
@@ -239,8 +238,8 @@ impl Writer<'_> {
             tag: &model.tag,
             summary: "Score texts".to_owned(),
             description: format!(
-                "One text gets one `{}`, a list of texts a list. {}",
-                route.output,
+                "One text gets one {}, a list of texts a list. {}",
+                code(&route.output),
                 asks_for(served)
             ),
             parameters: Vec::new(),
@@ -548,7 +547,7 @@ fn words(api: Api, place: Place, model: Option<&ServedModel>) -> (String, String
 fn asks_for(model: &ServedModel) -> String {
     let labels = &model.decision.labels;
     match model.decision.positive.and_then(|positive| labels.get(positive)) {
-        Some(label) => format!("A score is the probability of `{label}`."),
+        Some(label) => format!("A score is the probability of {}.", code(label)),
         None => format!("Scores are the probabilities of the {} classes.", labels.len()),
     }
 }
@@ -605,6 +604,17 @@ fn not_available(model: &ServedModel) -> Fault {
 /// The scores of the first of [`EXAMPLE_TEXTS`].
 fn first_row(model: &ServedModel) -> &[f32] {
     &model.example[..model.decision.classes().min(model.example.len())]
+}
+
+/// `text` as code in CommonMark (section 6.1), whatever it holds.
+fn code(text: &str) -> String {
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or_default();
+    let fence = "`".repeat(longest + 1);
+    match longest {
+        0 => format!("{fence}{text}{fence}"),
+        // Blanks keep the marks of the text and those around it apart, and are not shown.
+        _ => format!("{fence} {text} {fence}"),
+    }
 }
 
 /// An answer, as it is written, as a value.

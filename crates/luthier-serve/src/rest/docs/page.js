@@ -174,18 +174,18 @@ const contentOf = (part) => Object.entries(part?.content ?? {})[0];
 
 function statusRow([status, answer]) {
   const types = Object.keys(answer.content ?? {}).filter((type) => type !== "application/json");
-  const headers = Object.keys(answer.headers ?? {});
+  const headers = Object.keys(answer.headers ?? {}).filter((name) => name !== "x-request-id");
   const errors = Object.values(contentOf(answer)?.[1].examples ?? {})
     .map((example) => example.value?.error)
     .filter((text) => typeof text === "string");
-  const items = [...types, ...(headers.length ? [headers.join(", ")] : []), ...errors];
+  const names = [...types, ...headers].map((name) => make("code", {}, name));
   return [
     make("dt", { class: `status ${status < "400" ? "good" : "bad"}` }, status),
     make(
       "dd",
       {},
       answer.description,
-      make("ul", {}, ...items.map((text) => make("li", {}, text))),
+      make("ul", {}, ...[...names, ...errors].map((item) => make("li", {}, item))),
     ),
   ];
 }
@@ -315,7 +315,7 @@ const tokens = (json) => json.match(/"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/
 function curl(method, url, body) {
   const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
   const json = "-H 'content-type: application/json'";
-  const data = body == null ? "" : ` ${json} \\\n  --data-raw ${quoted(body)}`;
+  const data = body == null ? "" : ` \\\n  ${json} \\\n  --data-raw ${quoted(body)}`;
   return `curl -i ${quoted(url)}${data}`;
 }
 
@@ -370,7 +370,7 @@ const listed = ({ tag, members }) => [
       "a",
       { href: `#${anchor(operation)}`, title: operation.summary },
       methodChip(method),
-      make("span", { class: "path" }, shown(path).replace(/^\/v1\/models\/[^:/]+(?=.)/, "…")),
+      make("span", { class: "path" }, shown(path).replace(/^\/v1\/models\/[^:/]+(?=[:/])/, "…")),
     ),
   ),
 ];
