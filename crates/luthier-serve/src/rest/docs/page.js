@@ -104,7 +104,7 @@ const range = (low, high, what) =>
 
 /** The text with its notes set off. */
 function schemaBlock(schema) {
-  const block = make("pre", {});
+  const block = make("pre", { class: "wrap" });
   for (const line of schemaText(schema).split("\n")) {
     const [, code, note] = /^(.*?)(  \/\/ .*)?$/.exec(line);
     block.append(code, note ? make("span", { class: "note" }, note) : "", "\n");
