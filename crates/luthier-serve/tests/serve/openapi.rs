@@ -11,6 +11,18 @@ use crate::client::{Client, Response};
 use crate::stage::{Stage, draft, draft_of};
 
 const DOCUMENT: &str = "/openapi.json";
+/// Routes of the server itself.
+const OWN: [&str; 9] = [
+    "/",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/monitoring/prometheus/metrics",
+    DOCUMENT,
+    "/docs",
+    "/docs/page.css",
+    "/docs/page.js",
+];
 
 fn parsed(response: &Response) -> Value {
     serde_json::from_str(&response.body).unwrap()
@@ -55,8 +67,7 @@ fn every_route_is_in_the_document() {
             expected.insert(format!("POST /v1/models/{place}:{verb}"));
         }
     }
-    let own = ["/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/page.css"];
-    for path in own.into_iter().chain(["/docs/page.js"]) {
+    for path in OWN {
         expected.extend([format!("GET {path}"), format!("HEAD {path}")]);
     }
     assert_eq!(operations(&document), expected);
@@ -208,7 +219,7 @@ fn what_a_client_has_is_not_sent_again() {
         assert_eq!((refused.status, refused.header("allow")), (405, "GET, HEAD"));
     }
     stage.wait_for_metric(
-        "luthier_requests_total{model=\"\",version=\"\",api=\"openapi\",status=\"304\"}",
+        "luthier_requests_total{model=\"\",version=\"\",protocol=\"rest\",api=\"openapi\",status=\"304\"}",
         6.0,
     );
 }

@@ -254,7 +254,7 @@ pub(super) fn label_parameter(labels: &[&str]) -> Value {
     path_parameter("label", &schema, labels.first())
 }
 
-fn path_parameter(name: &str, schema: &Value, example: Option<impl Serialize>) -> Value {
+fn path_parameter(name: &str, schema: &Value, example: Option<&impl Serialize>) -> Value {
     json!({ "name": name, "in": "path", "required": true, "schema": schema, "example": example })
 }
 
