@@ -222,7 +222,7 @@ impl Writer<'_> {
 
     fn alias(&mut self, model: &Model<'_>, route: &Route) {
         let Some(served) = model.served.first() else { return };
-        let one: String = render::alias(&route.output, false, &served.decision, first_row(served));
+        let one = render::alias(&route.output, false, &served.decision, first_row(served));
         let list = render::alias(&route.output, true, &served.decision, &served.example);
         let requests = [
             ("text", json!({ &route.input: EXAMPLE_TEXTS[0] })),
@@ -442,7 +442,6 @@ impl Writer<'_> {
 
     fn own(&mut self, own: Own) -> (&'static str, &'static str, Vec<Media>) {
         let components = &mut self.components;
-        let text = |media_type| Media::text(media_type);
         match own {
             Own::Index => {
                 let example = parsed(&render::index(self.versions));
@@ -460,7 +459,7 @@ impl Writer<'_> {
                 ("ready", "Does every model answer?", vec![media])
             }
             Own::Metrics => {
-                let media = [PROMETHEUS, OPEN_METRICS].map(text).into();
+                let media = [PROMETHEUS, OPEN_METRICS].map(Media::text).into();
                 ("metrics", "Counters for Prometheus, by `accept` in the OpenMetrics format", media)
             }
             Own::TensorflowMetrics => {
@@ -472,15 +471,17 @@ impl Writer<'_> {
                 ("openapi", "This document", vec![media])
             }
             Own::Page(PageFile::Html) => {
-                ("docs", "A page that shows this document", vec![text(HTML)])
+                ("docs", "A page that shows this document", vec![Media::text(HTML)])
             }
-            Own::Page(PageFile::Style) => ("style", "Style of the page", vec![text(STYLE)]),
-            Own::Page(PageFile::Script) => ("script", "Script of the page", vec![text(SCRIPT)]),
+            Own::Page(PageFile::Style) => ("style", "Style of the page", vec![Media::text(STYLE)]),
+            Own::Page(PageFile::Script) => {
+                ("script", "Script of the page", vec![Media::text(SCRIPT)])
+            }
         }
     }
 
     fn own_answers(&self, own: Own, media: Vec<Media>) -> Vec<Answer> {
-        let ok = Answer { media: media.clone(), ..Answer::ok_of(Vec::new()) };
+        let ok = Answer::ok_of(media.clone());
         match own {
             Own::Index | Own::Health | Own::Metrics | Own::TensorflowMetrics => vec![ok],
             Own::Ready => {
