@@ -231,6 +231,11 @@ impl Tracker {
         Ok(Arc::new(Self { answers, commands, has_store, shared }))
     }
 
+    /// Whether labels are taken.
+    pub(crate) fn has_store(&self) -> bool {
+        self.has_store
+    }
+
     /// Remembers an answer, row-major `probabilities`, without waiting.
     pub(crate) fn answered(
         &self,

@@ -1,6 +1,7 @@
 //! What every protocol needs beside the service: bounds, ids, and what is in flight.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ pub(crate) struct Front {
     pub(crate) service: Service,
     pub(crate) max_body_bytes: usize,
     pub(crate) request_timeout: Duration,
+    /// What REST says about itself.
+    pub(crate) docs: Arc<rest::Docs>,
     /// Whether the server is going away: not ready, and connections end with their answer.
     closing: AtomicBool,
     pub(crate) in_flight: AtomicUsize,
@@ -38,10 +41,12 @@ pub(crate) struct Front {
 impl Front {
     /// A front for `service`.
     pub(crate) fn new(service: Service, config: &ServeConfig) -> Self {
+        let docs = rest::Docs::new(config, service.tracker().has_store());
         Self {
             service,
             max_body_bytes: config.max_body_bytes,
             request_timeout: config.request_timeout,
+            docs: Arc::new(docs),
             closing: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
@@ -89,7 +94,7 @@ impl Front {
         }
         let is_head = request.method() == Method::HEAD;
         let mut response = rest::respond(self, request).await.map(Outgoing::from);
-        if is_head {
+        if is_head && response.status() != StatusCode::NOT_MODIFIED {
             // Over HTTP/2, nobody below takes the body away.
             let length = response.body().len().into();
             response.headers_mut().insert(CONTENT_LENGTH, length);

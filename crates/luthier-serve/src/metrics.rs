@@ -96,6 +96,8 @@ pub(crate) enum Operation {
     Health,
     Ready,
     Metrics,
+    OpenApi,
+    Docs,
     Alias,
     Predict,
     Classify,
@@ -369,12 +371,14 @@ impl Protocol {
 }
 
 impl Operation {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::None,
         Self::Index,
         Self::Health,
         Self::Ready,
         Self::Metrics,
+        Self::OpenApi,
+        Self::Docs,
         Self::Alias,
         Self::Predict,
         Self::Classify,
@@ -392,6 +396,8 @@ impl Operation {
             Self::Health => "health",
             Self::Ready => "ready",
             Self::Metrics => "metrics",
+            Self::OpenApi => "openapi",
+            Self::Docs => "docs",
             Self::Alias => "alias",
             Self::Predict => "predict",
             Self::Classify => "classify",

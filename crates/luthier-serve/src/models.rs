@@ -15,6 +15,10 @@ use crate::{Route, ServeError};
 
 /// File that makes a folder a bundle.
 pub(crate) const MANIFEST: &str = "manifest.json";
+/// Texts that a version is warmed up with, and that the API document shows with its answers. They
+/// are of no data set: whoever may ask a model need not be allowed to see what it was trained on.
+pub(crate) const EXAMPLE_TEXTS: [&str; 2] =
+    ["It came early, and it works well.", "包装破了，客服也不理人。"];
 /// Longest name of a model, in bytes.
 const MAX_NAME: usize = 128;
 
@@ -57,6 +61,8 @@ pub(crate) struct ServedModel {
     pub(crate) tracked: Arc<Tracked>,
     /// What is counted of it, from its first request on.
     pub(crate) meters: OnceLock<Arc<Meters>>,
+    /// Its answer to [`EXAMPLE_TEXTS`], row-major `[texts, classes]`; empty until it is warmed up.
+    pub(crate) example: Vec<f32>,
     predictor: Predictor,
 }
 
@@ -164,7 +170,7 @@ impl Models {
 }
 
 impl ServedModel {
-    /// Loads a bundle into the engine, checks its probes, and runs a first text through it.
+    /// Loads a bundle into the engine, checks its probes, and runs first texts through it.
     pub(crate) fn load(
         name: &str,
         version: i64,
@@ -180,7 +186,7 @@ impl ServedModel {
         });
         let mut model = Self::new(name, version, predictor, route);
         model.tracked = Arc::new(Tracked::of(name, version, bundle)?);
-        model.predict(&["warm-up"], &mut PredictScratch::default())?;
+        model.example = model.predict(&EXAMPLE_TEXTS, &mut PredictScratch::default())?;
         Ok(model)
     }
 
@@ -199,6 +205,7 @@ impl ServedModel {
             route: route.map(Arc::new),
             tracked: Arc::new(Tracked::new(name, version, predictor.decision(), None)),
             meters: OnceLock::new(),
+            example: Vec::new(),
             predictor,
         }
     }

@@ -25,9 +25,9 @@ impl Outgoing {
     }
 }
 
-impl From<String> for Outgoing {
-    fn from(text: String) -> Self {
-        Self { data: text.into(), trailers: None }
+impl From<Bytes> for Outgoing {
+    fn from(data: Bytes) -> Self {
+        Self { data, trailers: None }
     }
 }
 

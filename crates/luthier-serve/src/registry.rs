@@ -333,17 +333,21 @@ impl Loader {
         self.publish();
     }
 
-    /// Shows the versions as they are now, and gives what is wrong with routes.
+    /// Shows the versions as they are now, and gives what is wrong with routes. Where nothing has
+    /// changed, the list stays, so that what is made from it does, too.
     fn publish(&self) -> Vec<String> {
         let (routes, problems) = self.routes();
         let models = self.models.iter();
         let labels = models.clone().filter(|(_, model)| !model.labels.is_empty());
-        self.current.store(Arc::new(Versions {
+        let versions = Versions {
             statuses: models.flat_map(|(name, model)| model.statuses(name)).collect(),
             labels: labels.map(|(name, m)| (Arc::clone(name), m.labels.clone())).collect(),
             routes: routes.into(),
             is_ready: self.is_ready,
-        }));
+        };
+        if !self.current.load().is_like(&versions) {
+            self.current.store(Arc::new(versions));
+        }
         problems
     }
 

@@ -49,6 +49,16 @@ pub(crate) struct VersionError {
 }
 
 impl Versions {
+    /// Whether `other` shows the same.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let same = |(one, other): (&VersionStatus, &VersionStatus)| one.is_like(other);
+        self.is_ready == other.is_ready
+            && self.routes == other.routes
+            && self.labels == other.labels
+            && self.statuses.len() == other.statuses.len()
+            && self.statuses.iter().zip(&other.statuses).all(same)
+    }
+
     /// The model that a call means, ready to answer.
     pub(crate) fn find(
         &self,
@@ -110,6 +120,15 @@ impl Versions {
 }
 
 impl VersionStatus {
+    fn is_like(&self, other: &Self) -> bool {
+        let model = |status: &Self| status.model.as_ref().map(Arc::as_ptr);
+        self.name == other.name
+            && self.version == other.version
+            && self.state == other.state
+            && self.error == other.error
+            && model(self) == model(other)
+    }
+
     fn not_available(&self) -> ServiceError {
         let (name, version) = (Arc::clone(&self.name), self.version);
         ServiceError::NotAvailable { name, version, state: self.state.name() }

@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct PredictionId(u128);
 
 impl PredictionId {
+    /// One for documents.
+    pub(crate) const EXAMPLE: Self = Self(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
+
     /// A new one. SipHash of a counter under two keys that the system has drawn: no two processes
     /// share them, and nobody who sees ids can tell the next one.
     pub(crate) fn random() -> Self {

@@ -73,10 +73,7 @@ fn labelled(entry: Value) -> Result<Labelled, EntryProblem> {
     };
     let row = match members.remove("row") {
         None => 0,
-        Some(row) => {
-            let row = row.as_u64().and_then(|row| u32::try_from(row).ok());
-            row.ok_or(EntryProblem::Row)?
-        }
+        Some(row) => whole(&row).ok_or(EntryProblem::Row)?,
     };
     let Value::String(label) = take(&mut members, "label")? else {
         return Err(EntryProblem::Label);
@@ -85,6 +82,16 @@ fn labelled(entry: Value) -> Result<Labelled, EntryProblem> {
         Some((field, _)) => Err(EntryProblem::Unknown { field }),
         None => Ok(Labelled { id, row, label }),
     }
+}
+
+/// A whole number from 0, also as `3.0`, which is the same number to JSON.
+fn whole(value: &Value) -> Option<u32> {
+    if let Some(number) = value.as_u64() {
+        return u32::try_from(number).ok();
+    }
+    let number = value.as_f64()?;
+    let is_whole = number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number);
+    is_whole.then_some(number as u32)
 }
 
 fn take(members: &mut Map<String, Value>, field: &'static str) -> Result<Value, EntryProblem> {
@@ -129,6 +136,7 @@ mod tests {
         };
         check(r#"{"labels": []}"#, Ok(0));
         check(r#"{"labels": [{"id": "ID", "label": "a"}]}"#, Ok(1));
+        check(r#"{"labels": [{"row": 3.0, "id": "ID", "label": "a"}]}"#, Ok(1));
         check(r#"{"labels": [{"row": 4294967295, "id": "ID", "label": ""}]}"#, Ok(1));
         let fields = "expected an object with the field \"labels\" and no other";
         check("[]", Err(fields));
@@ -146,7 +154,7 @@ mod tests {
         let id = "\"id\" is not the 32 hexadecimal digits of an x-prediction-id";
         entry(r#""id": "12", "label": "a""#, id);
         entry(r#""id": 12, "label": "a""#, id);
-        for row in ["-1", "1.5", "\"0\"", "4294967296", "null"] {
+        for row in ["-1", "1.5", "\"0\"", "4294967296", "4294967296.0", "1e99", "null"] {
             let body = format!(r#""id": "ID", "row": {row}, "label": "a""#);
             entry(&body, "\"row\" is not a whole number from 0");
         }

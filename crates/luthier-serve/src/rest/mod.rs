@@ -1,8 +1,10 @@
 //! REST over the service: paths and JSON in, JSON out.
 
 mod body;
+mod docs;
 mod feedback;
 mod json;
+mod openapi;
 mod path;
 mod render;
 
@@ -26,9 +28,10 @@ use crate::upload::UploadError;
 use crate::{Models, Route, RouteProblem, ServeError};
 
 use body::{Body, BodyError, Form};
+pub(crate) use docs::Docs;
 use feedback::LabelsError;
 pub(crate) use path::check_alias;
-use path::{Api, Spec, Target};
+use path::{Api, Own, Spec, Target};
 
 const JSON: &str = "application/json";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -40,7 +43,9 @@ const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 struct Reply {
     status: StatusCode,
     content_type: &'static str,
-    body: String,
+    body: Bytes,
+    /// Those that this answer alone has.
+    headers: HeaderMap,
     allow: Option<&'static str>,
     /// Whether the connection cannot go on, because the request has not been read to its end.
     ends_connection: bool,
@@ -94,7 +99,7 @@ enum Fault {
 }
 
 /// Answers one request.
-pub(crate) async fn respond(front: &Front, request: Request<Incoming>) -> Response<String> {
+pub(crate) async fn respond(front: &Front, request: Request<Incoming>) -> Response<Bytes> {
     let routes = Arc::clone(&front.service.versions().routes);
     let mut access = Access::begin(front, Protocol::Rest, &request);
     // HTTP/2 has frames of its own to end a connection.
@@ -107,7 +112,10 @@ pub(crate) async fn respond(front: &Front, request: Request<Incoming>) -> Respon
     let mut response = Response::new(reply.body);
     *response.status_mut() = reply.status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
+    if reply.status != StatusCode::NOT_MODIFIED {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
+    }
+    headers.extend(reply.headers);
     headers.insert(REQUEST_ID, id);
     if let Some(id) = reply.prediction
         && let Ok(id) = HeaderValue::from_str(&id.to_string())
@@ -117,7 +125,7 @@ pub(crate) async fn respond(front: &Front, request: Request<Incoming>) -> Respon
     if let Some(allow) = reply.allow {
         headers.insert(ALLOW, HeaderValue::from_static(allow));
     }
-    if matches!(reply.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+    if says_when(reply.status) {
         headers.insert(RETRY_AFTER, RETRY_SECONDS);
     }
     if has_connection_header && (reply.ends_connection || front.is_closing()) {
@@ -137,14 +145,7 @@ async fn answer<'a>(
     let target = path::target(&head.method, head.uri.path(), routes)?;
     access.asks(target.template(routes), target.operation(), target.of_model());
     match target {
-        Target::Index => Ok(Reply::ok(render::index(&front.service.versions()))),
-        Target::Health => Ok(Reply::ok(r#"{"status": "ok"}"#.to_owned())),
-        Target::Ready => Ok(readiness(front)),
-        Target::Metrics => Ok(metrics(front, &head.headers)),
-        Target::TensorflowMetrics => Ok(Reply {
-            content_type: PROMETHEUS,
-            ..Reply::ok(front.service.metrics().render_tensorflow())
-        }),
+        Target::Own(own) => about_server(front, own, &head.headers).await,
         Target::Alias(route) => {
             let route = &routes[route];
             let model = front.service.find(&route.model, Version::Latest)?;
@@ -177,6 +178,31 @@ async fn answer<'a>(
             run(front, &model, Call::Task(task), body, deadline).await
         }
     }
+}
+
+/// Answers what is asked of the server itself.
+async fn about_server(front: &Front, own: Own, headers: &HeaderMap) -> Result<Reply, Fault> {
+    Ok(match own {
+        Own::Index => Reply::ok(render::index(&front.service.versions())),
+        Own::Health => Reply::ok(render::health()),
+        Own::Ready => readiness(front),
+        Own::Metrics => metrics(front, headers),
+        Own::TensorflowMetrics => Reply {
+            content_type: PROMETHEUS,
+            ..Reply::ok(front.service.metrics().render_tensorflow())
+        },
+        Own::Page(file) => front.docs.page(file).reply(headers),
+        Own::Document => {
+            let (docs, versions) = (Arc::clone(&front.docs), front.service.versions());
+            let is_stale = !docs.is_of(&versions);
+            beside(is_stale, move || docs.document(&versions)).await?.reply(headers)
+        }
+    })
+}
+
+/// Whether an answer says when to try again.
+fn says_when(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
 }
 
 async fn run(
@@ -315,11 +341,12 @@ impl Call {
 }
 
 impl Reply {
-    fn ok(body: String) -> Self {
+    fn ok(body: impl Into<Bytes>) -> Self {
         Self {
             status: StatusCode::OK,
             content_type: JSON,
-            body,
+            body: body.into(),
+            headers: HeaderMap::new(),
             allow: None,
             ends_connection: false,
             prediction: None,

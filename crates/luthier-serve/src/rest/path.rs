@@ -5,6 +5,7 @@
 //! (`http_rest_api_util.cc`) do.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 use std::sync::Arc;
 
 use hyper::Method;
@@ -17,6 +18,17 @@ use crate::{Route, RouteProblem};
 /// A question.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Target<'p> {
+    /// Something about the server itself.
+    Own(Own),
+    /// An alias route, by position.
+    Alias(usize),
+    /// Something about a model.
+    Model { name: Cow<'p, str>, version: Spec<'p>, api: Api },
+}
+
+/// What is asked of the server itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Own {
     /// Which routes there are.
     Index,
     /// Whether the process lives.
@@ -27,10 +39,18 @@ pub(super) enum Target<'p> {
     Metrics,
     /// Those that TensorFlow Serving has, under its names.
     TensorflowMetrics,
-    /// An alias route, by position.
-    Alias(usize),
-    /// Something about a model.
-    Model { name: Cow<'p, str>, version: Spec<'p>, api: Api },
+    /// All routes as an OpenAPI document.
+    Document,
+    /// A file of the page that shows the document.
+    Page(PageFile),
+}
+
+/// The files of the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PageFile {
+    Html,
+    Style,
+    Script,
 }
 
 /// Which version a path names.
@@ -50,34 +70,20 @@ pub(super) enum Api {
     Feedback,
 }
 
-/// Where TensorFlow Serving shows its counters (`prometheus_exporter.cc`).
-const TENSORFLOW_METRICS: &str = "/monitoring/prometheus/metrics";
-
-/// The paths of the server itself.
-const OWN: [(&str, Target<'static>); 5] = [
-    ("/", Target::Index),
-    ("/healthz", Target::Health),
-    ("/readyz", Target::Ready),
-    ("/metrics", Target::Metrics),
-    (TENSORFLOW_METRICS, Target::TensorflowMetrics),
-];
+/// Methods of the server's own routes.
+const OWN_METHODS: &str = "GET, HEAD";
+/// Method of an alias route.
+const ALIAS_METHODS: &str = "POST";
+/// Where the name of the model is in a template.
+const MODEL: &str = "{model}";
 
 impl Target<'_> {
     /// The path, without what varies, for logs.
     pub(super) fn template<'r>(&self, routes: &'r [Arc<Route>]) -> &'r str {
         match self {
-            Self::Index => "/",
-            Self::Health => "/healthz",
-            Self::Ready => "/readyz",
-            Self::Metrics => "/metrics",
-            Self::TensorflowMetrics => TENSORFLOW_METRICS,
+            Self::Own(own) => own.path(),
             Self::Alias(route) => &routes[*route].path,
-            Self::Model { api: Api::Run(Task::Predict), .. } => "/v1/models/{model}:predict",
-            Self::Model { api: Api::Run(Task::Classify), .. } => "/v1/models/{model}:classify",
-            Self::Model { api: Api::Run(Task::Regress), .. } => "/v1/models/{model}:regress",
-            Self::Model { api: Api::Status, .. } => "/v1/models/{model}",
-            Self::Model { api: Api::Metadata, .. } => "/v1/models/{model}/metadata",
-            Self::Model { api: Api::Feedback, .. } => "/v1/models/{model}:feedback",
+            Self::Model { api, .. } => api.template(),
         }
     }
 
@@ -89,16 +95,98 @@ impl Target<'_> {
     /// What it is, as metrics and logs call it.
     pub(super) fn operation(&self) -> Operation {
         match self {
+            Self::Own(own) => own.operation(),
+            Self::Alias(_) => Operation::Alias,
+            Self::Model { api, .. } => api.operation(),
+        }
+    }
+}
+
+impl Own {
+    /// All of them.
+    pub(super) const ALL: [Self; 9] = [
+        Self::Index,
+        Self::Health,
+        Self::Ready,
+        Self::Metrics,
+        Self::TensorflowMetrics,
+        Self::Document,
+        Self::Page(PageFile::Html),
+        Self::Page(PageFile::Style),
+        Self::Page(PageFile::Script),
+    ];
+
+    /// Its path.
+    pub(super) fn path(self) -> &'static str {
+        match self {
+            Self::Index => "/",
+            Self::Health => "/healthz",
+            Self::Ready => "/readyz",
+            Self::Metrics => "/metrics",
+            // As `prometheus_exporter.cc` has it.
+            Self::TensorflowMetrics => "/monitoring/prometheus/metrics",
+            Self::Document => "/openapi.json",
+            Self::Page(PageFile::Html) => "/docs",
+            Self::Page(PageFile::Style) => "/docs/page.css",
+            Self::Page(PageFile::Script) => "/docs/page.js",
+        }
+    }
+
+    /// What it is, as metrics and logs call it.
+    fn operation(self) -> Operation {
+        match self {
             Self::Index => Operation::Index,
             Self::Health => Operation::Health,
             Self::Ready => Operation::Ready,
             Self::Metrics | Self::TensorflowMetrics => Operation::Metrics,
-            Self::Alias(_) => Operation::Alias,
-            Self::Model { api: Api::Run(task), .. } => Operation::from(*task),
-            Self::Model { api: Api::Status, .. } => Operation::Status,
-            Self::Model { api: Api::Metadata, .. } => Operation::Metadata,
-            Self::Model { api: Api::Feedback, .. } => Operation::Feedback,
+            Self::Document => Operation::OpenApi,
+            Self::Page(_) => Operation::Docs,
         }
+    }
+}
+
+impl Api {
+    /// All of them.
+    pub(super) const ALL: [Self; 6] = [
+        Self::Run(Task::Predict),
+        Self::Run(Task::Classify),
+        Self::Run(Task::Regress),
+        Self::Feedback,
+        Self::Status,
+        Self::Metadata,
+    ];
+
+    /// The path of the latest version of a model, whose name stands in the place of [`MODEL`].
+    pub(super) fn template(self) -> &'static str {
+        match self {
+            Self::Run(Task::Predict) => "/v1/models/{model}:predict",
+            Self::Run(Task::Classify) => "/v1/models/{model}:classify",
+            Self::Run(Task::Regress) => "/v1/models/{model}:regress",
+            Self::Status => "/v1/models/{model}",
+            Self::Metadata => "/v1/models/{model}/metadata",
+            Self::Feedback => "/v1/models/{model}:feedback",
+        }
+    }
+
+    /// What it is, as metrics and logs call it.
+    pub(super) fn operation(self) -> Operation {
+        match self {
+            Self::Run(task) => Operation::from(task),
+            Self::Status => Operation::Status,
+            Self::Metadata => Operation::Metadata,
+            Self::Feedback => Operation::Feedback,
+        }
+    }
+
+    /// Whether it is asked with a body.
+    pub(super) fn is_post(self) -> bool {
+        matches!(self, Self::Run(_) | Self::Feedback)
+    }
+
+    /// The path that asks this of `model`; `place` is what follows the name, such as
+    /// `/versions/3`, and stays as it is.
+    pub(super) fn path(self, model: &str, place: &str) -> String {
+        self.template().replace(MODEL, &format!("{}{place}", encoded(model)))
     }
 }
 
@@ -122,13 +210,13 @@ pub(super) fn target<'p>(
     if let Some(route) = routes.iter().position(|route| route.path == path) {
         return match *method {
             Method::POST => Ok(Target::Alias(route)),
-            _ => Err(Fault::Method { allow: "POST" }),
+            _ => Err(Fault::Method { allow: ALIAS_METHODS }),
         };
     }
-    if let Some((_, own)) = OWN.into_iter().find(|(own, _)| *own == path) {
+    if let Some(own) = Own::ALL.into_iter().find(|own| own.path() == path) {
         return match *method {
-            Method::GET | Method::HEAD => Ok(own),
-            _ => Err(Fault::Method { allow: "GET, HEAD" }),
+            Method::GET | Method::HEAD => Ok(Target::Own(own)),
+            _ => Err(Fault::Method { allow: OWN_METHODS }),
         };
     }
     match strip_prefix_ignoring_case(path, "/v1/") {
@@ -143,7 +231,7 @@ pub(crate) fn check_alias(path: &str) -> Result<(), RouteProblem> {
     if !path.starts_with('/') || !path.bytes().all(plain) {
         return Err(RouteProblem::Path);
     }
-    let own = OWN.iter().any(|(own, _)| *own == path);
+    let own = Own::ALL.into_iter().any(|own| own.path() == path);
     match own || strip_prefix_ignoring_case(path, "/v1/").is_some() {
         true => Err(RouteProblem::Reserved),
         false => Ok(()),
@@ -228,4 +316,44 @@ fn decoded(text: &str) -> Option<Cow<'_, str>> {
         }
     }
     String::from_utf8(decoded).ok().map(Cow::Owned)
+}
+
+/// `text` as part of a path, so that [`decoded`] gives it back and no template sees braces in it.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            // What RFC 3986 (section 2.3) never needs encoded.
+            b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
+            _ if byte.is_ascii_alphanumeric() => encoded.push(char::from(byte)),
+            // Writing to a string does not fail.
+            _ => drop(write!(encoded, "%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Api, Method, Own, Spec, Target, target};
+
+    #[test]
+    fn every_path_that_is_shown_asks_what_it_shows() {
+        let check = |model: &str, place: &str, version: Spec<'_>, api: Api| {
+            let path = api.path(model, place);
+            let method = if api.is_post() { Method::POST } else { Method::GET };
+            let expected = Target::Model { name: model.into(), version, api };
+            assert_eq!(target(&method, &path, &[]).unwrap(), expected, "{path}");
+        };
+        for api in Api::ALL {
+            for model in ["mood", "a b", "100%", "好 {x}", "<script>", "what?#"] {
+                check(model, "", Spec::Latest, api);
+                check(model, "/versions/3", Spec::Version(3), api);
+                check(model, "/labels/stable", Spec::Label("stable".into()), api);
+            }
+        }
+        for own in Own::ALL {
+            assert_eq!(target(&Method::HEAD, own.path(), &[]).unwrap(), Target::Own(own));
+        }
+    }
 }

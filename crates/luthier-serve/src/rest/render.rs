@@ -9,8 +9,9 @@ use luthier_model::{Decision, Field, Kind};
 use serde_json::{Map, Value, json};
 
 use super::body::Form;
+use super::path::{Api, Own};
 use crate::models::ServedModel;
-use crate::service::SIGNATURE;
+use crate::service::{SIGNATURE, Task};
 use crate::versions::{VersionStatus, Versions};
 
 /// `{"predictions": […]}` or `{"outputs": […]}`.
@@ -119,6 +120,11 @@ fn tensor(field: &Field) -> Value {
     })
 }
 
+/// That the process lives.
+pub(super) fn health() -> String {
+    r#"{"status": "ok"}"#.to_owned()
+}
+
 /// Whether the server is ready, and the state of each version.
 pub(super) fn readiness(ready: bool, versions: &[VersionStatus]) -> String {
     let status = |status: &VersionStatus| {
@@ -134,14 +140,14 @@ pub(super) fn index(versions: &Versions) -> String {
     let aliases = versions.routes.iter();
     let mut routes: Vec<String> = aliases.map(|r| format!("POST {}", r.path)).collect();
     for model in versions.statuses.iter().filter_map(|status| status.model.as_ref()) {
-        let path = format!("/v1/models/{}/versions/{}", model.name, model.version);
-        routes.push(format!("GET {path}"));
-        routes.push(format!("GET {path}/metadata"));
-        routes.push(format!("POST {path}:predict"));
-        routes.push(format!("POST {path}:classify"));
-        routes.push(format!("POST {path}:feedback"));
+        let place = format!("/versions/{}", model.version);
+        // No model has an answer to the question for a number.
+        for api in Api::ALL.into_iter().filter(|api| *api != Api::Run(Task::Regress)) {
+            let method = if api.is_post() { "POST" } else { "GET" };
+            routes.push(format!("{method} {}", api.path(&model.name, &place)));
+        }
     }
-    routes.extend(["GET /healthz", "GET /readyz", "GET /metrics"].map(str::to_owned));
+    routes.extend(Own::ALL.map(|own| format!("GET {}", own.path())));
     json!({ "release": env!("CARGO_PKG_VERSION"), "routes": routes }).to_string()
 }
 

@@ -6,6 +6,7 @@ mod feedback;
 mod grpc;
 mod limits;
 mod observing;
+mod openapi;
 mod proto;
 mod protocol;
 mod shutdown;
