@@ -38,12 +38,12 @@ pub(crate) enum Command {
     Data(DataArgs),
     /// Answer texts with a bundle
     Predict(PredictArgs),
-    /// Score a bundle on labelled rows
+    /// Score a bundle on labelled rows, or compare two
     Eval(EvalArgs),
     /// Look at, check and pack bundles
     #[command(subcommand)]
     Bundle(BundleCommand),
-    /// Serve bundles over HTTP, in TensorFlow Serving's REST protocol
+    /// Serve bundles in TensorFlow Serving's REST and gRPC protocols
     Serve(ServeArgs),
     /// Say whether a bundle may replace another: score, calibration, latency, size
     Gate(GateArgs),
