@@ -37,22 +37,34 @@ def http(settings):
         starts = [first_answer(bundle, core) for _ in range(settings.repeats(5))]
         seconds = 1 if settings.quick else 10
         with server(bundle, core) as port:
-            load(port, bodies, connections=1, seconds=1)
-            alone = load(port, bodies, connections=1, seconds=seconds)
-            busy = load(port, bodies, connections=8, seconds=seconds)
+            load(port, PATH, 1, 1, bodies)
+            both = [
+                (load(port, PATH, 1, seconds, bodies), load(port, "/healthz", 1, seconds))
+                for _ in range(settings.repeats(3))
+            ]
+            busy = load(port, PATH, 8, seconds, bodies)
     finally:
         os.sched_setaffinity(0, cores)
-    return http_figures(alone, busy, starts, "" if core != client_core else "; ONE CORE FOR BOTH")
+    return http_figures(both, busy, starts, "" if core != client_core else "; ONE CORE FOR BOTH")
 
 
-def http_figures(alone, busy, starts, note):
-    how = f"wrk for {alone['seconds']:.0f} s, 1 connection, {alone['requests']} requests{note}"
+def http_figures(both, busy, starts, note):
+    alone, idle = zip(*both)
+    requests, seconds = (sum(round[key] for round in alone) for key in ("requests", "seconds"))
+    how = f"wrk on 1 connection; median of {len(both)} rounds, {requests} requests in {seconds:.0f} s{note}"
+    floor = f"/healthz, which no model answers, in turn with the rounds above{note}"
     many = f"wrk for {busy['seconds']:.0f} s, 8 connections, server on one core{note}"
     start = f"exec of luthier serve to the first 200 of :predict, median of {len(starts)}{note}"
-    failed = alone["failed"] + busy["failed"]
+    failed = sum(round["failed"] for round in [*alone, busy])
+
+    def middle(rounds, key):
+        return median(round[key] for round in rounds)
+
     return [
-        below("http: one row, p50", alone["p50_ms"], "ms", 0.3, how),
-        below("http: one row, p99", alone["p99_ms"], "ms", 1, how),
+        below("http: one row, p50", middle(alone, "p50_ms"), "ms", 0.3, how),
+        below("http: one row, p99", middle(alone, "p99_ms"), "ms", 1, how),
+        told("http: no row, p50", middle(idle, "p50_ms"), "ms", floor),
+        told("http: no row, p99", middle(idle, "p99_ms"), "ms", floor),
         told("http: requests per second", busy["requests"] / busy["seconds"], "1/s", many),
         at_most("http: failed requests", failed, "", 0, "both loads"),
         below("http: start to first answer", median(starts) * 1e3, "ms", 200, start),
@@ -76,10 +88,10 @@ def write_bodies(path, test):
     return path
 
 
-def load(port, bodies, connections, seconds):
+def load(port, path, connections, seconds, *bodies):
     """What `sentences.lua` says after so many seconds of load from one thread."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", SCRIPT]
-    command += [f"http://127.0.0.1:{port}{PATH}", "--", bodies]
+    command += [f"http://127.0.0.1:{port}{path}", "--", *bodies]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 

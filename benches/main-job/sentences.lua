@@ -1,9 +1,13 @@
--- Posts the bodies of a file, one a line, in turn; prints what wrk found as one line of JSON.
--- Usage: wrk -s sentences.lua <url> -- <file>
+-- Posts the bodies of a file, one a line, in turn, or just gets; prints what wrk found as one line of
+-- JSON. Usage: wrk -s sentences.lua <url> -- [<file>]
 
 local requests, position = {}, 0
 
 function init(args)
+  if not args[1] then
+    requests[1] = wrk.format()
+    return
+  end
   local headers = { ["Content-Type"] = "application/json" }
   for body in io.lines(args[1]) do
     requests[#requests + 1] = wrk.format("POST", nil, headers, body)
