@@ -11,6 +11,9 @@ use luthier_eval::Predictions;
 use crate::failure::Failure;
 use crate::stages::{answer, predictions};
 
+/// Labels that a message lists.
+const SHOWN_LABELS: usize = 5;
+
 /// Texts with the classes of their labels.
 pub(super) struct LabelledRows {
     pub(super) texts: Vec<String>,
@@ -95,7 +98,12 @@ pub(super) fn beside(bundle: &Bundle, path: &Path) -> Result<Bundle, Failure> {
         of.iter().filter(|label| !among.contains(label)).map(|l| format!("`{l}`")).collect()
     };
     let told = |path: &Path, labels: &[String]| {
-        format!("{} alone knows {}", path.display(), labels.join(", "))
+        let some = labels[..labels.len().min(SHOWN_LABELS)].join(", ");
+        let more = match labels.len().saturating_sub(SHOWN_LABELS) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("{} alone knows {some}{more}", path.display())
     };
     let sides = [
         (bundle.path(), lacking(&ours.labels, &theirs.labels)),
