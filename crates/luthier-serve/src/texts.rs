@@ -36,9 +36,31 @@ impl Texts {
         self.buffer.len()
     }
 
+    /// The text at a place, empty where there is none.
+    pub(crate) fn get(&self, place: usize) -> &str {
+        let start = place.checked_sub(1).and_then(|before| self.ends.get(before)).copied();
+        let end = self.ends.get(place).copied().unwrap_or(0);
+        self.buffer.get(start.unwrap_or(0)..end).unwrap_or_default()
+    }
+
     /// The texts in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, end)| &self.buffer[start..*end])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Texts;
+
+    #[test]
+    fn texts_are_found_by_their_places() {
+        let mut texts = Texts::default();
+        let all = ["", "a", "好 b", "", "c"];
+        all.iter().for_each(|text| texts.push(text));
+        let found: Vec<&str> = (0..texts.len()).map(|place| texts.get(place)).collect();
+        assert_eq!(found, all);
+        assert_eq!(texts.get(texts.len()), "");
     }
 }

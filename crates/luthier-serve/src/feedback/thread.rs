@@ -24,8 +24,9 @@ pub(super) const TICK: Duration = Duration::from_millis(10);
 const BATCH_LABELS: usize = 10_000;
 /// Most rows that are kept while they cannot be written.
 const MOST_PENDING: usize = 100_000;
-/// Pause between two times that texts are measured.
-const MEASURE_PAUSE: Duration = Duration::from_secs(1);
+/// Time in each [`TICK`] for measuring texts. What takes longer would be felt by the requests of that
+/// moment, where all cores are busy: one in a hundred, were all texts of a second measured at once.
+const MEASURE_TIME: Duration = Duration::from_micros(100);
 /// Most bytes of texts of a version that wait to be measured.
 const UNMEASURED_BYTES: usize = 4 << 20;
 /// Longest list of unknown rows in an answer.
@@ -83,13 +84,16 @@ struct Call {
     reply: Reply,
 }
 
-/// The latest answers of a version whose texts are not measured yet. Measuring a text takes about as
-/// long as answering it, so of many answers only those are measured that the window still holds
-/// afterwards.
+/// The latest rows of a version that are not measured yet, no more than a window holds. Measuring a
+/// text takes about as long as answering it, so where many come only some are.
 #[derive(Default)]
 struct Unmeasured {
     answers: VecDeque<(Arc<Tracked>, Texts, Vec<u32>)>,
+    /// Place of the next row in the first answer.
+    next: usize,
+    /// Rows that wait.
     rows: usize,
+    /// Of all texts in `answers`.
     bytes: usize,
 }
 
@@ -156,20 +160,21 @@ impl Thread {
         }
     }
 
-    /// Adds the texts that wait to the drift of their versions: once a second, where many bytes
-    /// wait, or where `all` are asked for.
+    /// Adds texts that wait to the drift of their versions: as many as there is time for now, or
+    /// `all`.
     fn measure(&mut self, all: bool) {
-        let all = all || self.measured.elapsed() >= MEASURE_PAUSE;
-        if all {
-            self.measured = Instant::now();
+        if !all && self.measured.elapsed() < TICK {
+            return;
         }
+        self.measured = Instant::now();
+        let share = MEASURE_TIME / u32::try_from(self.unmeasured.len().max(1)).unwrap_or(u32::MAX);
         let shared = &self.shared;
         self.unmeasured.retain(|_, unmeasured| {
-            let is_due = all || unmeasured.bytes > UNMEASURED_BYTES;
-            if is_due && let Some(tracked) = unmeasured.measure(&mut self.extractor) {
+            let end = if all { None } else { Some(Instant::now() + share) };
+            if let Some(tracked) = unmeasured.measure(&mut self.extractor, end) {
                 shared.show(&tracked);
             }
-            !is_due
+            unmeasured.rows > 0
         });
     }
 
@@ -271,27 +276,46 @@ impl Thread {
 impl Unmeasured {
     fn add(&mut self, answered: &Answered, texts: Texts) {
         self.rows += answered.predicted.len();
-        self.bytes += texts.iter().map(str::len).sum::<usize>();
+        self.bytes += texts.bytes();
         let predicted = answered.predicted.clone();
         self.answers.push_back((Arc::clone(&answered.tracked), texts, predicted));
-        while let Some((_, texts, predicted)) = self.answers.front()
-            && self.rows - predicted.len() >= Drift::WINDOW
-        {
-            self.rows -= predicted.len();
-            self.bytes -= texts.iter().map(str::len).sum::<usize>();
+        while self.bytes > UNMEASURED_BYTES && self.answers.len() > 1 {
+            self.skip(self.answers[0].2.len() - self.next);
+        }
+        self.skip(self.rows.saturating_sub(Drift::WINDOW));
+    }
+
+    /// Leaves out so many of the oldest rows.
+    fn skip(&mut self, mut rows: usize) {
+        while let Some((_, texts, predicted)) = self.answers.front() {
+            let left = predicted.len() - self.next;
+            if rows < left {
+                self.next += rows;
+                self.rows -= rows;
+                return;
+            }
+            rows -= left;
+            self.rows -= left;
+            self.bytes -= texts.bytes();
+            self.next = 0;
             self.answers.pop_front();
         }
     }
 
-    /// Adds all to the drift of their version, which is given.
-    fn measure(&mut self, extractor: &mut Extractor) -> Option<Arc<Tracked>> {
+    /// Adds rows to the drift of their version, which is given: at least one if there is one, and then
+    /// as long as it is not `end`.
+    fn measure(&mut self, extractor: &mut Extractor, end: Option<Instant>) -> Option<Arc<Tracked>> {
         let tracked = Arc::clone(&self.answers.front()?.0);
         let Watch { ngrams, drift } = tracked.watch.as_ref()?;
-        let rows =
-            self.answers.iter().flat_map(|(_, texts, predicted)| texts.iter().zip(predicted));
-        for (text, predicted) in rows.skip(self.rows.saturating_sub(Drift::WINDOW)) {
-            let row = observe(text, *predicted, ngrams, extractor);
+        while let Some((_, texts, predicted)) = self.answers.front()
+            && let Some(class) = predicted.get(self.next)
+        {
+            let row = observe(texts.get(self.next), *class, ngrams, extractor);
             locked(drift).add(&row);
+            self.skip(1);
+            if end.is_some_and(|end| Instant::now() >= end) {
+                break;
+            }
         }
         Some(tracked)
     }
