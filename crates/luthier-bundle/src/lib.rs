@@ -189,6 +189,15 @@ impl Bundle {
         self.files.iter().map(|(_, bytes)| bytes.len() as u64).sum()
     }
 
+    /// Whether its answers are those of `other` on every text, since all that they follow from is the
+    /// same, byte by byte: preprocessing, graph and decision. The rest of the bundles may differ.
+    pub fn answers_as(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.manifest, &other.manifest);
+        ours.decision == theirs.decision
+            && ours.preprocess == theirs.preprocess
+            && [MODEL, INDEX].iter().all(|name| self.document(name) == other.document(name))
+    }
+
     /// The document called `name`, such as `profile.json`.
     pub fn document(&self, name: &str) -> Option<&[u8]> {
         self.files.get(name)

@@ -84,7 +84,8 @@ pub struct NonInferiority {
 pub enum NonInferiorityVerdict {
     /// The bound is not below `-max_drop`.
     Holds,
-    /// The difference itself is below `-max_drop`.
+    /// The difference itself is below `-max_drop`, of calibration errors with what few rows add to
+    /// them as without.
     Fails,
     /// The difference is within the margin and its bound is not: there are too few rows.
     Undecidable {
@@ -148,7 +149,9 @@ pub fn compare(
 /// A calibration error is a sum of absolute values, which few rows inflate, and the more the smaller
 /// it is: resampled as it stands, a difference at the margin would pass in half of all cases. Its
 /// bias falls with the square root of the rows, so what halves of the rows show beyond the whole is
-/// taken off (Quenouille 1956), and the bound is that of the corrected difference.
+/// taken off (Quenouille 1956), and the bound is that of the corrected difference. The correction is
+/// itself uncertain, so it alone never makes a candidate fail: the measured difference must be below
+/// the margin, too.
 ///
 /// # Errors
 /// As [`compare`], or `max_drop` is negative or not finite.
@@ -167,7 +170,7 @@ pub fn non_inferiority(
     bootstrap.check()?;
     let confidence = bootstrap.confidence;
     let rows = candidate.len();
-    let Bound { difference, lower: resampled } = match metric {
+    let Bound { measured, difference, lower: resampled } = match metric {
         Metric::Ece => halves::bound(|mass| pair.score(mass), candidate.weights(), bootstrap),
         _ => pair.bound(bootstrap),
     }
@@ -176,7 +179,7 @@ pub fn non_inferiority(
     let lower_bound = resampled.min(difference - unseen);
     let verdict = if lower_bound >= -max_drop {
         NonInferiorityVerdict::Holds
-    } else if difference < -max_drop {
+    } else if difference.max(measured) < -max_drop {
         NonInferiorityVerdict::Fails
     } else {
         let margin = difference + max_drop;
@@ -242,7 +245,7 @@ impl<'a> Pair<'a> {
     fn bound(&self, bootstrap: &Bootstrap) -> Option<Bound> {
         let difference = self.score(self.predictions[0].weights())?;
         let lower = self.resample(bootstrap).quantile(1.0 - bootstrap.confidence)?;
-        Some(Bound { difference, lower })
+        Some(Bound { measured: difference, difference, lower })
     }
 
     fn difference(&self, candidate: f64, baseline: f64) -> f64 {

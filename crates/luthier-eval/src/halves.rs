@@ -25,6 +25,9 @@ const WIDENING: f64 = 1.3;
 
 /// A difference with a lower bound of it.
 pub(crate) struct Bound {
+    /// As measured.
+    pub(crate) measured: f64,
+    /// Without its bias.
     pub(crate) difference: f64,
     pub(crate) lower: f64,
 }
@@ -40,6 +43,7 @@ pub(crate) fn bound(
     let mut rng = ChaCha8Rng::seed_from_u64(bootstrap.seed);
     let mut halves = Halves { score, weights, mass: vec![0.0; weights.len()] };
     let mut rows: Vec<usize> = (0..weights.len()).collect();
+    let measured = halves.on(&rows)?;
     let difference = halves.corrected(&mut rows, SPLITS, &mut rng)?;
     let wanted = (bootstrap.resamples_of(weights.len()) / THINNING).max(FEWEST);
     let mut resampled = Vec::with_capacity(wanted);
@@ -54,7 +58,7 @@ pub(crate) fn bound(
     resampled.sort_unstable_by(f64::total_cmp);
     let place = (1.0 - bootstrap.confidence) * (resampled.len() - 1) as f64;
     let reach = mean - resampled[place as usize];
-    Some(Bound { difference, lower: difference - WIDENING * reach.max(0.0) })
+    Some(Bound { measured, difference, lower: difference - WIDENING * reach.max(0.0) })
 }
 
 struct Halves<'a, F> {

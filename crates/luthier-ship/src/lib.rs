@@ -76,6 +76,10 @@ pub enum Setting {
     Job,
     /// The rows of the gate.
     GateData,
+    /// The text columns of these rows.
+    GateText,
+    /// The label column of these rows.
+    GateLabel,
     /// Whether few rows hold a release back.
     AllowUndecidable,
     /// The limit of the 99th percentile.
@@ -97,6 +101,8 @@ impl Setting {
             Self::Webhook => "--webhook",
             Self::Job => "--job",
             Self::GateData => "--gate-data",
+            Self::GateText => "--gate-text",
+            Self::GateLabel => "--gate-label",
             Self::AllowUndecidable => "--allow-undecidable",
             Self::TargetP99 => "--target-p99-ms",
             Self::ErrorRate => "--error-rate",

@@ -2,7 +2,9 @@
 
 use luthier_bundle::Manifest;
 
-use crate::settings::{image_parts, is_label, is_plain_path, is_plain_url, is_service_name};
+use crate::settings::{
+    image_parts, is_label, is_plain_column, is_plain_path, is_plain_url, is_service_name,
+};
 use crate::template::fill;
 use crate::{File, Setting, Settings, ShipError, Thresholds, elastic, grafana};
 
@@ -69,7 +71,7 @@ pub struct Plan {
     namespace: String,
     job: String,
     gate_data: String,
-    allow_undecidable: bool,
+    gate_options: String,
     webhook: Option<String>,
     thresholds: Thresholds,
     digest: String,
@@ -100,6 +102,12 @@ impl Plan {
         check(Setting::Job, &job, is_plain_path, must)?;
         let gate_data = settings.gate_data.clone().unwrap_or_else(|| inside(&job, "data/test.csv"));
         check(Setting::GateData, &gate_data, is_plain_path, must)?;
+        let must = "names of columns, of letters, digits, blanks and `._-,:/()`";
+        let columns =
+            [(Setting::GateText, &settings.gate_text), (Setting::GateLabel, &settings.gate_label)];
+        for (setting, column) in columns {
+            column.iter().try_for_each(|name| check(setting, name, is_plain_column, must))?;
+        }
         if let Some(webhook) = &settings.webhook {
             let must = "an address of http or https without quotes and blanks";
             check(Setting::Webhook, webhook, is_plain_url, must)?;
@@ -111,7 +119,7 @@ impl Plan {
             namespace,
             job,
             gate_data,
-            allow_undecidable: settings.allow_undecidable,
+            gate_options: gate_options(settings),
             webhook: settings.webhook.clone(),
             thresholds: Thresholds::new(manifest, settings)?,
             digest: manifest.digest.clone(),
@@ -230,7 +238,7 @@ impl Plan {
             ("job", self.job.clone()),
             ("job_glob", if self.job == "." { String::new() } else { format!("{}/", self.job) }),
             ("gate_data", self.gate_data.clone()),
-            ("gate_options", flag(Setting::AllowUndecidable, self.allow_undecidable)),
+            ("gate_options", self.gate_options.clone()),
             ("workflow_image", self.workflow_image()),
             ("options", self.options.clone()),
             ("all_options", format!("{}{}", self.image_option, self.options)),
@@ -265,14 +273,16 @@ fn inside(job: &str, path: &str) -> String {
 }
 
 /// The chosen settings as options of a command line, each with a blank before it. All values are
-/// plain words, but for the address, which is quoted.
+/// plain words, but for the address and names of columns, which are quoted.
 fn options(settings: &Settings) -> String {
     let mut options = String::new();
     let texts = [
         (Setting::Namespace, settings.namespace.clone()),
-        (Setting::Webhook, settings.webhook.as_ref().map(|url| format!("'{url}'"))),
+        (Setting::Webhook, settings.webhook.as_deref().map(in_quotes)),
         (Setting::Job, settings.job.clone()),
         (Setting::GateData, settings.gate_data.clone()),
+        (Setting::GateText, settings.gate_text.as_deref().map(in_quotes)),
+        (Setting::GateLabel, settings.gate_label.as_deref().map(in_quotes)),
         (Setting::TargetP99, settings.target_p99_ms.map(decimal)),
         (Setting::ErrorRate, settings.error_rate.map(decimal)),
         (Setting::MinAccuracy, settings.min_accuracy.map(decimal)),
@@ -284,6 +294,21 @@ fn options(settings: &Settings) -> String {
         }
     }
     options + &flag(Setting::AllowUndecidable, settings.allow_undecidable)
+}
+
+/// The chosen settings that the gate takes, as its options.
+fn gate_options(settings: &Settings) -> String {
+    let column = |option: &str, name: &Option<String>| {
+        name.as_deref().map_or(String::new(), |name| format!(" {option} {}", in_quotes(name)))
+    };
+    column("--text", &settings.gate_text)
+        + &column("--label", &settings.gate_label)
+        + &flag(Setting::AllowUndecidable, settings.allow_undecidable)
+}
+
+/// A word in the quotes of a shell, which it is known not to leave.
+fn in_quotes(word: &str) -> String {
+    format!("'{word}'")
 }
 
 /// A setting without a value as an option, with a blank before it, where it is on.

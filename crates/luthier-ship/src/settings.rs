@@ -22,6 +22,10 @@ pub struct Settings {
     /// Rows that a candidate is measured on before a release, as a path in the repository;
     /// `data/test.csv` in the job's folder.
     pub gate_data: Option<String>,
+    /// Text columns of these rows, separated by commas; `text`.
+    pub gate_text: Option<String>,
+    /// Label column of these rows; `label`.
+    pub gate_label: Option<String>,
     /// Whether a release goes on where these rows are too few for the gate to tell.
     pub allow_undecidable: bool,
     /// Highest 99th percentile of a request, in milliseconds; 50.
@@ -172,6 +176,12 @@ pub(crate) fn is_plain_path(path: &str) -> bool {
         && path.bytes().all(plain)
         && !path.starts_with(['-', '/'])
         && path.split('/').all(|part| part != ".." && !part.is_empty())
+}
+
+/// Names of columns, in any language, that cannot leave the quotes of a shell.
+pub(crate) fn is_plain_column(name: &str) -> bool {
+    let plain = |c: char| c.is_alphanumeric() || " ._-,:/()".contains(c);
+    !name.trim().is_empty() && name.chars().all(plain) && !name.starts_with('-')
 }
 
 /// An address that cannot leave the quotes of a shell or of YAML.

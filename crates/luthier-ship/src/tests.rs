@@ -169,6 +169,12 @@ fn values_cannot_leave_their_place() {
         let settings = Settings { gate_data: Some(bad.into()), ..Settings::default() };
         assert_eq!(refused(&settings), (Setting::GateData, bad.to_owned()));
     }
+    for bad in ["", " ", "-x", "a'b", "a\"b", "$(id)", "a\nb", "${{ x }}", "a@b", "a\\"] {
+        let settings = Settings { gate_text: Some(bad.into()), ..Settings::default() };
+        assert_eq!(refused(&settings), (Setting::GateText, bad.to_owned()));
+        let settings = Settings { gate_label: Some(bad.into()), ..Settings::default() };
+        assert_eq!(refused(&settings), (Setting::GateLabel, bad.to_owned()));
+    }
     for bad in ["", "ftp://x", "http://", "http://a\"b", "http://a'b", "http://a b", "http://$(x)"]
     {
         let settings = Settings { webhook: Some(bad.into()), ..Settings::default() };
@@ -192,6 +198,24 @@ fn few_rows_hold_a_release_back_unless_they_are_allowed_to() {
     assert!(
         again.contains(" --allow-undecidable"),
         "the workflow ships as it was shipped: {again}"
+    );
+}
+
+#[test]
+fn the_gate_reads_the_columns_that_the_rows_have() {
+    let settings = Settings {
+        gate_text: Some("title,评论 (body)".into()),
+        gate_label: Some("stars".into()),
+        ..Settings::default()
+    };
+    let workflow = file(&plan(&settings).files(), ".github/workflows/release.yml");
+    assert!(
+        workflow.contains("--junit gate.xml --text 'title,评论 (body)' --label 'stars'\n"),
+        "{workflow}"
+    );
+    assert!(
+        workflow.contains(" --gate-text 'title,评论 (body)' --gate-label 'stars'"),
+        "{workflow}"
     );
 }
 

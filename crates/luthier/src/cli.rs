@@ -281,6 +281,12 @@ pub(crate) struct ShipArgs {
     /// Rows that the workflow's gate measures on; `data/test.csv` of the job by default
     #[arg(long)]
     pub(crate) gate_data: Option<String>,
+    /// Text columns of these rows; `text` by default
+    #[arg(long)]
+    pub(crate) gate_text: Option<String>,
+    /// Label column of these rows; `label` by default
+    #[arg(long)]
+    pub(crate) gate_label: Option<String>,
     /// Let the workflow's gate pass checks for which these rows are too few
     #[arg(long)]
     pub(crate) allow_undecidable: bool,

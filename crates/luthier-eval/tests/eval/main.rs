@@ -1,6 +1,7 @@
 //! The crate as its users meet it.
 
 mod errors;
+mod gate;
 mod oracle;
 mod rows;
 mod uncertainty;

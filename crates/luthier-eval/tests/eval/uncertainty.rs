@@ -289,7 +289,7 @@ fn calibration_is_decided_with_enough_rows() {
     };
     let like = |p: f64| 0.5 + 1.005 * (p - 0.5);
     assert_eq!(verdict(1000, &like), NonInferiorityVerdict::Holds);
-    assert_eq!(verdict(1000, &|p| p * 0.85), NonInferiorityVerdict::Fails);
+    assert_eq!(verdict(1000, &|p| p * 0.7), NonInferiorityVerdict::Fails);
     assert!(matches!(verdict(100, &like), NonInferiorityVerdict::Undecidable { .. }));
 }
 

@@ -49,6 +49,8 @@ fn settings(args: &ShipArgs) -> Settings {
         webhook: args.webhook.clone(),
         job: args.job.clone(),
         gate_data: args.gate_data.clone(),
+        gate_text: args.gate_text.clone(),
+        gate_label: args.gate_label.clone(),
         allow_undecidable: args.allow_undecidable,
         target_p99_ms: args.target_p99_ms,
         error_rate: args.error_rate,
