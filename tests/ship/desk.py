@@ -15,7 +15,7 @@ SETTINGS = [
     *["--image", "registry.example:5000/team/mood", "--namespace", "models"],
     *["--webhook", "https://alerts.example/hook?team=a&kind=b", "--job", "jobs/mood"],
     *["--target-p99-ms", "7.5", "--error-rate", "0.002", "--min-accuracy", "0.71"],
-    *["--max-psi", "0.4"],
+    *["--max-psi", "0.4", "--gate-text", "title,评论 (body)", "--gate-label", "stars", "--allow-undecidable"],
 ]
 passed = 0
 
