@@ -72,10 +72,15 @@ pub(super) fn latency(predictor: &Predictor, texts: &[String]) -> Result<(f64, f
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
     }
+    Ok(median_and_p99(times))
+}
+
+/// Median and 99th percentile of times, by the nearest rank; 0 where there are none.
+pub(crate) fn median_and_p99(mut times: Vec<f64>) -> (f64, f64) {
     times.sort_by(f64::total_cmp);
     let at = |quantile: f64| {
         let position = (times.len() as f64 * quantile).ceil() as usize;
         times.get(position.saturating_sub(1)).copied().unwrap_or(0.0)
     };
-    Ok((at(0.5), at(0.99)))
+    (at(0.5), at(0.99))
 }

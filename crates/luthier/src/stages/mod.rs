@@ -27,7 +27,7 @@ use crate::term::Reporter;
 
 pub(crate) use curve::learning_curve;
 pub(crate) use folder::RunFolder;
-pub(crate) use measure::{answer, predictions};
+pub(crate) use measure::{answer, median_and_p99, predictions};
 
 /// The data of a job: opened, checked and described.
 pub(crate) struct Prepared {

@@ -6,6 +6,7 @@ use luthier_bundle::{Bundle, PredictScratch, Predictor};
 use luthier_engine::Threads;
 
 use crate::failure::Failure;
+use crate::stages::median_and_p99;
 
 /// Most texts that are timed, evenly from all, and how often each is.
 const TEXTS: usize = 400;
@@ -48,12 +49,8 @@ fn time(predictor: &Predictor, text: &str, scratch: &mut PredictScratch) -> Resu
 }
 
 impl Latency {
-    fn of(mut times: Vec<f64>) -> Self {
-        times.sort_by(f64::total_cmp);
-        let at = |quantile: f64| {
-            let place = (times.len() as f64 * quantile).ceil() as usize;
-            times.get(place.saturating_sub(1)).copied().unwrap_or(0.0)
-        };
-        Self { median: at(0.5), p99: at(0.99) }
+    fn of(times: Vec<f64>) -> Self {
+        let (median, p99) = median_and_p99(times);
+        Self { median, p99 }
     }
 }
