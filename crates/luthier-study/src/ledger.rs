@@ -1,12 +1,13 @@
 //! The trials of an open study, in memory and on disk alike.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use luthier_space::Values;
-use luthier_tune::{Direction, Request, Sampler, State, Tiebreak, Trial, View};
+use luthier_tune::{Direction, Request, Sampler, State, Step, Tiebreak, Trial, View};
 
 use crate::storage::Storage;
-use crate::{StudyError, StudySpec};
+use crate::{Measured, StudyError, StudySpec};
 
 /// All trials, and which of them are free to be taken up again. Every change is written to the file
 /// before it is made here, so that an error leaves both as they were.
@@ -18,7 +19,7 @@ pub(crate) struct Ledger {
     waiting: BTreeSet<u64>,
     /// How many trials, counted from 0, have all finished.
     settled: u64,
-    direction: Direction,
+    directions: Vec<Direction>,
 }
 
 /// A trial to evaluate, or why there is none.
@@ -35,10 +36,10 @@ pub(crate) enum Claim {
 
 impl Ledger {
     /// `trials` are those of the file; the unfinished ones among them have no owner.
-    pub(crate) fn new(storage: Storage, trials: Vec<Trial>, direction: Direction) -> Self {
+    pub(crate) fn new(storage: Storage, trials: Vec<Trial>, directions: Vec<Direction>) -> Self {
         let unfinished = trials.iter().filter(|trial| !trial.state.is_finished());
         let waiting = unfinished.map(|trial| trial.number).collect();
-        let mut ledger = Self { storage, trials, waiting, settled: 0, direction };
+        let mut ledger = Self { storage, trials, waiting, settled: 0, directions };
         ledger.settle();
         ledger
     }
@@ -49,7 +50,7 @@ impl Ledger {
 
     /// The best complete trial.
     pub(crate) fn best(&self) -> Option<&Trial> {
-        luthier_tune::best(&self.trials, self.direction)
+        luthier_tune::best(&self.trials, &self.directions)
     }
 
     /// Number of trials in a state.
@@ -89,8 +90,9 @@ impl Ledger {
         let given = given.filter(|values| spec.space.check(values).is_ok()).cloned();
         let values = given.or_else(|| {
             view.pending(&mut self.trials, |trials| {
-                let StudySpec { ref space, direction, seed, .. } = *spec;
-                sampler.suggest(&Request { space, direction, trials, number, seed })
+                let StudySpec { ref space, seed, .. } = *spec;
+                let directions = &self.directions;
+                sampler.suggest(&Request { space, directions, trials, number, seed })
             })
         });
         let Some(values) = values else { return Ok(Claim::Exhausted) };
@@ -101,11 +103,11 @@ impl Ledger {
     }
 
     /// Notes a step of a running trial; `false` if it is not above the last one, which is then kept.
-    pub(crate) fn step(&mut self, number: u64, step: u64, score: f64) -> bool {
+    pub(crate) fn step(&mut self, number: u64, step: Step) -> bool {
         let steps = &mut self.trials[number as usize].steps;
-        let new = steps.last().is_none_or(|&(last, _)| last < step);
+        let new = steps.last().is_none_or(|last| last.step < step.step);
         if new {
-            steps.push((step, score));
+            steps.push(step);
         }
         new
     }
@@ -119,10 +121,11 @@ impl Ledger {
     ) -> Result<Trial, StudyError> {
         let trial = Trial {
             state: outcome.state,
-            score: outcome.score,
-            tiebreak: outcome.tiebreak,
+            scores: outcome.measured.scores,
+            violations: outcome.measured.violations,
+            tiebreak: outcome.measured.tiebreak,
             reason: outcome.reason,
-            seconds: Some(outcome.seconds),
+            seconds: Some(outcome.elapsed.as_secs_f64()),
             ..self.trials[number as usize].clone()
         };
         if let Err(error) = self.storage.finish(&trial, &spec.pruner) {
@@ -154,9 +157,22 @@ impl Ledger {
 /// How a trial ended.
 pub(crate) struct Outcome {
     pub(crate) state: State,
-    pub(crate) score: Option<f64>,
-    pub(crate) tiebreak: Option<Tiebreak>,
+    pub(crate) measured: Measured,
     pub(crate) reason: Option<String>,
     /// Wall time of its evaluation.
-    pub(crate) seconds: f64,
+    pub(crate) elapsed: Duration,
+}
+
+impl Outcome {
+    pub(crate) fn complete(mut measured: Measured, elapsed: Duration) -> Self {
+        let sound = |tiebreak: &Tiebreak| {
+            tiebreak.margin >= 0.0 && tiebreak.margin.is_finite() && tiebreak.loss.is_finite()
+        };
+        measured.tiebreak = measured.tiebreak.filter(sound);
+        Self { state: State::Complete, measured, reason: None, elapsed }
+    }
+
+    pub(crate) fn without_scores(state: State, reason: Option<String>, elapsed: Duration) -> Self {
+        Self { state, measured: Vec::new().into(), reason, elapsed }
+    }
 }

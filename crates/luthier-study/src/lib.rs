@@ -25,6 +25,6 @@ mod study;
 
 pub use error::StudyError;
 pub use run::{Event, MAX_FAILURES_IN_A_ROW, Run, Summary};
-pub use session::{Failure, Session};
-pub use spec::{Change, StudySpec};
+pub use session::{Failure, Measured, Session};
+pub use spec::{Change, Objective, StudySpec};
 pub use study::Study;

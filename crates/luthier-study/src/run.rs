@@ -7,10 +7,10 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use luthier_space::Values;
-use luthier_tune::{State, Trial};
+use luthier_tune::{State, Step, Trial};
 
 use crate::ledger::{Claim, Outcome};
-use crate::session::{Cause, Failure, Session};
+use crate::session::{Cause, Failure, Measured, Session};
 use crate::{Study, StudyError};
 
 /// A run is given up when so many trials fail without another outcome in between.
@@ -50,16 +50,14 @@ pub enum Event {
     Step {
         /// Its number.
         number: u64,
-        /// The step.
-        step: u64,
-        /// The score at that step.
-        score: f64,
+        /// The step with its scores.
+        step: Step,
     },
     /// A trial has ended and is recorded.
     Finished {
         /// The trial.
         trial: Trial,
-        /// Number and score of the best complete trial so far.
+        /// Number and first score of the best complete trial so far.
         best: Option<(u64, f64)>,
         /// Number of finished trials so far.
         finished: u64,
@@ -98,7 +96,7 @@ impl Study {
     pub fn run(
         &self,
         run: &Run<'_>,
-        objective: &(dyn Fn(&Session<'_>) -> Result<f64, Failure> + Sync),
+        objective: &(dyn Fn(&Session<'_>) -> Result<Measured, Failure> + Sync),
         on_event: &(dyn Fn(Event) + Sync),
     ) -> Result<Summary, StudyError> {
         let crew = Crew {
@@ -141,7 +139,7 @@ impl Study {
 pub(crate) struct Crew<'a> {
     pub(crate) study: &'a Study,
     run: &'a Run<'a>,
-    objective: &'a (dyn Fn(&Session<'_>) -> Result<f64, Failure> + Sync),
+    objective: &'a (dyn Fn(&Session<'_>) -> Result<Measured, Failure> + Sync),
     on_event: &'a (dyn Fn(Event) + Sync),
     /// Set when the run ends with an error.
     halted: AtomicBool,
@@ -244,7 +242,7 @@ impl Crew<'_> {
         let mut ledger = self.study.ledger();
         let Some(outcome) = outcome else { return ledger.put_back(number) };
         let trial = ledger.finish(number, outcome, &self.study.spec)?;
-        let best = ledger.best().and_then(|best| Some((best.number, best.score?)));
+        let best = ledger.best().and_then(|best| Some((best.number, best.score()?)));
         let finished = ledger.finished();
         drop(ledger);
         self.freed.notify_all();
@@ -257,26 +255,28 @@ impl Crew<'_> {
     fn judge(
         &self,
         session: &Session<'_>,
-        result: Result<Result<f64, Failure>, Box<dyn Any + Send>>,
+        result: Result<Result<Measured, Failure>, Box<dyn Any + Send>>,
         elapsed: Duration,
     ) -> Option<Outcome> {
-        let (state, score, reason) = match (result, session.cause()) {
-            (Ok(Ok(score)), _) if score.is_finite() => (State::Complete, Some(score), None),
-            (Ok(Ok(score)), _) => (State::Failed, None, Some(format!("the score is {score}"))),
-            (Err(panic), _) => (State::Failed, None, Some(panic_message(panic.as_ref()))),
+        let failed = |reason: String| Outcome::without_scores(State::Failed, Some(reason), elapsed);
+        let pruned = || Outcome::without_scores(State::Pruned, None, elapsed);
+        Some(match (result, session.cause()) {
+            (Ok(Ok(measured)), _) => match self.study.spec.fault_of(&measured) {
+                None => Outcome::complete(measured, elapsed),
+                Some(reason) => failed(reason),
+            },
+            (Err(panic), _) => failed(panic_message(panic.as_ref())),
             (Ok(Err(_)), Some(Cause::Interrupted)) => return None,
             (Ok(Err(_)), Some(Cause::NotFinite { step, score })) => {
-                (State::Failed, None, Some(format!("the score at step {step} is {score}")))
+                failed(format!("the score at step {step} is {score}"))
             }
-            (Ok(Err(Failure::Pruned)), Some(Cause::Pruned)) => (State::Pruned, None, None),
+            (Ok(Err(Failure::Pruned)), Some(Cause::Pruned)) => pruned(),
             // An evaluation may notice by itself that the run is being stopped, or be cut off by
             // what stops it, as a child process is by a signal to the group.
             (Ok(Err(_)), None) if self.stopping() => return None,
-            (Ok(Err(Failure::Pruned)), None) => (State::Pruned, None, None),
-            (Ok(Err(Failure::Error(reason))), _) => (State::Failed, None, Some(reason)),
-        };
-        let tiebreak = score.and(session.tiebreak());
-        Some(Outcome { state, score, tiebreak, reason, seconds: elapsed.as_secs_f64() })
+            (Ok(Err(Failure::Pruned)), None) => pruned(),
+            (Ok(Err(Failure::Error(reason))), _) => failed(reason),
+        })
     }
 
     fn count_failures(&self, trial: &Trial) {

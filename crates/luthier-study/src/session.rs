@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
 use luthier_space::Values;
-use luthier_tune::{Tiebreak, Trial, View, trial_seed};
+use luthier_tune::{Step, Tiebreak, Trial, Verdict, View, trial_seed};
 
 use crate::run::{Crew, Event};
 
@@ -13,7 +13,29 @@ pub struct Session<'a> {
     crew: &'a Crew<'a>,
     trial: &'a Trial,
     cause: OnceLock<Cause>,
-    tiebreak: OnceLock<Tiebreak>,
+}
+
+/// What an evaluation has found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// One score for each objective of the study.
+    pub scores: Vec<f64>,
+    /// How far each constraint of the study is beyond its limit; kept at 0 and below.
+    pub violations: Vec<f64>,
+    /// What decides between this trial and others of about the same score.
+    pub tiebreak: Option<Tiebreak>,
+}
+
+impl From<f64> for Measured {
+    fn from(score: f64) -> Self {
+        vec![score].into()
+    }
+}
+
+impl From<Vec<f64>> for Measured {
+    fn from(scores: Vec<f64>) -> Self {
+        Self { scores, violations: Vec::new(), tiebreak: None }
+    }
 }
 
 /// Why an evaluation gives no score.
@@ -39,7 +61,7 @@ pub(crate) enum Cause {
 
 impl<'a> Session<'a> {
     pub(crate) fn new(crew: &'a Crew<'a>, trial: &'a Trial) -> Self {
-        Self { crew, trial, cause: OnceLock::new(), tiebreak: OnceLock::new() }
+        Self { crew, trial, cause: OnceLock::new() }
     }
 
     /// Number of the trial.
@@ -57,21 +79,27 @@ impl<'a> Session<'a> {
         trial_seed(self.crew.study.spec.seed, self.trial.number)
     }
 
-    /// Reports the score at `step`, in the study's metric; steps ascend, and one that does not is
-    /// passed over. On [`ControlFlow::Break`] the evaluation should end soon with
-    /// [`Failure::Pruned`], whatever the cause: the session knows whether the trial was pruned, is
-    /// no longer worth it for another reason, or has to be put back because the run ends.
+    /// Reports the score at `step` of a study with one objective; see [`Session::report_all`].
     pub fn report(&self, step: u64, score: f64) -> ControlFlow<()> {
+        self.report_all(step, vec![score])
+    }
+
+    /// Reports the scores at `step`, one for each objective, NaN for one that is not known yet;
+    /// steps ascend, and one that does not is passed over. On [`ControlFlow::Break`] the evaluation
+    /// should end soon with [`Failure::Pruned`], whatever the cause: the session knows whether the
+    /// trial was pruned, is no longer worth it for another reason, or has to be put back because the
+    /// run ends.
+    pub fn report_all(&self, step: u64, scores: Vec<f64>) -> ControlFlow<()> {
         // What SQLite can store.
         let step = step.min(i64::MAX.unsigned_abs());
-        let cause = if score.is_finite() {
-            let pruned = self.note(step, score);
-            match pruned {
-                true => Some(Cause::Pruned),
-                false => self.crew.interrupted().then_some(Cause::Interrupted),
-            }
-        } else {
-            Some(Cause::NotFinite { step, score })
+        let wrong = match scores.as_slice() {
+            [only] => (!only.is_finite()).then_some(*only),
+            several => several.iter().copied().find(|score| score.is_infinite()),
+        };
+        let cause = match wrong {
+            Some(score) => Some(Cause::NotFinite { step, score }),
+            None if self.note(Step { step, scores }) => Some(Cause::Pruned),
+            None => self.crew.interrupted().then_some(Cause::Interrupted),
         };
         if let Some(cause) = cause {
             self.cause.get_or_init(|| cause);
@@ -79,33 +107,21 @@ impl<'a> Session<'a> {
         if self.cause.get().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    /// Says what decides between this trial and others of about the same score. Only the first word
-    /// counts, and none that is not finite or has a negative margin.
-    pub fn break_ties_by(&self, tiebreak: Tiebreak) {
-        if tiebreak.margin >= 0.0 && tiebreak.margin.is_finite() && tiebreak.loss.is_finite() {
-            self.tiebreak.get_or_init(|| tiebreak);
-        }
-    }
-
-    pub(crate) fn tiebreak(&self) -> Option<Tiebreak> {
-        self.tiebreak.get().copied()
-    }
-
     /// Records a step and asks the pruner.
-    fn note(&self, step: u64, score: f64) -> bool {
+    fn note(&self, step: Step) -> bool {
         let study = self.crew.study;
         let number = self.trial.number;
         let mut ledger = study.ledger();
-        if !ledger.step(number, step, score) {
+        if !ledger.step(number, step.clone()) {
             return false;
         }
         let trials = ledger.trials();
         let others = View { number, lag: study.spec.lag }.finished(trials);
         let trial = &trials[number as usize];
-        let pruned = study.pruner.should_prune(study.spec.direction, others, trial);
+        let verdict = study.pruner.judge(&study.spec.directions(), others, trial);
         drop(ledger);
-        self.crew.emit(Event::Step { number, step, score });
-        pruned
+        self.crew.emit(Event::Step { number, step });
+        verdict != Verdict::Continue
     }
 
     /// Why the evaluation was told to break off, if it was.

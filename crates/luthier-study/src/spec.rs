@@ -6,6 +6,8 @@ use luthier_space::{Dimension, Space};
 use luthier_tune::Direction;
 use serde::{Deserialize, Serialize};
 
+use crate::Measured;
+
 /// The setup of a study. All of it but `sampler` and `pruner` is fixed once the study exists.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StudySpec {
@@ -13,10 +15,11 @@ pub struct StudySpec {
     pub name: String,
     /// Where to search.
     pub space: Space,
-    /// Which scores are better.
-    pub direction: Direction,
-    /// What the scores measure.
-    pub metric: String,
+    /// What is scored, at least one thing; the first is what [`luthier_tune::best`] speaks of.
+    pub objectives: Vec<Objective>,
+    /// Names of what is measured against a limit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub constraints: Vec<String>,
     /// Seed of everything random.
     pub seed: u64,
     /// Name of the sampler ([`luthier_tune::SAMPLERS`]).
@@ -29,10 +32,41 @@ pub struct StudySpec {
     pub lag: Option<u64>,
 }
 
+/// One thing to be scored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Objective {
+    /// What its scores measure.
+    pub metric: String,
+    /// Which of them are better.
+    pub direction: Direction,
+}
+
+impl Objective {
+    /// A metric whose higher scores are better.
+    pub fn maximize(metric: impl Into<String>) -> Self {
+        Self { metric: metric.into(), direction: Direction::Maximize }
+    }
+
+    /// A metric whose lower scores are better.
+    pub fn minimize(metric: impl Into<String>) -> Self {
+        Self { metric: metric.into(), direction: Direction::Minimize }
+    }
+}
+
+impl fmt::Display for Objective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = match self.direction {
+            Direction::Maximize => "maximize",
+            Direction::Minimize => "minimize",
+        };
+        write!(f, "{verb} {}", self.metric)
+    }
+}
+
 /// A difference between the setup of a study on disk and the one asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// What differs: `name`, `direction`, `metric`, `seed`, `lag`, ``parameter `alpha` `` or
+    /// What differs: `name`, `objective`, `constraint`, `seed`, `lag`, ``parameter `alpha` `` or
     /// `order of the parameters`.
     pub what: String,
     /// How it is in the file; `None` if there is no such parameter.
@@ -50,6 +84,30 @@ impl fmt::Display for Change {
 }
 
 impl StudySpec {
+    /// Which scores of each objective are better.
+    pub fn directions(&self) -> Vec<Direction> {
+        self.objectives.iter().map(|objective| objective.direction).collect()
+    }
+
+    /// Why an evaluation that has found this cannot count as complete, if so.
+    pub(crate) fn fault_of(&self, measured: &Measured) -> Option<String> {
+        let (scores, violations) = (&measured.scores, &measured.violations);
+        if scores.len() != self.objectives.len() {
+            let (got, wanted) = (scores.len(), self.objectives.len());
+            return Some(format!("{got} scores for {wanted} objectives"));
+        }
+        if violations.len() != self.constraints.len() {
+            let (got, wanted) = (violations.len(), self.constraints.len());
+            return Some(format!("{got} measurements for {wanted} constraints"));
+        }
+        let wrong = scores.iter().position(|score| !score.is_finite())?;
+        let score = scores[wrong];
+        Some(match self.objectives.len() {
+            1 => format!("the score is {score}"),
+            _ => format!("{} is {score}", self.objectives[wrong].metric),
+        })
+    }
+
     /// The first parameter without sensible values, and what is wrong with it.
     pub(crate) fn fault(&self) -> Option<(&str, String)> {
         self.space.dimensions().iter().enumerate().find_map(|(index, dimension)| {
@@ -69,14 +127,17 @@ impl StudySpec {
             let change = Change { what: what.into(), before: Some(before), now: Some(now) };
             (change.before != change.now).then_some(change)
         };
-        let direction = |spec: &Self| match spec.direction {
-            Direction::Maximize => "maximize".to_owned(),
-            Direction::Minimize => "minimize".to_owned(),
+        let objectives = |spec: &Self| {
+            spec.objectives.iter().map(Objective::to_string).collect::<Vec<_>>().join(", ")
+        };
+        let constraints = |spec: &Self| match spec.constraints.as_slice() {
+            [] => "none".to_owned(),
+            names => names.join(", "),
         };
         let lag = |spec: &Self| spec.lag.map_or_else(|| "none".to_owned(), |lag| lag.to_string());
         differs("name", self.name.clone(), now.name.clone())
-            .or_else(|| differs("direction", direction(self), direction(now)))
-            .or_else(|| differs("metric", self.metric.clone(), now.metric.clone()))
+            .or_else(|| differs("objective", objectives(self), objectives(now)))
+            .or_else(|| differs("constraint", constraints(self), constraints(now)))
             .or_else(|| differs("seed", self.seed.to_string(), now.seed.to_string()))
             .or_else(|| differs("lag", lag(self), lag(now)))
             .or_else(|| space_change(&self.space, &now.space))

@@ -8,13 +8,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use luthier_tune::{State, Tiebreak, Trial};
+use luthier_tune::{State, Step, Tiebreak, Trial};
 use rusqlite::{Connection, OpenFlags, Row, params};
 
 use crate::{StudyError, StudySpec};
 
 /// The format that this release writes, kept in SQLite's `user_version`.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 /// Marks the file as a study, in SQLite's `application_id`.
 const APPLICATION: i64 = 0x4c75_7468;
 
@@ -29,7 +29,8 @@ const TABLES: &str = "
         trial_values TEXT NOT NULL,
         sampler TEXT NOT NULL,
         pruner TEXT,
-        score REAL,
+        scores TEXT,
+        violations TEXT,
         margin REAL,
         loss REAL,
         reason TEXT,
@@ -38,7 +39,7 @@ const TABLES: &str = "
     CREATE TABLE steps (
         number INTEGER NOT NULL,
         step INTEGER NOT NULL,
-        score REAL NOT NULL,
+        scores TEXT NOT NULL,
         PRIMARY KEY (number, step)
     ) STRICT, WITHOUT ROWID;
 ";
@@ -139,6 +140,11 @@ impl Storage {
         serde_json::to_string(value).map_err(|error| StudyError::io(&self.path, error.into()))
     }
 
+    /// A list of numbers as JSON, where NaN is null; nothing for an empty one.
+    fn numbers(&self, numbers: &[f64]) -> Result<Option<String>, StudyError> {
+        (!numbers.is_empty()).then(|| self.to_json(&numbers)).transpose()
+    }
+
     /// The setup of the study.
     pub(crate) fn spec(&self) -> Result<StudySpec, StudyError> {
         let json: String = self.guard(|connection| {
@@ -178,7 +184,7 @@ impl Storage {
             if let Err(error) = spec.space.check(&trial.values) {
                 return Err(corrupt(format!("trial {place}: {error}")));
             }
-            if (trial.state == State::Complete) != trial.score.is_some() {
+            if (trial.state == State::Complete) != !trial.scores.is_empty() {
                 return Err(corrupt(format!("trial {place}: its score and state disagree")));
             }
         }
@@ -218,27 +224,35 @@ impl Storage {
 
     /// Writes how a trial ended, with its steps.
     pub(crate) fn finish(&self, trial: &Trial, pruner: &str) -> Result<(), StudyError> {
+        let scores = self.numbers(&trial.scores)?;
+        let violations = self.numbers(&trial.violations)?;
+        let steps: Vec<(u64, Option<String>)> = trial
+            .steps
+            .iter()
+            .map(|step| Ok((step.step, self.numbers(&step.scores)?)))
+            .collect::<Result<_, StudyError>>()?;
         self.guard(|connection| {
             let transaction = connection.unchecked_transaction()?;
             transaction
                 .prepare_cached(
-                    "UPDATE trials SET state = ?2, score = ?3, reason = ?4, seconds = ?5,
-                     pruner = ?6, margin = ?7, loss = ?8 WHERE number = ?1",
+                    "UPDATE trials SET state = ?2, scores = ?3, reason = ?4, seconds = ?5,
+                     pruner = ?6, margin = ?7, loss = ?8, violations = ?9 WHERE number = ?1",
                 )?
                 .execute(params![
                     trial.number,
                     state_name(trial.state),
-                    trial.score,
+                    scores,
                     trial.reason,
                     trial.seconds,
                     pruner,
                     trial.tiebreak.map(|tiebreak| tiebreak.margin),
                     trial.tiebreak.map(|tiebreak| tiebreak.loss),
+                    violations,
                 ])?;
             let mut insert = transaction
-                .prepare_cached("INSERT INTO steps (number, step, score) VALUES (?1, ?2, ?3)")?;
-            for &(step, score) in &trial.steps {
-                insert.execute(params![trial.number, step, score])?;
+                .prepare_cached("INSERT INTO steps (number, step, scores) VALUES (?1, ?2, ?3)")?;
+            for (step, scores) in &steps {
+                insert.execute(params![trial.number, step, scores])?;
             }
             drop(insert);
             transaction.commit()
@@ -248,25 +262,23 @@ impl Storage {
 
 fn read_trials(connection: &Connection) -> rusqlite::Result<Vec<Trial>> {
     let mut select = connection.prepare(
-        "SELECT number, state, trial_values, score, reason, seconds, margin, loss FROM trials
-         ORDER BY number",
+        "SELECT number, state, trial_values, scores, reason, seconds, margin, loss, violations
+         FROM trials ORDER BY number",
     )?;
     select.query_map([], read_trial)?.collect()
 }
 
 fn read_trial(row: &Row<'_>) -> rusqlite::Result<Trial> {
-    let wrong = |column: usize, error: Box<dyn std::error::Error + Send + Sync>| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error)
-    };
     let state: String = row.get(1)?;
-    let state = state_of(&state).ok_or_else(|| wrong(1, format!("state `{state}`").into()))?;
+    let state = state_of(&state).ok_or_else(|| conversion(1, format!("state `{state}`").into()))?;
     let values: String = row.get(2)?;
     let tiebreak: (Option<f64>, Option<f64>) = (row.get(6)?, row.get(7)?);
     Ok(Trial {
         number: row.get(0)?,
         state,
-        values: serde_json::from_str(&values).map_err(|error| wrong(2, error.into()))?,
-        score: row.get(3)?,
+        values: serde_json::from_str(&values).map_err(|error| conversion(2, error.into()))?,
+        scores: numbers(row, 3)?,
+        violations: numbers(row, 8)?,
         tiebreak: tiebreak.0.zip(tiebreak.1).map(|(margin, loss)| Tiebreak { margin, loss }),
         steps: Vec::new(),
         reason: row.get(4)?,
@@ -274,14 +286,26 @@ fn read_trial(row: &Row<'_>) -> rusqlite::Result<Trial> {
     })
 }
 
+/// The list of numbers in a column; see [`Storage::numbers`].
+fn numbers(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<f64>> {
+    let Some(text) = row.get::<_, Option<String>>(column)? else { return Ok(Vec::new()) };
+    let numbers: Vec<Option<f64>> =
+        serde_json::from_str(&text).map_err(|error| conversion(column, error.into()))?;
+    Ok(numbers.into_iter().map(|number| number.unwrap_or(f64::NAN)).collect())
+}
+
+fn conversion(column: usize, error: Box<dyn std::error::Error + Send + Sync>) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error)
+}
+
 fn read_steps(connection: &Connection, trials: &mut [Trial]) -> rusqlite::Result<()> {
     let mut select =
-        connection.prepare("SELECT number, step, score FROM steps ORDER BY number, step")?;
+        connection.prepare("SELECT number, step, scores FROM steps ORDER BY number, step")?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
         let number: usize = row.get(0)?;
         if let Some(trial) = trials.get_mut(number) {
-            trial.steps.push((row.get(1)?, row.get(2)?));
+            trial.steps.push(Step { step: row.get(1)?, scores: numbers(row, 2)? });
         }
     }
     Ok(())
@@ -292,6 +316,7 @@ fn state_name(state: State) -> &'static str {
         State::Running => RUNNING,
         State::Complete => "complete",
         State::Pruned => "pruned",
+        State::Paused => "paused",
         State::Failed => "failed",
     }
 }
@@ -301,6 +326,7 @@ fn state_of(name: &str) -> Option<State> {
         RUNNING | WAITING => Some(State::Running),
         "complete" => Some(State::Complete),
         "pruned" => Some(State::Pruned),
+        "paused" => Some(State::Paused),
         "failed" => Some(State::Failed),
         _ => None,
     }

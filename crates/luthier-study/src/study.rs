@@ -41,7 +41,7 @@ impl Study {
             storage.set_spec(spec)?;
         }
         let trials = storage.trials(spec)?;
-        let ledger = Mutex::new(Ledger::new(storage, trials, spec.direction));
+        let ledger = Mutex::new(Ledger::new(storage, trials, spec.directions()));
         Ok(Self { spec: spec.clone(), sampler, pruner, ledger, _lock: lock })
     }
 

@@ -26,8 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let seed = setup["seed"].as_u64().unwrap_or(0);
     let mut trials: Vec<Trial> = Vec::new();
     for number in 0.. {
-        let direction = Direction::Minimize;
-        let request = Request { space: &space, direction, trials: &trials, number, seed };
+        let directions = &[Direction::Minimize];
+        let request = Request { space: &space, directions, trials: &trials, number, seed };
         let Some(values) = sampler.suggest(&request) else { break };
         let mut out = stdout().lock();
         writeln!(out, "{}", serde_json::to_string(&values)?)?;
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         trials.push(Trial::running(number, values));
         let Some(line) = lines.next() else { break };
         if let Some(trial) = trials.last_mut() {
-            trial.score = Some(line?.trim().parse()?);
+            trial.scores = vec![line?.trim().parse()?];
             trial.state = State::Complete;
         }
     }

@@ -14,14 +14,16 @@
 
 mod name;
 mod pruner;
+mod rank;
 mod sampler;
 mod trial;
 mod view;
 
 pub use name::UnknownName;
-pub use pruner::{Median, NoPruner, PRUNERS, Pruner, SuccessiveHalving, pruner_by_name};
+pub use pruner::{Median, NoPruner, PRUNERS, Pruner, SuccessiveHalving, Verdict, pruner_by_name};
+pub use rank::{best, front, margin};
 pub use sampler::{
     Gp, Grid, Random, Request, SAMPLERS, Sampler, Sobol, Tpe, sampler_by_name, trial_seed,
 };
-pub use trial::{Direction, State, Tiebreak, Trial, best, margin};
+pub use trial::{Direction, State, Step, Tiebreak, Trial};
 pub use view::View;

@@ -1,15 +1,38 @@
 //! When to give a trial up.
 
-use crate::{Direction, State, Trial, UnknownName};
+use crate::{Direction, State, Step, Trial, UnknownName};
 
 /// Decides, after each reported step, whether a trial is worth finishing.
 ///
 /// Implementations keep no state: the answer follows from the arguments alone. They may be called
-/// from several threads and never fail.
+/// from several threads and never fail. `directions` has one direction for each objective.
 pub trait Pruner: Send + Sync {
-    /// Whether `trial`, which has just reported the last of its steps, should stop. `trials` are
+    /// What becomes of `trial`, which has just reported the last of its steps. `trials` are
     /// those it may be compared with, in any state; `trial` itself, if among them, is passed over.
-    fn should_prune(&self, direction: Direction, trials: &[Trial], trial: &Trial) -> bool;
+    fn judge(&self, directions: &[Direction], trials: &[Trial], trial: &Trial) -> Verdict;
+
+    /// The number of the paused trial that is to go on before a new one is begun, if one is.
+    fn promote(&self, directions: &[Direction], trials: &[Trial]) -> Option<u64> {
+        let _ = (directions, trials);
+        None
+    }
+}
+
+/// What becomes of a trial that has reported a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on.
+    Continue,
+    /// It stops for now, until [`Pruner::promote`] names it.
+    Pause,
+    /// It stops for good.
+    Prune,
+}
+
+impl Verdict {
+    fn prune_if(hopeless: bool) -> Self {
+        if hopeless { Self::Prune } else { Self::Continue }
+    }
 }
 
 /// The names that [`pruner_by_name`] knows.
@@ -30,8 +53,8 @@ pub fn pruner_by_name(name: &str) -> Result<Box<dyn Pruner>, UnknownName> {
 pub struct NoPruner;
 
 impl Pruner for NoPruner {
-    fn should_prune(&self, _: Direction, _: &[Trial], _: &Trial) -> bool {
-        false
+    fn judge(&self, _: &[Direction], _: &[Trial], _: &Trial) -> Verdict {
+        Verdict::Continue
     }
 }
 
@@ -52,17 +75,20 @@ impl Default for Median {
 }
 
 impl Pruner for Median {
-    fn should_prune(&self, direction: Direction, trials: &[Trial], trial: &Trial) -> bool {
-        let Some(&(step, _)) = trial.steps.last() else { return false };
+    fn judge(&self, directions: &[Direction], trials: &[Trial], trial: &Trial) -> Verdict {
+        let (Some(last), [direction, ..]) = (trial.steps.last(), directions) else {
+            return Verdict::Continue;
+        };
         let complete = || trials.iter().filter(|t| t.state == State::Complete);
-        if step < self.warmup_steps || complete().count() < self.startup_trials.max(1) {
-            return false;
+        if last.step < self.warmup_steps || complete().count() < self.startup_trials.max(1) {
+            return Verdict::Continue;
         }
-        let losses = trial.steps.iter().map(|&(_, score)| direction.loss(score));
+        let losses = trial.steps.iter().map(|step| direction.loss(step.score()));
         let own = losses.fold(f64::NAN, f64::min);
-        let others = complete().filter_map(|t| t.score_at(step));
+        let others = complete().filter_map(|t| Some(t.at_step(last.step)?.score()));
         let others = others.filter(|score| !score.is_nan()).map(|score| direction.loss(score));
-        median(others.collect()).is_some_and(|median| own.is_nan() || own > median)
+        let median = median(others.collect());
+        Verdict::prune_if(median.is_some_and(|median| own.is_nan() || own > median))
     }
 }
 
@@ -100,28 +126,31 @@ impl Default for SuccessiveHalving {
 }
 
 impl Pruner for SuccessiveHalving {
-    fn should_prune(&self, direction: Direction, trials: &[Trial], trial: &Trial) -> bool {
-        let Some((&(step, score), before)) = trial.steps.split_last() else { return false };
-        let reached = before.last().map(|&(step, _)| step);
+    fn judge(&self, directions: &[Direction], trials: &[Trial], trial: &Trial) -> Verdict {
+        let (Some((last, before)), [direction, ..]) = (trial.steps.split_last(), directions) else {
+            return Verdict::Continue;
+        };
+        let reached = before.last().map(|before| before.step);
         let factor = self.reduction_factor.max(2);
         let rungs =
             std::iter::successors(Some(self.min_resource.max(1)), |rung| rung.checked_mul(factor));
         let new = rungs
-            .take_while(|&rung| rung <= step)
+            .take_while(|&rung| rung <= last.step)
             .filter(|&rung| reached.is_none_or(|reached| reached < rung));
-        let own = direction.loss(score);
-        new.into_iter().any(|rung| {
+        let own = direction.loss(last.score());
+        let fails = |rung| {
             let others = trials.iter().filter(|t| t.number != trial.number);
             let losses = others.filter_map(|t| at_rung(t, rung)).map(|score| direction.loss(score));
             !passes(own, losses, factor)
-        })
+        };
+        Verdict::prune_if(new.into_iter().any(fails))
     }
 }
 
 /// The score with which a trial reached a rung: the first at or above it.
 fn at_rung(trial: &Trial, rung: u64) -> Option<f64> {
-    let index = trial.steps.partition_point(|&(step, _)| step < rung);
-    trial.steps.get(index).map(|&(_, score)| score)
+    let index = trial.steps.partition_point(|step| step.step < rung);
+    trial.steps.get(index).map(Step::score)
 }
 
 /// Whether `own` is among the best 1 / `factor` of itself and the `others`.

@@ -44,8 +44,8 @@ pub trait Sampler: Send + Sync {
 pub struct Request<'a> {
     /// Where to search.
     pub space: &'a Space,
-    /// Which scores are better.
-    pub direction: Direction,
+    /// Which scores are better, one for each objective; at least one.
+    pub directions: &'a [Direction],
     /// The trials so far, by ascending number. Running ones are pending: their values are taken,
     /// their scores not known.
     pub trials: &'a [Trial],
@@ -56,6 +56,11 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
+    /// Which scores of the first objective are better.
+    fn direction(&self) -> Direction {
+        self.directions.first().copied().unwrap_or(Direction::Minimize)
+    }
+
     fn rng(&self) -> ChaCha8Rng {
         trial_rng(self.seed, self.number)
     }

@@ -1,7 +1,5 @@
 //! What was tried, and how it went.
 
-use std::cmp::Ordering;
-
 use luthier_space::Values;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +40,8 @@ pub enum State {
     Complete,
     /// Given up early because its steps were poor.
     Pruned,
+    /// Held at a step, with what it has reported so far, until it is promoted or the study ends.
+    Paused,
     /// Ended with an error; it has a reason.
     Failed,
 }
@@ -49,7 +49,7 @@ pub enum State {
 impl State {
     /// Whether the trial is over.
     pub fn is_finished(self) -> bool {
-        self != Self::Running
+        !matches!(self, Self::Running | Self::Paused)
     }
 }
 
@@ -66,6 +66,28 @@ pub struct Tiebreak {
     pub loss: f64,
 }
 
+/// Scores on the way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// The step: epochs, rounds, folds or whatever the trial counts.
+    pub step: u64,
+    /// One score for each objective of the study; NaN where one is not measured at this step.
+    pub scores: Vec<f64>,
+}
+
+impl Step {
+    /// The score of the first objective.
+    pub fn score(&self) -> f64 {
+        self.scores.first().copied().unwrap_or(f64::NAN)
+    }
+}
+
+impl From<(u64, f64)> for Step {
+    fn from((step, score): (u64, f64)) -> Self {
+        Self { step, scores: vec![score] }
+    }
+}
+
 /// One configuration and its fate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
@@ -75,15 +97,19 @@ pub struct Trial {
     pub values: Values,
     /// Where it stands.
     pub state: State,
-    /// The final score, in the study's metric, when complete.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub score: Option<f64>,
+    /// The final scores when complete, one for each objective of the study; else none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scores: Vec<f64>,
+    /// How far each measured constraint of the study is beyond its limit when complete, in its own
+    /// unit: kept at 0 and below.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub violations: Vec<f64>,
     /// What decides between this trial and others of about the same score.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tiebreak: Option<Tiebreak>,
     /// Scores reported on the way, with their steps ascending.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub steps: Vec<(u64, f64)>,
+    pub steps: Vec<Step>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -99,7 +125,8 @@ impl Trial {
             number,
             values,
             state: State::Running,
-            score: None,
+            scores: Vec::new(),
+            violations: Vec::new(),
             tiebreak: None,
             steps: Vec::new(),
             reason: None,
@@ -107,119 +134,24 @@ impl Trial {
         }
     }
 
-    /// The score reported at `step`.
-    pub fn score_at(&self, step: u64) -> Option<f64> {
-        let index = self.steps.binary_search_by_key(&step, |&(step, _)| step).ok()?;
-        Some(self.steps[index].1)
+    /// The final score of the first objective, when complete.
+    pub fn score(&self) -> Option<f64> {
+        self.scores.first().copied().filter(|_| self.state == State::Complete)
     }
-}
 
-/// The best complete trial: of those whose score is within the margin of the highest one's
-/// [`Tiebreak`], the one with the lowest loss; without tiebreaks the one with the best score. Among
-/// equals it is the one with the lowest number.
-pub fn best(trials: &[Trial], direction: Direction) -> Option<&Trial> {
-    let within = within_margin(trials, direction);
-    let complete = trials.iter().filter_map(|trial| {
-        let loss = direction.loss(complete_score(trial)?);
-        Some((within.place(trial, loss), trial))
-    });
-    complete
-        .min_by(|a, b| a.0.compare(b.0).then(a.1.number.cmp(&b.1.number)))
-        .map(|(_, trial)| trial)
-}
+    /// The scores reported at `step`.
+    pub fn at_step(&self, step: u64) -> Option<&Step> {
+        let index = self.steps.binary_search_by_key(&step, |step| step.step).ok()?;
+        self.steps.get(index)
+    }
 
-fn complete_score(trial: &Trial) -> Option<f64> {
-    trial.score.filter(|_| trial.state == State::Complete)
-}
-
-/// Which losses count as equal to the least.
-pub(crate) struct Within {
-    worst: f64,
-}
-
-/// Losses that count as equal to the least among those of the complete `trials`.
-pub(crate) fn within_margin(trials: &[Trial], direction: Direction) -> Within {
-    let worst =
-        top(trials, direction).and_then(|(loss, trial)| Some(loss + trial.tiebreak?.margin));
-    Within { worst: worst.unwrap_or(f64::NEG_INFINITY) }
-}
-
-/// How far below the best score others count as equal to it; see [`best`].
-pub fn margin(trials: &[Trial], direction: Direction) -> Option<f64> {
-    Some(top(trials, direction)?.1.tiebreak?.margin)
-}
-
-/// The complete trial with the best score, and that score as a loss.
-fn top(trials: &[Trial], direction: Direction) -> Option<(f64, &Trial)> {
-    trials
-        .iter()
-        .filter_map(|trial| Some((direction.loss(complete_score(trial)?), trial)))
-        .min_by(|a, b| nan_last(a.0, b.0).then(a.1.number.cmp(&b.1.number)))
-}
-
-/// A place among complete trials, by which they are ordered.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
-    beyond: bool,
-    loss: f64,
-}
-
-impl Within {
-    /// The place of a complete trial whose score gives the `loss`.
-    pub(crate) fn place(&self, trial: &Trial, loss: f64) -> Place {
-        match trial.tiebreak {
-            Some(tiebreak) if loss <= self.worst => Place { beyond: false, loss: tiebreak.loss },
-            _ => Place { beyond: true, loss },
+    /// How far the trial is beyond its limits in all: 0 if it keeps them, infinite if that is not
+    /// known.
+    pub fn violation(&self) -> f64 {
+        let sum: f64 = self.violations.iter().map(|beyond| beyond.max(0.0)).sum();
+        match self.violations.iter().any(|beyond| beyond.is_nan()) {
+            true => f64::INFINITY,
+            false => sum,
         }
-    }
-}
-
-impl Place {
-    pub(crate) fn compare(self, other: Self) -> Ordering {
-        self.beyond.cmp(&other.beyond).then(nan_last(self.loss, other.loss))
-    }
-}
-
-fn nan_last(a: f64, b: f64) -> Ordering {
-    a.is_nan().cmp(&b.is_nan()).then(a.partial_cmp(&b).unwrap_or(Ordering::Equal))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn trial(number: u64, score: f64, tiebreak: Option<(f64, f64)>) -> Trial {
-        let tiebreak = tiebreak.map(|(margin, loss)| Tiebreak { margin, loss });
-        let state = State::Complete;
-        let score = Some(score);
-        Trial { state, score, tiebreak, ..Trial::running(number, Values::default()) }
-    }
-
-    fn best_of(scores: &[(f64, Option<(f64, f64)>)], direction: Direction) -> u64 {
-        let trials = (0..).zip(scores).map(|(number, (score, tie))| trial(number, *score, *tie));
-        best(&trials.collect::<Vec<_>>(), direction).unwrap().number
-    }
-
-    #[test]
-    fn the_best_score_wins_and_the_earlier_of_equals() {
-        let scores = [(0.5, None), (0.7, None), (0.7, None), (f64::NAN, None)];
-        assert_eq!(best_of(&scores, Direction::Maximize), 1);
-        assert_eq!(best_of(&scores, Direction::Minimize), 0);
-        assert_eq!(best(&[], Direction::Maximize), None);
-        assert_eq!(best(&[Trial::running(0, Values::default())], Direction::Maximize), None);
-    }
-
-    #[test]
-    fn the_loss_decides_within_the_margin_of_the_best() {
-        let scores = [
-            (0.80, Some((0.01, 0.40))),
-            (0.84, Some((0.02, 0.45))),
-            (0.83, Some((0.02, 0.41))),
-            (0.82, Some((0.02, 0.43))),
-            (0.81, Some((0.09, 0.10))),
-        ];
-        assert_eq!(best_of(&scores, Direction::Maximize), 2);
-        let lower: Vec<_> = scores.iter().map(|(score, tie)| (-score, *tie)).collect();
-        assert_eq!(best_of(&lower, Direction::Minimize), 2);
     }
 }

@@ -1,15 +1,15 @@
 use luthier_space::{Distribution, Space};
 use luthier_test::Scratch;
-use luthier_tune::Direction;
 
 use super::*;
+use crate::Objective;
 
 fn spec() -> StudySpec {
     StudySpec {
         name: "test".into(),
         space: Space::of([("x", Distribution::float(0.0, 1.0))]),
-        direction: Direction::Minimize,
-        metric: "loss".into(),
+        objectives: vec![Objective::minimize("loss")],
+        constraints: Vec::new(),
         seed: u64::MAX,
         sampler: "random".into(),
         pruner: "none".into(),
@@ -34,7 +34,7 @@ fn a_full_disk_is_told_and_harms_nothing() {
     let long = Trial {
         state: State::Failed,
         reason: Some("x".repeat(100_000)),
-        steps: vec![(1, 0.5)],
+        steps: vec![(1, 0.5).into()],
         ..trial(0)
     };
     let error = storage.finish(&long, "none").unwrap_err();
@@ -70,9 +70,10 @@ fn a_finished_trial_is_read_back_whole() {
     storage.add(&trial(0), "random").unwrap();
     let whole = Trial {
         state: State::Complete,
-        score: Some(0.1 + 0.2),
+        scores: vec![0.1 + 0.2],
+        violations: vec![-0.25],
         tiebreak: Some(Tiebreak { margin: 0.01, loss: 0.4 }),
-        steps: vec![(1, 0.25), (2, 0.3)],
+        steps: vec![(1, 0.25).into(), (2, 0.3).into()],
         seconds: Some(1.5),
         ..trial(0)
     };

@@ -21,7 +21,7 @@ fn child() {
     study.run(&run(TRIALS, 3), &slow, &|_| {}).unwrap();
 }
 
-fn slow(session: &Session<'_>) -> Result<f64, luthier_study::Failure> {
+fn slow(session: &Session<'_>) -> Result<luthier_study::Measured, luthier_study::Failure> {
     std::thread::sleep(Duration::from_millis(10 + session.seed() % 30));
     objective(session)
 }

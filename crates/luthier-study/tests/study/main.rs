@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use luthier_space::{Distribution, Space, Values};
-use luthier_study::{Failure, Run, Session, Study, StudySpec};
-use luthier_tune::{Direction, Trial};
+use luthier_study::{Failure, Measured, Objective, Run, Session, Study, StudySpec};
+use luthier_tune::Trial;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
@@ -25,8 +25,8 @@ fn spec() -> StudySpec {
     StudySpec {
         name: "test".into(),
         space,
-        direction: Direction::Maximize,
-        metric: "f1".into(),
+        objectives: vec![Objective::maximize("f1")],
+        constraints: Vec::new(),
         seed: 7,
         sampler: "tpe".into(),
         pruner: "median".into(),
@@ -40,7 +40,7 @@ fn run(trials: u64, workers: usize) -> Run<'static> {
 }
 
 /// Reports a few steps whose order tells nothing of the end, and fails for some seeds.
-fn objective(session: &Session<'_>) -> Result<f64, Failure> {
+fn objective(session: &Session<'_>) -> Result<Measured, Failure> {
     let score = quality(session.values());
     for step in 1..=4 {
         if session.report(step, score * step as f64 / 4.0).is_break() {
@@ -50,7 +50,7 @@ fn objective(session: &Session<'_>) -> Result<f64, Failure> {
     if session.seed().is_multiple_of(6) {
         return Err(Failure::Error(format!("no luck with {}", session.number())));
     }
-    Ok(score)
+    Ok(score.into())
 }
 
 fn quality(values: &Values) -> f64 {

@@ -4,9 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use luthier_space::{Distribution, Space};
-use luthier_study::{Study, StudyError, StudySpec};
+use luthier_study::{Objective, Study, StudyError, StudySpec};
 use luthier_test::Scratch;
-use luthier_tune::Direction;
 
 use crate::{objective, run, spec, trials_of};
 
@@ -43,8 +42,11 @@ fn a_changed_setup_is_told_exactly() {
     let in_space = |space: Space| StudySpec { space, ..spec() };
     let cases = [
         (alter(|s| s.name = "other".into()), "name was test, is now other"),
-        (alter(|s| s.direction = Direction::Minimize), "direction was maximize, is now minimize"),
-        (alter(|s| s.metric = "auc".into()), "metric was f1, is now auc"),
+        (
+            alter(|s| s.objectives[0] = Objective::minimize("f1")),
+            "objective was maximize f1, is now minimize f1",
+        ),
+        (alter(|s| s.constraints = vec!["ms".into()]), "constraint was none, is now ms"),
         (alter(|s| s.seed = 8), "seed was 7, is now 8"),
         (alter(|s| s.lag = None), "lag was 3, is now none"),
         (
@@ -130,7 +132,7 @@ fn damage_is_noticed() {
         ("values", "UPDATE trials SET trial_values = '{\"x\": 5.0}' WHERE number = 2"),
         ("json", "UPDATE trials SET trial_values = '{' WHERE number = 2"),
         ("state", "UPDATE trials SET state = 'odd' WHERE number = 2"),
-        ("score", "UPDATE trials SET state = 'complete', score = NULL WHERE number = 2"),
+        ("score", "UPDATE trials SET state = 'complete', scores = NULL WHERE number = 2"),
         ("number", "DELETE FROM trials WHERE number = 2"),
         ("negative", "UPDATE trials SET number = -1 WHERE number = 2"),
         ("spec", "UPDATE studies SET spec = '{}'"),
@@ -154,7 +156,7 @@ fn a_newer_format_is_left_alone() {
     let path = finished(&scratch);
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
     let error = failure(&path, &spec());
-    assert!(matches!(error, StudyError::Newer { format: 9, known: 1, .. }), "{error}");
+    assert!(matches!(error, StudyError::Newer { format: 9, known: 2, .. }), "{error}");
 }
 
 #[test]

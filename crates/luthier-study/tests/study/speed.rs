@@ -26,7 +26,7 @@ fn microseconds_per_trial_and_step() {
             for step in 0..steps {
                 let _ = session.report(step, 0.5);
             }
-            Ok(session.values().float("x").unwrap())
+            Ok(session.values().float("x").unwrap().into())
         };
         let start = Instant::now();
         study.run(&run(TRIALS, 1), &reports, &|_| {}).unwrap();

@@ -49,7 +49,7 @@ fn as_many_workers_as_the_lag_allows_are_busy_at_once() {
             most.fetch_max(busy.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(30));
             busy.fetch_sub(1, Ordering::SeqCst);
-            Ok(0.0)
+            Ok(0.0.into())
         };
         study.run(&run(12, workers), &count, &|_| {}).unwrap();
         assert_eq!(most.into_inner(), expected, "lag {lag:?}");
@@ -63,11 +63,12 @@ fn the_space_runs_out_once() {
         let scratch = Scratch::new();
         let spec = StudySpec { lag, space: space.clone(), ..spec() };
         let study = Study::open(&scratch.path().join("study.db"), &spec).unwrap();
-        let summary =
-            study.run(&run(50, 4), &|s| Ok(s.values().float("n").unwrap()), &|_| {}).unwrap();
+        let summary = study
+            .run(&run(50, 4), &|s| Ok(s.values().float("n").unwrap().into()), &|_| {})
+            .unwrap();
         assert_eq!((summary.finished, summary.exhausted, summary.stopped), (7, true, false));
         let best = summary.best.unwrap();
-        assert_eq!((best.score, best.values.int("n")), (Some(7.0), Ok(7)));
+        assert_eq!((best.score(), best.values.int("n")), (Some(7.0), Ok(7)));
     }
 }
 
@@ -141,7 +142,7 @@ fn events_of_a_trial_come_in_order_and_the_best_only_improves() {
             events.iter().filter(|event| number(event) == trial.number).collect();
         assert!(matches!(own[0], Event::Started { values, .. } if *values == trial.values));
         let steps = own[1..own.len() - 1].iter().map(|event| match event {
-            Event::Step { step, score, .. } => (*step, *score),
+            Event::Step { step, .. } => step.clone(),
             other => panic!("{other:?}"),
         });
         assert_eq!(steps.collect::<Vec<_>>(), trial.steps);
@@ -153,7 +154,7 @@ fn events_of_a_trial_come_in_order_and_the_best_only_improves() {
         assert!(now.map(|(_, score)| score) >= best, "{now:?} after {best:?}");
         best = now.map(|(_, score)| score);
     }
-    assert_eq!(summary.best.and_then(|trial| trial.score), best);
+    assert_eq!(summary.best.and_then(|trial| trial.score()), best);
 }
 
 fn number(event: &Event) -> u64 {

@@ -3,7 +3,7 @@ use luthier_space::Values;
 use super::*;
 
 fn trial(number: u64, state: State, scores: &[f64]) -> Trial {
-    let steps = (1..).zip(scores.iter().copied()).collect();
+    let steps = (1..).zip(scores.iter().copied()).map(Step::from).collect();
     Trial { state, steps, ..Trial::running(number, Values::default()) }
 }
 
@@ -15,7 +15,8 @@ fn check(pruner: &dyn Pruner, direction: Direction, others: &[&[f64]], own: &[f6
     let running = trial(trials.len() as u64, State::Running, own);
     // A trial may find itself among those that it is compared with.
     trials.push(running.clone());
-    assert_eq!(pruner.should_prune(direction, &trials, &running), prune, "{own:?}");
+    let verdict = pruner.judge(&[direction], &trials, &running);
+    assert_eq!(verdict, Verdict::prune_if(prune), "{own:?}");
 }
 
 #[test]
@@ -59,16 +60,17 @@ fn halving_lets_the_best_third_pass_each_rung() {
 #[test]
 fn a_leap_over_rungs_is_judged_at_each() {
     let halving = SuccessiveHalving { min_resource: 2, reduction_factor: 2 };
+    let judge = |others: &[Trial], own: &Trial| halving.judge(&[Direction::Maximize], others, own);
     let mut others: Vec<Trial> =
         (0..3).map(|n| trial(n, State::Pruned, &[0.0, 0.5, 0.5, 0.1])).collect();
     let mut own = trial(9, State::Running, &[]);
-    own.steps = vec![(8, 0.4)];
+    own.steps = vec![(8, 0.4).into()];
     // First of two at rung 8 and at rung 4, but behind three at rung 2.
-    assert!(halving.should_prune(Direction::Maximize, &others, &own));
+    assert_eq!(judge(&others, &own), Verdict::Prune);
     others.truncate(1);
-    assert!(halving.should_prune(Direction::Maximize, &others, &own));
-    own.steps = vec![(8, 0.6)];
-    assert!(!halving.should_prune(Direction::Maximize, &others, &own));
+    assert_eq!(judge(&others, &own), Verdict::Prune);
+    own.steps = vec![(8, 0.6).into()];
+    assert_eq!(judge(&others, &own), Verdict::Continue);
 }
 
 #[test]

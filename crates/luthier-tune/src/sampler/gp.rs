@@ -8,7 +8,7 @@ use super::proposed::Proposed;
 use super::random::draw_new;
 use super::sobol;
 use super::{Request, Sampler};
-use crate::{State, Trial};
+use crate::{State, Step, Trial};
 
 mod features;
 mod improvement;
@@ -144,14 +144,14 @@ impl History {
         let mut history = Self { finished: Vec::new(), pending: Vec::new() };
         let mut pruned = Vec::new();
         let loss = |score: Option<f64>| {
-            let loss = request.direction.loss(score.unwrap_or(f64::NAN));
+            let loss = request.direction().loss(score.unwrap_or(f64::NAN));
             if loss.is_nan() { f64::INFINITY } else { loss }
         };
         for trial in request.trials {
             let Some(point) = frame.encode(&trial.values) else { continue };
             match trial.state {
-                State::Complete => history.finished.push((loss(trial.score), point)),
-                State::Pruned => pruned.push((loss(last_score(trial)), point)),
+                State::Complete => history.finished.push((loss(trial.score()), point)),
+                State::Pruned | State::Paused => pruned.push((loss(last_score(trial)), point)),
                 State::Running => history.pending.push(point),
                 State::Failed => {}
             }
@@ -165,5 +165,5 @@ impl History {
 }
 
 fn last_score(trial: &Trial) -> Option<f64> {
-    trial.steps.last().map(|(_, score)| *score)
+    trial.steps.last().map(Step::score)
 }

@@ -60,19 +60,19 @@ fn spaces() -> Vec<Space> {
 fn study(sampler: &dyn Sampler, space: &Space, seed: u64, count: u64) -> Vec<Trial> {
     let mut trials: Vec<Trial> = Vec::new();
     for number in 0..count {
-        let request =
-            Request { space, direction: Direction::Maximize, trials: &trials, number, seed };
+        let directions = &[Direction::Maximize];
+        let request = Request { space, directions, trials: &trials, number, seed };
         let Some(values) = sampler.suggest(&request) else { break };
         trials.push(Trial::running(number, values));
         if let Some(trial) = trials.iter_mut().rev().nth(2) {
             let score = (trial.number * 37 % 101) as f64;
-            trial.steps = vec![(1, score)];
+            trial.steps = vec![(1, score).into()];
             trial.state = match trial.number {
                 n if n % 5 == 4 => State::Failed,
                 n if n % 7 == 6 => State::Pruned,
                 _ => State::Complete,
             };
-            trial.score = (trial.state == State::Complete).then_some(score);
+            trial.scores = (trial.state == State::Complete).then_some(score).into_iter().collect();
         }
     }
     trials
@@ -125,8 +125,8 @@ fn a_sampler_carries_on_where_another_stopped() {
     each(|name, sampler| {
         let mut trials = study(&Random, &space, 1, 9);
         for number in 9.. {
-            let direction = Direction::Minimize;
-            let request = Request { space: &space, direction, trials: &trials, number, seed: 2 };
+            let directions = &[Direction::Minimize];
+            let request = Request { space: &space, directions, trials: &trials, number, seed: 2 };
             let Some(values) = sampler.suggest(&request) else { break };
             assert!(trials.iter().all(|trial| trial.values != values), "{name}");
             trials.push(Trial::running(number, values));

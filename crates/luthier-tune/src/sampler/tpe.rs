@@ -12,7 +12,7 @@ use super::parzen::Mixture;
 use super::proposed::Proposed;
 use super::random::draw_new;
 use super::{Request, Sampler};
-use crate::trial::{Place, Within, within_margin};
+use crate::rank::{Place, Within, within_margin};
 use crate::{Direction, State, Trial};
 
 /// The tree-structured Parzen estimator (Bergstra et al. 2011; in the multivariate form of Falkner
@@ -48,7 +48,7 @@ impl Sampler for Tpe {
         if proposed.left() == Some(0) {
             return None;
         }
-        let history = History::new(&frame, request.trials, request.direction);
+        let history = History::new(&frame, request.trials, request.direction());
         if history.finished() < self.startup_trials {
             return draw_new(&frame, &proposed, &mut rng).map(|point| frame.decode(&point));
         }
@@ -109,13 +109,14 @@ enum Rank {
 
 impl Rank {
     fn of(trial: &Trial, direction: Direction, within: &Within) -> Self {
-        if trial.state == State::Complete {
-            let loss = direction.loss(trial.score.unwrap_or(f64::NAN));
-            return Self::Complete(within.place(trial, loss));
+        if let Some(place) = within.place(trial) {
+            return Self::Complete(place);
         }
         match trial.steps.last() {
-            Some(&(step, score)) if !score.is_nan() => Self::Pruned(step, direction.loss(score)),
-            Some(&(step, _)) => Self::Pruned(step, f64::INFINITY),
+            Some(last) if !last.score().is_nan() => {
+                Self::Pruned(last.step, direction.loss(last.score()))
+            }
+            Some(last) => Self::Pruned(last.step, f64::INFINITY),
             None => Self::Pruned(0, f64::INFINITY),
         }
     }

@@ -3,7 +3,7 @@ use super::*;
 fn trials(states: &[State]) -> Vec<Trial> {
     let trial = |(number, &state): (usize, &State)| Trial {
         state,
-        steps: vec![(1, 0.5)],
+        steps: vec![(1, 0.5).into()],
         ..Trial::running(number as u64, [("x", number as i64)].into_iter().collect())
     };
     states.iter().enumerate().map(trial).collect()

@@ -86,11 +86,11 @@ pub(crate) fn study(
 ) -> Vec<Trial> {
     let mut trials = Vec::new();
     for number in 0..count {
-        let direction = Direction::Minimize;
-        let request = Request { space: &function.space, direction, trials: &trials, number, seed };
+        let directions = &[Direction::Minimize];
+        let request = Request { space: &function.space, directions, trials: &trials, number, seed };
         let Some(values) = sampler.suggest(&request) else { break };
-        let score = Some((function.value)(&values));
-        trials.push(Trial { state: State::Complete, score, ..Trial::running(number, values) });
+        let scores = vec![(function.value)(&values)];
+        trials.push(Trial { state: State::Complete, scores, ..Trial::running(number, values) });
     }
     trials
 }

@@ -1,6 +1,6 @@
 //! The regret that the estimator is left with, beside random search and Optuna's.
 
-use luthier_tune::{Direction, Gp, Random, Sampler, Tpe, best};
+use luthier_tune::{Direction, Gp, Random, Sampler, Tpe, Trial, best};
 
 use crate::functions::{Function, all, study};
 
@@ -32,7 +32,7 @@ fn a_gaussian_process_is_left_with_less_regret_than_the_estimator() {
 fn mean_regret(sampler: &dyn Sampler, function: &Function, trials: u64, seeds: u64) -> f64 {
     let regret = |seed| {
         let trials = study(sampler, function, seed, trials);
-        best(&trials, Direction::Minimize).and_then(|trial| trial.score).unwrap()
+        best(&trials, &[Direction::Minimize]).and_then(Trial::score).unwrap()
     };
     (0..seeds).map(regret).sum::<f64>() / seeds as f64
 }

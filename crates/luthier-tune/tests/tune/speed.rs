@@ -27,15 +27,15 @@ fn space() -> Space {
 #[allow(clippy::print_stdout)]
 fn milliseconds_per_proposal() {
     let space = space();
-    let direction = Direction::Minimize;
+    let directions = &[Direction::Minimize];
     let mut trials = Vec::new();
     for number in 0..5000 {
-        let request = Request { space: &space, direction, trials: &trials, number, seed: 1 };
+        let request = Request { space: &space, directions, trials: &trials, number, seed: 1 };
         let values = Random.suggest(&request).unwrap();
         let score = values.iter().filter_map(|(_, x)| x.as_f64()).map(|x| (x - 0.4).abs()).sum();
         trials.push(Trial {
             state: State::Complete,
-            score: Some(score),
+            scores: vec![score],
             ..Trial::running(number, values)
         });
     }
@@ -47,7 +47,7 @@ fn milliseconds_per_proposal() {
                 .map(|seed| {
                     let trials = &trials[..count];
                     let number = count as u64;
-                    let request = Request { space: &space, direction, trials, number, seed };
+                    let request = Request { space: &space, directions, trials, number, seed };
                     let start = Instant::now();
                     let values = sampler.suggest(&request);
                     let seconds = start.elapsed().as_secs_f64();

@@ -181,19 +181,19 @@ fn tuning(parts: &Parts<'_>) -> Tuning {
     let trials = tuned.trials.iter().map(|trial| Trial {
         number: trial.number,
         state: match trial.state {
-            State::Running => TrialState::Running,
+            State::Running | State::Paused => TrialState::Running,
             State::Complete => TrialState::Complete,
             State::Pruned => TrialState::Pruned,
             State::Failed => TrialState::Failed,
         },
-        score: trial.score.filter(|_| trial.state == State::Complete),
+        score: trial.score(),
         loss: trial.tiebreak.map(|tiebreak| tiebreak.loss),
         seconds: trial.seconds,
         values: match serde_json::to_value(&trial.values) {
             Ok(serde_json::Value::Object(values)) => values,
             _ => serde_json::Map::new(),
         },
-        steps: trial.steps.iter().map(|(step, score)| (*step, Some(*score))).collect(),
+        steps: trial.steps.iter().map(|step| (step.step, Some(step.score()))).collect(),
         reason: trial.reason.clone(),
     });
     let space = job.tune.space.dimensions().iter().map(|dimension| {

@@ -9,9 +9,11 @@ use std::time::Instant;
 
 use luthier_data::{Dataset, Part};
 use luthier_eval::{Bootstrap, Metric, calibrated_log_loss, standard_error};
-use luthier_study::{Event, Failure as TrialFailure, Run, Session, Study, StudyError, StudySpec};
+use luthier_study::{
+    Event, Failure as TrialFailure, Measured, Objective, Run, Session, Study, StudyError, StudySpec,
+};
 use luthier_train::{Job as Fit, TextData, TrainError};
-use luthier_tune::{Direction, State, Tiebreak, Trial, trial_seed};
+use luthier_tune::{State, Tiebreak, Trial, trial_seed};
 
 use super::folder::key;
 use super::measure::{binary, predictions, truth};
@@ -64,7 +66,7 @@ pub(super) fn tune(
     let spec = spec(job);
     let space = serde_json::to_string(&spec.space).unwrap_or_default();
     let seed = spec.seed.to_string();
-    let key = key(&["tune", &prepared.key, &space, &spec.metric, &seed]);
+    let key = key(&["tune", &prepared.key, &space, &spec.objectives[0].to_string(), &seed]);
     let path = folder.join(&job.tune.storage);
     set_aside_other_study(folder, &path, &key)?;
     // Noted first: a study that is there without a note is taken for another one.
@@ -76,22 +78,26 @@ pub(super) fn tune(
         search(job, prepared, rows.get()?, &study, reporter, stop)?;
     }
     let trials = study.trials();
-    let best = luthier_tune::best(&trials, spec.direction)
+    let best = luthier_tune::best(&trials, &spec.directions())
         .cloned()
         .ok_or_else(|| no_trial_completed(&trials))?;
     let seconds = start.elapsed().as_secs_f64();
     reporter.line("tune", &summary(job, &trials, &best));
-    let margin = luthier_tune::margin(&trials, spec.direction);
+    let margin = luthier_tune::margin(&trials, spec.objectives[0].direction);
     Ok(Tuned { trials, best, margin, seconds, key, study_seed: spec.seed })
 }
 
 fn spec(job: &Job) -> StudySpec {
-    let higher = job.objective.metric.higher_is_better();
+    let metric = job.objective.metric.to_string();
+    let objective = match job.objective.metric.higher_is_better() {
+        true => Objective::maximize(metric),
+        false => Objective::minimize(metric),
+    };
     StudySpec {
         name: job.name.clone(),
         space: job.tune.space.clone(),
-        direction: if higher { Direction::Maximize } else { Direction::Minimize },
-        metric: job.objective.metric.to_string(),
+        objectives: vec![objective],
+        constraints: Vec::new(),
         seed: job.tune.seed,
         sampler: job.tune.sampler.clone(),
         pruner: job.tune.pruner.clone(),
@@ -164,7 +170,7 @@ fn evaluate(
     data: &TextData<'_>,
     truth: &[u32],
     session: &Session<'_>,
-) -> Result<f64, TrialFailure> {
+) -> Result<Measured, TrialFailure> {
     let fail = |error: &dyn std::fmt::Display| TrialFailure::Error(error.to_string());
     let name = session.values().text("learner").map_err(|error| fail(&error))?;
     let learner = job.tune.learners.iter().find(|learner| learner.name() == name);
@@ -187,8 +193,7 @@ fn evaluate(
     match fitted {
         Ok(fitted) => {
             let tiebreak = tiebreak(job, dataset, truth, &fitted.valid);
-            tiebreak.into_iter().for_each(|tiebreak| session.break_ties_by(tiebreak));
-            last
+            Ok(Measured { tiebreak, ..last?.into() })
         }
         Err(TrainError::Stopped) => last.and(Err(TrialFailure::Pruned)),
         Err(error) => Err(fail(&error)),
@@ -214,7 +219,7 @@ fn show(bar: &Bar, job: &Job, trial: &Trial, best: Option<(u64, f64)>, finished:
     let metric = job.objective.metric;
     let best = best.map(|(number, score)| format!("best {metric} {score:.4} (trial {number})"));
     bar.set(finished, best.as_deref().unwrap_or_default());
-    let outcome = match (trial.state, trial.score) {
+    let outcome = match (trial.state, trial.score()) {
         (State::Complete, Some(score)) => format!("{metric} {score:.4}"),
         (State::Failed, _) => {
             format!("failed: {}", trial.reason.as_deref().unwrap_or("no reason given"))
@@ -227,7 +232,7 @@ fn show(bar: &Bar, job: &Job, trial: &Trial, best: Option<(u64, f64)>, finished:
 
 fn summary(job: &Job, trials: &[Trial], best: &Trial) -> String {
     let count = |state| trials.iter().filter(|trial| trial.state == state).count();
-    let score = best.score.unwrap_or(f64::NAN);
+    let score = best.score().unwrap_or(f64::NAN);
     let mut text = format!(
         "{} trials ({} pruned, {} failed), best valid {} {score:.4}, trial {}: {}",
         count(State::Complete) + count(State::Pruned) + count(State::Failed),
