@@ -84,6 +84,15 @@ impl fmt::Display for Change {
 }
 
 impl StudySpec {
+    /// The setup in its stored form, checked; or what is wrong with it.
+    pub(crate) fn from_json(json: &str) -> Result<Self, String> {
+        let spec: Self = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        match spec.fault() {
+            Some((parameter, fault)) => Err(format!("parameter `{parameter}`: {fault}")),
+            None => Ok(spec),
+        }
+    }
+
     /// Which scores of each objective are better.
     pub fn directions(&self) -> Vec<Direction> {
         self.objectives.iter().map(|objective| objective.direction).collect()

@@ -9,6 +9,7 @@ use std::time::Duration;
 use luthier_data::{DatasetSpec, SplitPlan};
 use luthier_eval::Metric;
 use luthier_space::{Space, Value, Values};
+use luthier_study::Locator;
 use luthier_train::{Learner, learner_by_name, learners};
 use serde::Deserialize;
 use toml::Table;
@@ -55,7 +56,7 @@ pub(crate) struct Tune {
     pub(crate) pruner: String,
     pub(crate) workers: usize,
     pub(crate) seed: u64,
-    pub(crate) storage: String,
+    pub(crate) storage: Locator,
 }
 
 #[derive(Deserialize)]
@@ -441,10 +442,16 @@ impl TuneForm {
             return Err(Failure::input(format!("`tune.learners` names `{}` twice", twice.1)));
         }
         let storage = self.storage.unwrap_or_else(|| "study.db".to_owned());
-        if storage.contains("://") {
-            return Err(Failure::input(format!("`tune.storage` is {storage:?}"))
-                .hint("not yet: so far a study is a file in the run folder"));
-        }
+        let storage = match storage.parse() {
+            Ok(Locator::File(path)) if storage.contains("://") => {
+                return Err(Failure::input(format!("`tune.storage` is `{}`", path.display()))
+                    .hint(
+                        "name a file, or a PostgreSQL database as postgres://user@host/database",
+                    ));
+            }
+            Ok(locator) => locator,
+            Err(never) => match never {},
+        };
         let sampler = self.sampler.unwrap_or_else(|| "auto".to_owned());
         let pruner = self.pruner.unwrap_or_else(|| "median".to_owned());
         luthier_tune::sampler_by_name(&sampler).map_err(|error| unknown("tune.sampler", &error))?;

@@ -79,8 +79,9 @@ fn the_sampler_and_the_pruner_may_change() {
     let changed = StudySpec { sampler: "random".into(), pruner: "none".into(), ..spec() };
     let study = Study::open(&path, &changed).unwrap();
     study.run(&run(9, 1), &objective, &|_| {}).unwrap();
-    let (found, trials) = Study::load(&path).unwrap();
-    assert_eq!((found, trials.len()), (changed, 9));
+    let records = Study::load(&path.as_path().into(), None).unwrap();
+    assert_eq!((&records.spec, records.trials.len()), (&changed, 9));
+    let trials = records.into_trials();
     assert_eq!(trials[..6], before);
 }
 
@@ -99,15 +100,16 @@ fn names_and_distributions_are_checked_before_anything_is_written() {
 }
 
 #[test]
-fn a_study_in_use_can_be_read_but_not_opened() {
+fn a_study_is_open_to_many() {
     let scratch = Scratch::new();
     let path = finished(&scratch);
-    let study = Study::open(&path, &spec()).unwrap();
-    let StudyError::InUse { pid } = failure(&path, &spec()) else { panic!("in use") };
-    assert_eq!(pid, Some(std::process::id()));
-    assert_eq!(trials_of(&path), study.trials());
-    drop(study);
-    Study::open(&path, &spec()).unwrap();
+    let one = Study::open(&path, &spec()).unwrap();
+    let two = Study::open(&path, &spec()).unwrap();
+    two.run(&run(9, 1), &objective, &|_| {}).unwrap();
+    let summary = one.run(&run(9, 1), &objective, &|_| {}).unwrap();
+    assert_eq!((summary.finished, one.trials()), (9, two.trials()));
+    let third = Study::existing(&path.as_path().into(), None).unwrap();
+    assert_eq!((third.spec(), third.trials()), (&spec(), two.trials()));
 }
 
 #[test]
@@ -116,7 +118,7 @@ fn damage_is_noticed() {
     let check = |name: &str, path: PathBuf| {
         let open = failure(&path, &spec());
         assert!(matches!(open, StudyError::Corrupt { .. }), "{name}: {open}");
-        let load = Study::load(&path).unwrap_err();
+        let load = Study::load(&path.as_path().into(), None).unwrap_err();
         assert!(matches!(load, StudyError::Corrupt { .. }), "{name}: {load}");
     };
     check("text", scratch.write("text.db", "not a database, but some text of a decent length"));
@@ -163,7 +165,9 @@ fn a_newer_format_is_left_alone() {
 fn a_missing_file_or_folder_is_said() {
     let scratch = Scratch::new();
     let nowhere = scratch.path().join("none").join("study.db");
-    for error in [failure(&nowhere, &spec()), Study::load(&nowhere).unwrap_err()] {
+    for error in
+        [failure(&nowhere, &spec()), Study::load(&nowhere.as_path().into(), None).unwrap_err()]
+    {
         let StudyError::Io { source, .. } = error else { panic!("{error}") };
         assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
     }

@@ -58,7 +58,7 @@ impl RunFolder {
     }
 
     /// The path of `name` in the folder.
-    pub(crate) fn join(&self, name: &str) -> PathBuf {
+    pub(crate) fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
     }
 
