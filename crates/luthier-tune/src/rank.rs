@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 
 use crate::{Direction, Trial};
 
+mod hypervolume;
+
 /// The best complete trial. Trials that keep their limits come before those that do not, and of the
 /// latter the one that is the least beyond them.
 ///
@@ -31,27 +33,66 @@ pub fn front<'a>(trials: &'a [Trial], directions: &[Direction]) -> Vec<&'a Trial
     };
     let whole: Vec<&Trial> = trials.iter().filter(whole).collect();
     let least = whole.iter().map(|trial| trial.violation()).fold(f64::INFINITY, f64::min);
-    let mut kept: Vec<(Vec<f64>, &Trial)> = whole
-        .into_iter()
-        .filter(|trial| trial.violation() <= least)
-        .map(|trial| (losses(&trial.scores, directions), trial))
-        .collect();
-    // In this order nothing is dominated by what comes after it.
-    kept.sort_by(|a, b| lexicographic(&a.0, &b.0).then(a.1.number.cmp(&b.1.number)));
-    let mut front: Vec<(Vec<f64>, &Trial)> = Vec::new();
-    for (losses, trial) in kept {
-        if !front.iter().any(|(better, _)| dominates(better, &losses)) {
-            front.push((losses, trial));
+    let kept: Vec<&Trial> = whole.into_iter().filter(|trial| trial.violation() <= least).collect();
+    let losses: Vec<Vec<f64>> =
+        kept.iter().map(|trial| losses(&trial.scores, directions)).collect();
+    let ranked = kept.into_iter().zip(ranks(&losses));
+    ranked.filter(|(_, rank)| *rank == 0).map(|(trial, _)| trial).collect()
+}
+
+/// The volume of all scores that are worse than those of some trial of the [`front`] and better than
+/// `reference`, which has one score for each objective.
+pub fn hypervolume(trials: &[Trial], directions: &[Direction], reference: &[f64]) -> f64 {
+    let front = front(trials, directions).into_iter();
+    let losses_of = |scores: &[f64]| losses(scores, directions);
+    let points: Vec<Vec<f64>> = front.map(|trial| losses_of(&trial.scores)).collect();
+    hypervolume::hypervolume(&points, &losses_of(reference))
+}
+
+/// How many fronts have to be taken away before a point is on the front, for each of `points`, which
+/// are losses and not NaN. Sorted lexicographically, a point is dominated only by earlier ones; the
+/// fronts found so far are searched by halving, since what one front dominates all before it do
+/// (Zhang et al. 2015).
+pub(crate) fn ranks(points: &[Vec<f64>]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..points.len()).collect();
+    order.sort_by(|a, b| lexicographic(&points[*a], &points[*b]));
+    let mut fronts: Vec<Vec<usize>> = Vec::new();
+    let mut ranks = vec![0; points.len()];
+    for index in order {
+        let point = &points[index];
+        // With two objectives, the newest of a front has the lowest second loss of all.
+        let looked_at = if point.len() <= 2 { 1 } else { usize::MAX };
+        let rank = fronts.partition_point(|front| {
+            front.iter().rev().take(looked_at).any(|other| dominates(&points[*other], point))
+        });
+        match fronts.get_mut(rank) {
+            Some(front) => front.push(index),
+            None => fronts.push(vec![index]),
         }
+        ranks[index] = rank;
     }
-    let mut front: Vec<&Trial> = front.into_iter().map(|(_, trial)| trial).collect();
-    front.sort_by_key(|trial| trial.number);
-    front
+    ranks
+}
+
+/// Places of the best `count` of the points: front by front, and of the last front those that
+/// dominate most.
+pub(crate) fn best_of(points: &[Vec<f64>], count: usize) -> Vec<usize> {
+    let ranks = ranks(points);
+    let mut order: Vec<usize> = (0..points.len()).collect();
+    order.sort_by_key(|index| ranks[*index]);
+    let Some(&first_left) = order.get(count) else { return order };
+    let split = ranks[first_left];
+    let (mut best, rest): (Vec<usize>, Vec<usize>) =
+        order.into_iter().filter(|index| ranks[*index] <= split).partition(|i| ranks[*i] < split);
+    let last: Vec<Vec<f64>> = rest.iter().map(|index| points[*index].clone()).collect();
+    best.extend(hypervolume::subset(&last, count - best.len()).into_iter().map(|at| rest[at]));
+    best
 }
 
 /// Scores as numbers to minimise.
 pub(crate) fn losses(scores: &[f64], directions: &[Direction]) -> Vec<f64> {
-    scores.iter().zip(directions).map(|(score, direction)| direction.loss(*score)).collect()
+    // A negative zero would come before a zero that it is equal to.
+    scores.iter().zip(directions).map(|(score, direction)| direction.loss(*score) + 0.0).collect()
 }
 
 /// Whether `a` is nowhere worse than `b` and better somewhere.

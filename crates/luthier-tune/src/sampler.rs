@@ -4,6 +4,7 @@ mod axis;
 mod frame;
 mod gp;
 mod grid;
+mod history;
 mod lattice;
 mod normal;
 mod parzen;
