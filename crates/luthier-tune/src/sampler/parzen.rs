@@ -80,18 +80,29 @@ impl<'a> Mixture<'a> {
 
     /// Draws a configuration.
     pub(super) fn draw(&self, rng: &mut ChaCha8Rng) -> Point {
-        let mut rest: f64 = rng.random();
-        let kernel = self.weights.iter().position(|weight| {
-            rest -= weight;
-            rest < 0.0
-        });
-        let kernel = kernel.unwrap_or(self.weights.len() - 1);
+        let kernel = self.draw_kernel(rng);
         let columns = &self.columns;
         let point = self.frame.walk(|index, axis| Some(columns[index].draw(axis, kernel, rng)));
         point.unwrap_or_default()
     }
 
-    /// Logarithm of the density at each point.
+    /// Draws a coordinate of one dimension, whatever the others are.
+    pub(super) fn draw_alone(&self, index: usize, rng: &mut ChaCha8Rng) -> f64 {
+        let kernel = self.draw_kernel(rng);
+        self.columns[index].draw(&self.frame.axes[index], kernel, rng)
+    }
+
+    fn draw_kernel(&self, rng: &mut ChaCha8Rng) -> usize {
+        let mut rest: f64 = rng.random();
+        let kernel = self.weights.iter().position(|weight| {
+            rest -= weight;
+            rest < 0.0
+        });
+        kernel.unwrap_or(self.weights.len() - 1)
+    }
+
+    /// Logarithm of the density at each point: of the dimensions that are active there, so that a
+    /// point with one of them has the density of that one alone.
     pub(super) fn log_densities(&self, points: &[Point]) -> Vec<f64> {
         let base: Vec<f64> = self.weights.iter().map(|weight| weight.ln()).collect();
         points.iter().map(|point| self.log_density(point, base.clone())).collect()

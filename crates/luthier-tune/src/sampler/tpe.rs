@@ -38,6 +38,8 @@ impl Default for Tpe {
     }
 }
 
+/// Points put together dimension by dimension that may repeat an earlier configuration.
+const ATTEMPTS: usize = 4;
 /// Most configurations that are compared when those drawn from the mixture are all taken.
 const LEFT_OVER: u64 = 256;
 
@@ -62,14 +64,43 @@ impl Sampler for Tpe {
             Mixture::fit(&frame, &points, weigh)
         };
         let (good, bad) = (fit(good, weigh), fit(bad, Weighing::Newest));
-        let drawn = (0..self.candidates.max(1)).map(|_| good.draw(&mut rng)).collect();
-        let best = best_new(drawn, &good, &bad, &proposed).or_else(|| {
+        let candidates = self.candidates.max(1);
+        let found = if several {
+            let mut found =
+                (0..ATTEMPTS).map(|_| by_dimension(&frame, &good, &bad, candidates, &mut rng));
+            found.find(|point| !proposed.contains(point))
+        } else {
+            let drawn = (0..candidates).map(|_| good.draw(&mut rng)).collect();
+            best_new(drawn, &good, &bad, &proposed)
+        };
+        let best = found.or_else(|| {
             let left = left_over(&frame, &proposed, &mut rng);
             best_new(left, &good, &bad, &proposed)
         });
         let point = best.or_else(|| draw_new(&frame, &proposed, &mut rng))?;
         Some(frame.decode(&point))
     }
+}
+
+/// A point whose every dimension is the one with the highest ratio of good to bad density, of some
+/// candidates drawn for it alone.
+fn by_dimension(
+    frame: &Frame<'_>,
+    good: &Mixture<'_>,
+    bad: &Mixture<'_>,
+    candidates: usize,
+    rng: &mut ChaCha8Rng,
+) -> Point {
+    let point = frame.walk(|index, _| {
+        let alone = |coordinate: f64| {
+            let mut point = vec![f64::NAN; frame.axes.len()];
+            point[index] = coordinate;
+            point
+        };
+        let drawn = (0..candidates).map(|_| alone(good.draw_alone(index, rng))).collect();
+        ranked(drawn, good, bad).first().map(|point| point[index])
+    });
+    point.unwrap_or_default()
 }
 
 /// The point with the highest ratio of good to bad density among those not proposed before.
@@ -79,11 +110,16 @@ fn best_new(
     bad: &Mixture<'_>,
     proposed: &Proposed<'_>,
 ) -> Option<Point> {
+    ranked(points, good, bad).into_iter().find(|point| !proposed.contains(point))
+}
+
+/// Points by the ratio of good to bad density, the highest first.
+fn ranked(points: Vec<Point>, good: &Mixture<'_>, bad: &Mixture<'_>) -> Vec<Point> {
     let (good, bad) = (good.log_densities(&points), bad.log_densities(&points));
     let ratios = good.iter().zip(&bad).map(|(good, bad)| good - bad);
     let mut ranked: Vec<(f64, Point)> = ratios.zip(points).collect();
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
-    ranked.into_iter().map(|(_, point)| point).find(|point| !proposed.contains(point))
+    ranked.into_iter().map(|(_, point)| point).collect()
 }
 
 /// Configurations of a finite space that are left: all, or so many drawn at random.
