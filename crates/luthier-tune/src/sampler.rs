@@ -1,11 +1,13 @@
 //! Where to look next.
 
 mod axis;
+mod cma_es;
 mod frame;
 mod gp;
 mod grid;
 mod history;
 mod lattice;
+mod linear_algebra;
 mod normal;
 mod parzen;
 mod proposed;
@@ -20,6 +22,7 @@ use rand_chacha::rand_core::Rng;
 
 use crate::{Direction, Trial, UnknownName};
 
+pub use cma_es::CmaEs;
 pub use gp::Gp;
 pub use grid::Grid;
 pub use random::Random;
@@ -57,11 +60,6 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Which scores of the first objective are better.
-    fn direction(&self) -> Direction {
-        self.directions.first().copied().unwrap_or(Direction::Minimize)
-    }
-
     fn rng(&self) -> ChaCha8Rng {
         trial_rng(self.seed, self.number)
     }
@@ -84,14 +82,15 @@ pub fn trial_seed(seed: u64, number: u64) -> u64 {
 }
 
 /// The names that [`sampler_by_name`] knows.
-pub const SAMPLERS: &[&str] = &["auto", "tpe", "gp", "sobol", "random", "grid"];
+pub const SAMPLERS: &[&str] = &["auto", "tpe", "gp", "cma-es", "sobol", "random", "grid"];
 
-/// The sampler called `auto` (which is `tpe`), `tpe`, `gp`, `sobol`, `random` or `grid`,
+/// The sampler called `auto` (which is `tpe`), `tpe`, `gp`, `cma-es`, `sobol`, `random` or `grid`,
 /// with its default settings.
 pub fn sampler_by_name(name: &str) -> Result<Box<dyn Sampler>, UnknownName> {
     match name {
         "auto" | "tpe" => Ok(Box::new(Tpe::default())),
         "gp" => Ok(Box::new(Gp::default())),
+        "cma-es" => Ok(Box::new(CmaEs::default())),
         "sobol" => Ok(Box::new(Sobol)),
         "random" => Ok(Box::new(Random)),
         "grid" => Ok(Box::new(Grid::default())),

@@ -12,7 +12,6 @@ use super::{Request, Sampler};
 
 mod features;
 mod improvement;
-mod linear_algebra;
 mod minimise;
 mod model;
 mod search;

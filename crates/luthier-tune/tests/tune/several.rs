@@ -4,9 +4,7 @@
 use std::f64::consts::FRAC_PI_2;
 
 use luthier_space::{Distribution, Space, Values};
-use luthier_tune::{
-    Direction, Random, Request, Sampler, State, Tpe, Trial, best, hypervolume, sampler_by_name,
-};
+use luthier_tune::{Direction, Request, Sampler, State, Trial, best, hypervolume, sampler_by_name};
 
 /// Losses, all to be minimised, and how far each constraint is broken.
 type Measured = (Vec<f64>, Vec<f64>);

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use luthier_space::{Distribution, Space};
-use luthier_tune::{Direction, Gp, Random, Request, Sampler, State, Tpe, Trial};
+use luthier_tune::{CmaEs, Direction, Gp, Random, Request, Sampler, State, Tpe, Trial};
 
 /// The ten dimensions with which the peers were measured.
 fn space() -> Space {
@@ -39,8 +39,12 @@ fn milliseconds_per_proposal() {
             ..Trial::running(number, values)
         });
     }
-    let samplers =
-        [("random", &Random as &dyn Sampler), ("tpe", &Tpe::default()), ("gp", &Gp::default())];
+    let samplers = [
+        ("random", &Random as &dyn Sampler),
+        ("tpe", &Tpe::default()),
+        ("gp", &Gp::default()),
+        ("cma-es", &CmaEs::default()),
+    ];
     for (name, sampler) in samplers {
         for count in [100, 300, 1000, 5000] {
             let mut times: Vec<f64> = (0..30)
