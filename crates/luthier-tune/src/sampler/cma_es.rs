@@ -45,8 +45,6 @@ impl Default for CmaEs {
 
 /// Draws that may repeat an earlier configuration.
 const ATTEMPTS: usize = 32;
-/// Draws that may be out of bounds before one is put on them.
-const OUTSIDE: usize = 20;
 
 impl Sampler for CmaEs {
     fn suggest(&self, request: &Request<'_>) -> Option<Values> {
@@ -115,17 +113,9 @@ fn best_of(trials: &[(usize, &Observation<'_>)], cube: &Cube<'_>) -> Vec<Vec<f64
     ranked.iter().take(count).map(|(_, seen)| cube.place(&seen.point)).collect()
 }
 
-/// A place within bounds, if one is found soon, and else on them.
+/// A place drawn from the distribution, put on the bounds where it is outside of them.
 fn draw(evolution: &Evolution, rng: &mut ChaCha8Rng) -> Vec<f64> {
-    let inside = |place: &Vec<f64>| place.iter().all(|x| (0.0..=1.0).contains(x));
-    let mut place = evolution.draw(rng);
-    for _ in 0..OUTSIDE {
-        if inside(&place) {
-            return place;
-        }
-        place = evolution.draw(rng);
-    }
-    place.into_iter().map(|x| x.clamp(0.0, 1.0)).collect()
+    evolution.draw(rng).into_iter().map(|x| x.clamp(0.0, 1.0)).collect()
 }
 
 /// A space of numbers as a cube, each of its ranges from 0 to 1.

@@ -136,8 +136,8 @@ pub(super) fn draw_truncated(
 /// Two independent draws from the standard normal distribution (Box and Muller 1958).
 pub(super) fn draw_pair(rng: &mut ChaCha8Rng) -> [f64; 2] {
     let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-    let angle = TAU * rng.random::<f64>();
-    [radius * angle.cos(), radius * angle.sin()]
+    let (sin, cos) = (TAU * rng.random::<f64>()).sin_cos();
+    [radius * cos, radius * sin]
 }
 
 /// The standard normal's probability below `x`.

@@ -13,7 +13,8 @@ pub(super) fn keep(evolution: &mut Evolution, ranges: &[(usize, &Range)]) {
     let least = (1.0 / (ranges.len() * evolution.population()) as f64).min(0.5);
     for (dimension, (_, range)) in ranges.iter().enumerate() {
         let (mean, old) = (evolution.mean[dimension], evolution.deviation_of(dimension));
-        if !range.is_discrete() || !(old > 0.0 && old.is_finite()) {
+        let known = old > 0.0 && old.is_finite();
+        if !(known && range.is_discrete()) {
             continue;
         }
         let (low, high) = range.cell(range.snap(range.at(mean)));
