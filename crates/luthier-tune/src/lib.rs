@@ -23,7 +23,8 @@ pub use name::UnknownName;
 pub use pruner::{Median, NoPruner, PRUNERS, Pruner, SuccessiveHalving, Verdict, pruner_by_name};
 pub use rank::{best, front, hypervolume, margin};
 pub use sampler::{
-    CmaEs, Gp, Grid, Random, Request, SAMPLERS, Sampler, Sobol, Tpe, sampler_by_name, trial_seed,
+    CmaEs, Gp, Grid, Nsga2, Random, Request, SAMPLERS, Sampler, Sobol, Tpe, sampler_by_name,
+    trial_seed,
 };
 pub use trial::{Direction, State, Step, Tiebreak, Trial};
 pub use view::View;

@@ -6,6 +6,8 @@ use crate::{Direction, Trial};
 
 mod hypervolume;
 
+pub(crate) use hypervolume::subset;
+
 /// The best complete trial. Trials that keep their limits come before those that do not, and of the
 /// latter the one that is the least beyond them.
 ///
@@ -36,8 +38,9 @@ pub fn front<'a>(trials: &'a [Trial], directions: &[Direction]) -> Vec<&'a Trial
     let kept: Vec<&Trial> = whole.into_iter().filter(|trial| trial.violation() <= least).collect();
     let losses: Vec<Vec<f64>> =
         kept.iter().map(|trial| losses(&trial.scores, directions)).collect();
-    let ranked = kept.into_iter().zip(ranks(&losses));
-    ranked.filter(|(_, rank)| *rank == 0).map(|(trial, _)| trial).collect()
+    let mut front = fronts(&losses).into_iter().next().unwrap_or_default();
+    front.sort_unstable();
+    front.into_iter().map(|index| kept[index]).collect()
 }
 
 /// The volume of all scores that are worse than those of some trial of the [`front`] and better than
@@ -49,15 +52,15 @@ pub fn hypervolume(trials: &[Trial], directions: &[Direction], reference: &[f64]
     hypervolume::hypervolume(&points, &losses_of(reference))
 }
 
-/// How many fronts have to be taken away before a point is on the front, for each of `points`, which
-/// are losses and not NaN. Sorted lexicographically, a point is dominated only by earlier ones; the
-/// fronts found so far are searched by halving, since what one front dominates all before it do
-/// (Zhang et al. 2015).
-pub(crate) fn ranks(points: &[Vec<f64>]) -> Vec<usize> {
+/// Places of `points`, which are losses and not NaN, front by front: the second front is that of what
+/// is left when the first is taken away, and so on.
+///
+/// Sorted lexicographically, a point is dominated only by earlier ones; the fronts found so far are
+/// searched by halving, since what a front dominates all before it do (Zhang et al. 2015).
+pub(crate) fn fronts(points: &[Vec<f64>]) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..points.len()).collect();
     order.sort_by(|a, b| lexicographic(&points[*a], &points[*b]));
     let mut fronts: Vec<Vec<usize>> = Vec::new();
-    let mut ranks = vec![0; points.len()];
     for index in order {
         let point = &points[index];
         // With two objectives, the newest of a front has the lowest second loss of all.
@@ -69,24 +72,28 @@ pub(crate) fn ranks(points: &[Vec<f64>]) -> Vec<usize> {
             Some(front) => front.push(index),
             None => fronts.push(vec![index]),
         }
-        ranks[index] = rank;
     }
-    ranks
+    fronts
 }
 
-/// Places of the best `count` of the points: front by front, and of the last front those that
-/// dominate most.
-pub(crate) fn best_of(points: &[Vec<f64>], count: usize) -> Vec<usize> {
-    let ranks = ranks(points);
-    let mut order: Vec<usize> = (0..points.len()).collect();
-    order.sort_by_key(|index| ranks[*index]);
-    let Some(&first_left) = order.get(count) else { return order };
-    let split = ranks[first_left];
-    let (mut best, rest): (Vec<usize>, Vec<usize>) =
-        order.into_iter().filter(|index| ranks[*index] <= split).partition(|i| ranks[*i] < split);
-    let last: Vec<Vec<f64>> = rest.iter().map(|index| points[*index].clone()).collect();
-    best.extend(hypervolume::subset(&last, count - best.len()).into_iter().map(|at| rest[at]));
-    best
+/// How far apart the neighbours of each point are, summed over the objectives in shares of their
+/// ranges (Deb et al. 2002); infinite at the ends of an objective.
+pub(crate) fn crowding(points: &[Vec<f64>]) -> Vec<f64> {
+    let mut distances = vec![0.0; points.len()];
+    for objective in 0..points.first().map_or(0, Vec::len) {
+        let loss = |index: usize| points[index][objective];
+        let mut order: Vec<usize> = (0..points.len()).collect();
+        order.sort_by(|a, b| loss(*a).total_cmp(&loss(*b)));
+        let (first, last) = (order[0], order[order.len() - 1]);
+        let width = loss(last) - loss(first);
+        for around in order.windows(3) {
+            let gap = (loss(around[2]) - loss(around[0])) / width;
+            distances[around[1]] += if gap.is_finite() { gap } else { 0.0 };
+        }
+        distances[first] = f64::INFINITY;
+        distances[last] = f64::INFINITY;
+    }
+    distances
 }
 
 /// Scores as numbers to minimise.

@@ -1,6 +1,6 @@
 //! How much a set of losses dominates.
 
-use super::{dominates, ranks};
+use super::{dominates, fronts};
 
 /// The volume of all points that some of `points` dominates and that dominate `reference`. Points
 /// that do not dominate the reference add nothing. The cost grows with the power of the number of
@@ -41,7 +41,7 @@ fn volume(mut points: Vec<&[f64]>, reference: &[f64]) -> f64 {
 ///
 /// With more than three objectives, what a point adds is taken to be what it adds to the nearest of
 /// the others alone, since volumes are too expensive.
-pub(super) fn subset(points: &[Vec<f64>], count: usize) -> Vec<usize> {
+pub(crate) fn subset(points: &[Vec<f64>], count: usize) -> Vec<usize> {
     let Some(reference) = reference(points) else { return (0..count.min(points.len())).collect() };
     let mut gains: Vec<f64> = points.iter().map(|point| box_volume(point, &reference)).collect();
     let mut left: Vec<usize> = (0..points.len()).collect();
@@ -86,16 +86,12 @@ fn next_chosen(
         }
         exact[place] = true;
         let point = &points[left[place]];
-        let shared = chosen.iter().map(|other| worse(point, &points[*other])).collect();
-        let alone = box_volume(point, reference);
-        gains[left[place]] = alone - hypervolume(&front_of(shared), reference);
+        let mut shared: Vec<Vec<f64>> =
+            chosen.iter().map(|other| worse(point, &points[*other])).collect();
+        let front = fronts(&shared).into_iter().next().unwrap_or_default();
+        shared = front.into_iter().map(|index| std::mem::take(&mut shared[index])).collect();
+        gains[left[place]] = box_volume(point, reference) - hypervolume(&shared, reference);
     }
-}
-
-/// Those of the points that none of the others dominates.
-fn front_of(points: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
-    let ranks = ranks(&points);
-    points.into_iter().zip(ranks).filter(|(_, rank)| *rank == 0).map(|(point, _)| point).collect()
 }
 
 /// A point a little beyond the worst of each objective, as in Optuna; `None` where something is

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::Request;
 use super::frame::{Frame, Point};
-use crate::rank::{best_of, losses, ranks, within_margin};
+use crate::rank::{fronts, losses, subset, within_margin};
 use crate::{Direction, State, Trial};
 
 /// A trial and where it is.
@@ -90,16 +90,27 @@ impl<'a> History<'a> {
     /// [`best`](crate::best) has it, with several front by front. Then come partial ones by how far
     /// they came and then by what they reached, and at last those beyond their limits, by how far.
     pub(super) fn best_first(&self, count: usize) -> Vec<&Observation<'a>> {
-        let (kept, mut beyond): (Vec<_>, Vec<_>) =
-            self.complete.iter().partition(|seen| seen.trial.violation() <= 0.0);
+        let kept = self.kept();
         let mut order = match self.directions {
             [direction] => self.by_place(kept, *direction),
             _ => self.by_front(&kept, count),
         };
         order.extend(self.by_progress());
-        beyond.sort_by(|a, b| a.trial.violation().total_cmp(&b.trial.violation()));
-        order.extend(beyond);
+        order.extend(self.beyond());
         order
+    }
+
+    /// Complete trials within their limits.
+    fn kept(&self) -> Vec<&Observation<'a>> {
+        self.complete.iter().filter(|seen| seen.trial.violation() <= 0.0).collect()
+    }
+
+    /// Complete trials beyond their limits, those that are so the least first.
+    fn beyond(&self) -> Vec<&Observation<'a>> {
+        let beyond = self.complete.iter().filter(|seen| seen.trial.violation() > 0.0);
+        let mut beyond: Vec<_> = beyond.collect();
+        beyond.sort_by(|a, b| a.trial.violation().total_cmp(&b.trial.violation()));
+        beyond
     }
 
     fn by_place<'b>(
@@ -116,19 +127,42 @@ impl<'a> History<'a> {
 
     fn by_front<'b>(&self, kept: &[&'b Observation<'a>], count: usize) -> Vec<&'b Observation<'a>> {
         let losses: Vec<Vec<f64>> = kept.iter().map(|seen| self.losses(seen)).collect();
-        let mut order = best_of(&losses, count);
-        let mut is_best = vec![false; kept.len()];
-        order.iter().for_each(|index| is_best[*index] = true);
-        order.extend((0..kept.len()).filter(|index| !is_best[*index]));
-        order.into_iter().map(|index| kept[index]).collect()
+        let mut order: Vec<&Observation<'_>> = Vec::with_capacity(kept.len());
+        for front in fronts(&losses) {
+            let missing = count.saturating_sub(order.len());
+            let mut chosen = vec![false; front.len()];
+            if missing < front.len() {
+                let points: Vec<Vec<f64>> = front.iter().map(|at| losses[*at].clone()).collect();
+                for at in subset(&points, missing) {
+                    chosen[at] = true;
+                    order.push(kept[front[at]]);
+                }
+            }
+            let others = front.iter().zip(chosen).filter(|(_, chosen)| !chosen);
+            order.extend(others.map(|(at, _)| kept[*at]));
+        }
+        order
+    }
+
+    /// All finished trials in groups of which each is better than the next: front by front within
+    /// the limits, then as in [`History::best_first`].
+    pub(super) fn fronts(&self) -> Vec<Vec<&Observation<'a>>> {
+        let kept = self.kept();
+        let losses: Vec<Vec<f64>> = kept.iter().map(|seen| self.losses(seen)).collect();
+        let groups = fronts(&losses).into_iter();
+        let mut groups: Vec<Vec<_>> =
+            groups.map(|front| front.into_iter().map(|at| kept[at]).collect()).collect();
+        groups.extend(self.by_progress().chain(self.beyond()).map(|seen| vec![seen]));
+        groups
     }
 
     fn by_progress(&self) -> impl Iterator<Item = &Observation<'a>> {
         let losses: Vec<Vec<f64>> =
             self.partial.iter().map(|seen| self.last_losses(seen)).collect();
-        let mut order: Vec<_> = self.partial.iter().zip(ranks(&losses)).collect();
-        let last = |seen: &Observation<'_>| seen.trial.steps.last().map(|last| last.step);
-        order.sort_by_key(|(seen, rank)| (Reverse(last(seen)), *rank));
-        order.into_iter().map(|(seen, _)| seen)
+        let order = fronts(&losses).into_iter().flatten();
+        let mut order: Vec<_> = order.map(|index| &self.partial[index]).collect();
+        // A stable order, so that those of the same step stay in the order of their losses.
+        order.sort_by_key(|seen| Reverse(seen.trial.steps.last().map(|last| last.step)));
+        order.into_iter()
     }
 }
