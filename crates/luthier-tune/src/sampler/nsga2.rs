@@ -25,13 +25,13 @@ use crate::rank::crowding;
 pub struct Nsga2 {
     /// Number of complete and pruned trials below which the Sobol sequence is followed.
     pub startup_trials: usize,
-    /// Number of parents, at least 1.
-    pub population: usize,
+    /// Number of parents, at least 1; `None` for a fifth of the trials, but from 20 to 100.
+    pub population: Option<usize>,
 }
 
 impl Default for Nsga2 {
     fn default() -> Self {
-        Self { startup_trials: 20, population: 50 }
+        Self { startup_trials: 20, population: None }
     }
 }
 
@@ -39,7 +39,7 @@ impl Default for Nsga2 {
 const ATTEMPTS: usize = 32;
 /// How near children stay to their parents, as the index of the distributions of crossover and
 /// mutation.
-const NEARNESS: f64 = 20.0;
+const NEARNESS: f64 = 5.0;
 /// Share of children that have two parents.
 const CROSSED: f64 = 0.9;
 
@@ -56,7 +56,9 @@ impl Sampler for Nsga2 {
             return sobol::next_new(&frame, &proposed, request, &mut rng)
                 .map(|point| frame.decode(&point));
         }
-        let parents = parents(&history, self.population.max(1));
+        let fifth = history.finished() / 5;
+        let population = self.population.unwrap_or(fifth.clamp(20, 100));
+        let parents = parents(&history, population.max(1));
         let mut children = (0..ATTEMPTS).map(|_| child(&frame, &parents, &mut rng));
         let point = children.find(|point| !proposed.contains(point));
         let point = point.or_else(|| draw_new(&frame, &proposed, &mut rng))?;
