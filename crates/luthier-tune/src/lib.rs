@@ -21,9 +21,10 @@ mod view;
 
 pub use name::UnknownName;
 pub use pruner::{Median, NoPruner, PRUNERS, Pruner, SuccessiveHalving, Verdict, pruner_by_name};
-pub use rank::{best, front, margin};
+pub use rank::{best, front, hypervolume, margin};
 pub use sampler::{
-    Gp, Grid, Random, Request, SAMPLERS, Sampler, Sobol, Tpe, sampler_by_name, trial_seed,
+    CmaEs, Gp, Grid, Nsga2, Random, Request, SAMPLERS, Sampler, Sobol, Tpe, sampler_by_name,
+    trial_seed,
 };
 pub use trial::{Direction, State, Step, Tiebreak, Trial};
 pub use view::View;

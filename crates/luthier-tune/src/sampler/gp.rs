@@ -3,16 +3,15 @@
 use luthier_space::Values;
 
 use super::frame::{Frame, Point};
+use super::history::History;
 use super::lattice::Lattice;
 use super::proposed::Proposed;
 use super::random::draw_new;
 use super::sobol;
 use super::{Request, Sampler};
-use crate::{State, Step, Trial};
 
 mod features;
 mod improvement;
-mod linear_algebra;
 mod minimise;
 mod model;
 mod search;
@@ -57,7 +56,7 @@ impl Sampler for Gp {
         }
         let history = History::new(&frame, request);
         let startup = self.startup_trials.unwrap_or((frame.axes.len() + 1).clamp(6, 12));
-        if history.finished.len() < startup {
+        if history.finished() < startup {
             return sobol::next_new(&frame, &proposed, request, &mut rng)
                 .map(|point| frame.decode(&point));
         }
@@ -71,15 +70,15 @@ impl Gp {
     fn improve(
         &self,
         frame: &Frame<'_>,
-        history: &History,
+        history: &History<'_>,
         proposed: &Proposed<'_>,
         rng: &mut rand_chacha::ChaCha8Rng,
     ) -> Option<Point> {
-        let losses: Vec<f64> = history.finished.iter().map(|(loss, _)| *loss).collect();
+        let observed = observed(history);
+        let losses: Vec<f64> = observed.iter().map(|(loss, _)| *loss).collect();
         let values = values_of(&losses);
         let kept = kept(&values, self.most_trials);
-        let seen: Vec<Vec<f64>> =
-            kept.iter().map(|at| features(frame, &history.finished[*at].1)).collect();
+        let seen: Vec<Vec<f64>> = kept.iter().map(|at| features(frame, observed[*at].1)).collect();
         let values: Vec<f64> = kept.iter().map(|at| values[*at]).collect();
         let kinds = kinds(frame);
         let fitted = spread(&values, self.most_fitted);
@@ -95,8 +94,8 @@ impl Gp {
         let best = believed.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let mut order: Vec<usize> = (0..kept.len()).collect();
         order.sort_by(|a, b| believed[*b].total_cmp(&believed[*a]));
-        let seen: Vec<&Point> = order.iter().map(|at| &history.finished[kept[*at]].1).collect();
-        let pending = history.pending.iter().map(|point| features(frame, point)).collect();
+        let seen: Vec<&Point> = order.iter().map(|at| observed[kept[*at]].1).collect();
+        let pending = history.pending.iter().map(|seen| features(frame, &seen.point)).collect();
         let model = model.pretending(pending)?;
         Search { frame, model: &model, best }.find(&seen, proposed, rng)
     }
@@ -133,37 +132,18 @@ fn spread(values: &[f64], most: usize) -> Vec<usize> {
     places
 }
 
-/// The trials as points with losses.
-struct History {
-    finished: Vec<(f64, Point)>,
-    pending: Vec<Point>,
-}
-
-impl History {
-    fn new(frame: &Frame<'_>, request: &Request<'_>) -> Self {
-        let mut history = Self { finished: Vec::new(), pending: Vec::new() };
-        let mut pruned = Vec::new();
-        let loss = |score: Option<f64>| {
-            let loss = request.direction().loss(score.unwrap_or(f64::NAN));
-            if loss.is_nan() { f64::INFINITY } else { loss }
-        };
-        for trial in request.trials {
-            let Some(point) = frame.encode(&trial.values) else { continue };
-            match trial.state {
-                State::Complete => history.finished.push((loss(trial.score()), point)),
-                State::Pruned | State::Paused => pruned.push((loss(last_score(trial)), point)),
-                State::Running => history.pending.push(point),
-                State::Failed => {}
-            }
-        }
-        let mut losses: Vec<f64> = history.finished.iter().map(|(loss, _)| *loss).collect();
-        losses.sort_by(f64::total_cmp);
-        let median = losses.get(losses.len() / 2).copied().unwrap_or(f64::NEG_INFINITY);
-        history.finished.extend(pruned.into_iter().map(|(loss, point)| (loss.max(median), point)));
-        history
-    }
-}
-
-fn last_score(trial: &Trial) -> Option<f64> {
-    trial.steps.last().map(Step::score)
+/// Losses of the first objective with their points. A trial that was stopped early is taken to be no
+/// better than the median of the others.
+fn observed<'a>(history: &'a History<'_>) -> Vec<(f64, &'a Point)> {
+    let first = |losses: Vec<f64>| losses.first().copied().unwrap_or(f64::INFINITY);
+    let complete = history.complete.iter();
+    let mut observed: Vec<(f64, &Point)> =
+        complete.map(|seen| (first(history.losses(seen)), &seen.point)).collect();
+    let mut losses: Vec<f64> = observed.iter().map(|(loss, _)| *loss).collect();
+    losses.sort_by(f64::total_cmp);
+    let median = losses.get(losses.len() / 2).copied().unwrap_or(f64::NEG_INFINITY);
+    let partial = history.partial.iter();
+    observed
+        .extend(partial.map(|seen| (first(history.last_losses(seen)).max(median), &seen.point)));
+    observed
 }

@@ -2,4 +2,5 @@
 
 mod functions;
 mod quality;
+mod several;
 mod speed;

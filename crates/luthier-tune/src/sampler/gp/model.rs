@@ -1,7 +1,7 @@
 //! Gaussian process regression (Rasmussen and Williams 2006).
 
+use super::super::linear_algebra::{Inverse, add_scaled, dot};
 use super::features::Kind;
-use super::linear_algebra::{Inverse, add_scaled, dot};
 use super::minimise::minimise;
 
 /// Steps of the search for hyperparameters.
