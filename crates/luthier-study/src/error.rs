@@ -27,7 +27,7 @@ pub enum StudyError {
     /// Given values do not fit the space.
     #[error(transparent)]
     Values(#[from] luthier_space::ValueError),
-    /// The setup names a sampler or pruner that does not exist.
+    /// The setup names a sampler that does not exist.
     #[error(transparent)]
     UnknownName(#[from] UnknownName),
     /// What is there is no study, or is damaged.

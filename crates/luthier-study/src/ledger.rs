@@ -46,7 +46,6 @@ pub(crate) enum Claim {
 pub(crate) struct Proposer<'a> {
     pub(crate) spec: &'a StudySpec,
     pub(crate) sampler: &'a dyn Sampler,
-    pub(crate) pruner: &'a dyn Pruner,
     /// Configurations that come before those of the sampler.
     pub(crate) first: &'a [Values],
     /// The number below which trials are wanted.
@@ -162,7 +161,7 @@ impl Ledger {
     }
 
     fn promoted(&self, proposer: &Proposer<'_>) -> Option<u64> {
-        proposer.pruner.promote(&self.directions, &self.trials)
+        proposer.spec.pruner.promote(&self.directions, &self.trials)
     }
 
     fn take(&mut self, number: u64) -> Result<Option<Trial>, StudyError> {
@@ -276,7 +275,7 @@ impl Ledger {
             self.give_back(number);
             return Ok(None);
         }
-        match self.storage.finish(lease, &trial, &spec.pruner) {
+        match self.storage.finish(lease, &trial, spec.pruner.name()) {
             Err(error) => {
                 self.give_back(number);
                 return Err(error);

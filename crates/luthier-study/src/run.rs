@@ -273,7 +273,6 @@ impl Crew<'_> {
         let proposer = Proposer {
             spec: &study.spec,
             sampler: study.sampler.as_ref(),
-            pruner: study.pruner.as_ref(),
             first: self.run.first,
             limit,
         };

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
 use luthier_space::Values;
-use luthier_tune::{Step, Tiebreak, Trial, Verdict, View, trial_seed};
+use luthier_tune::{Pruner, Step, Tiebreak, Trial, Verdict, View, trial_seed};
 
 use crate::ledger::Noted;
 use crate::run::{Crew, Event};
@@ -139,7 +139,7 @@ impl<'a> Session<'a> {
         let trials = ledger.trials();
         let others = View { number, lag }.finished(trials);
         let trial = &trials[number as usize];
-        let verdict = study.pruner.judge(&study.spec.directions(), others, trial);
+        let verdict = study.spec.pruner.judge(&study.spec.directions(), others, trial);
         drop(ledger);
         self.crew.emit(Event::Step { number, step });
         match verdict {

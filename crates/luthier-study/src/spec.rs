@@ -3,7 +3,7 @@
 use std::fmt;
 
 use luthier_space::{Dimension, Space};
-use luthier_tune::Direction;
+use luthier_tune::{Direction, PrunerSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::Measured;
@@ -24,8 +24,8 @@ pub struct StudySpec {
     pub seed: u64,
     /// Name of the sampler ([`luthier_tune::SAMPLERS`]).
     pub sampler: String,
-    /// Name of the pruner ([`luthier_tune::PRUNERS`]).
-    pub pruner: String,
+    /// When to give a trial up.
+    pub pruner: PrunerSpec,
     /// With a lag of *l*, trial *n* is proposed from the results of trials below *n − l* and starts
     /// when these have finished; the trials are then the same for any number of workers, of which
     /// *l + 1* at most are busy. Without, it is proposed from all results there are.

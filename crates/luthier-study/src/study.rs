@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use luthier_space::Values;
-use luthier_tune::{Pruner, Sampler, Trial, pruner_by_name, sampler_by_name};
+use luthier_tune::{Sampler, Trial, sampler_by_name};
 
 use crate::ledger::Ledger;
 use crate::storage::{self, Records};
@@ -13,7 +13,6 @@ use crate::{Locator, StudyError, StudySpec};
 pub struct Study {
     pub(crate) spec: StudySpec,
     pub(crate) sampler: Box<dyn Sampler>,
-    pub(crate) pruner: Box<dyn Pruner>,
     ledger: Mutex<Ledger>,
 }
 
@@ -28,7 +27,6 @@ impl Study {
             return Err(StudyError::Space { parameter: parameter.to_owned(), fault });
         }
         let sampler = sampler_by_name(&spec.sampler)?;
-        let pruner = pruner_by_name(&spec.pruner)?;
         let mut storage = storage::open(&locator.into(), spec)?;
         let found = storage.spec()?;
         if let Some(change) = found.change(spec) {
@@ -38,7 +36,7 @@ impl Study {
             storage.set_spec(spec)?;
         }
         let ledger = Mutex::new(Ledger::new(storage, spec)?);
-        Ok(Self { spec: spec.clone(), sampler, pruner, ledger })
+        Ok(Self { spec: spec.clone(), sampler, ledger })
     }
 
     /// Opens the study that is there, as another process has set it up; in a database with several
@@ -47,9 +45,8 @@ impl Study {
         let mut storage = storage::existing(locator, name)?;
         let spec = storage.spec()?;
         let sampler = sampler_by_name(&spec.sampler)?;
-        let pruner = pruner_by_name(&spec.pruner)?;
         let ledger = Mutex::new(Ledger::new(storage, &spec)?);
-        Ok(Self { spec, sampler, pruner, ledger })
+        Ok(Self { spec, sampler, ledger })
     }
 
     /// Reads a study, which other processes may be running; see [`Study::existing`].

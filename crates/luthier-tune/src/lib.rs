@@ -20,7 +20,10 @@ mod trial;
 mod view;
 
 pub use name::UnknownName;
-pub use pruner::{Median, NoPruner, PRUNERS, Pruner, SuccessiveHalving, Verdict, pruner_by_name};
+pub use pruner::{
+    Halving, Hyperband, InvalidPruner, Median, PRUNERS, Patience, Percentile, Pruner, PrunerSpec,
+    Threshold, Verdict, Wilcoxon,
+};
 pub use rank::{best, front, hypervolume, margin};
 pub use sampler::{
     CmaEs, Gp, Grid, Nsga2, Random, Request, SAMPLERS, Sampler, Sobol, Tpe, sampler_by_name,

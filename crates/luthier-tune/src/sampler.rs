@@ -8,7 +8,7 @@ mod grid;
 mod history;
 mod lattice;
 mod linear_algebra;
-mod normal;
+pub(crate) mod normal;
 mod nsga2;
 mod parzen;
 mod proposed;

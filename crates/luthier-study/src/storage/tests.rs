@@ -4,7 +4,7 @@ use std::path::Path;
 
 use luthier_space::{Distribution, Space};
 use luthier_test::{Postgres, Scratch};
-use luthier_tune::Tiebreak;
+use luthier_tune::{PrunerSpec, Tiebreak};
 
 use super::*;
 use crate::Objective;
@@ -20,7 +20,7 @@ fn spec() -> StudySpec {
         constraints: Vec::new(),
         seed: u64::MAX,
         sampler: "random".into(),
-        pruner: "none".into(),
+        pruner: PrunerSpec::None,
         lag: None,
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use luthier_space::{Distribution, Space, Value, Values};
 use luthier_study::{Event, Failure, Locator, Measured, Retries, Run, Session, Study, StudySpec};
 use luthier_test::{Postgres, Process, Scratch};
-use luthier_tune::{State, Trial};
+use luthier_tune::{PrunerSpec, State, Trial};
 
 use crate::{run, spec};
 
@@ -28,7 +28,7 @@ fn crowd_spec() -> StudySpec {
         ("b", Distribution::choice(["p", "q", "r", "s"])),
     ]);
     assert_eq!(space.cardinality(), Some(TRIALS));
-    StudySpec { space, lag: None, pruner: "none".into(), sampler: "tpe".into(), ..spec() }
+    StudySpec { space, lag: None, pruner: PrunerSpec::None, sampler: "tpe".into(), ..spec() }
 }
 
 /// Works on the study that the environment names; in a normal run of the tests there is none.

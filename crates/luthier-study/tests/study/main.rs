@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 
 use luthier_space::{Distribution, Space, Values};
 use luthier_study::{Failure, Measured, Objective, Retries, Run, Session, Study, StudySpec};
-use luthier_tune::Trial;
+use luthier_tune::{PrunerSpec, Trial};
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
@@ -30,7 +30,7 @@ fn spec() -> StudySpec {
         constraints: Vec::new(),
         seed: 7,
         sampler: "tpe".into(),
-        pruner: "median".into(),
+        pruner: PrunerSpec::default(),
         lag: Some(3),
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use luthier_space::{Distribution, Space};
 use luthier_study::{Objective, Study, StudyError, StudySpec};
 use luthier_test::Scratch;
+use luthier_tune::PrunerSpec;
 
 use crate::{objective, run, spec, trials_of};
 
@@ -76,7 +77,7 @@ fn the_sampler_and_the_pruner_may_change() {
     let scratch = Scratch::new();
     let path = finished(&scratch);
     let before = trials_of(&path);
-    let changed = StudySpec { sampler: "random".into(), pruner: "none".into(), ..spec() };
+    let changed = StudySpec { sampler: "random".into(), pruner: PrunerSpec::None, ..spec() };
     let study = Study::open(&path, &changed).unwrap();
     study.run(&run(9, 1), &objective, &|_| {}).unwrap();
     let records = Study::load(&path.as_path().into(), None).unwrap();

@@ -4,7 +4,7 @@ use luthier_study::{
     Failure, MAX_FAILURES_IN_A_ROW, Measured, Objective, Session, Study, StudyError, StudySpec,
 };
 use luthier_test::Scratch;
-use luthier_tune::{State, Step, Trial};
+use luthier_tune::{PrunerSpec, State, Step, Trial};
 
 use crate::{run, spec, trials_of};
 
@@ -12,7 +12,7 @@ use crate::{run, spec, trials_of};
 fn outcome(evaluate: impl Fn(&Session<'_>) -> Result<Measured, Failure> + Sync) -> Trial {
     let scratch = Scratch::new();
     let path = scratch.path().join("study.db");
-    let spec = StudySpec { pruner: "none".into(), lag: None, ..spec() };
+    let spec = StudySpec { pruner: PrunerSpec::None, lag: None, ..spec() };
     let study = Study::open(&path, &spec).unwrap();
     study.run(&run(1, 1), &evaluate, &|_| {}).unwrap();
     assert_eq!(study.trials(), trials_of(&path));

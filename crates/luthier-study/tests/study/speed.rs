@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use luthier_study::{Session, Study, StudySpec};
 use luthier_test::Scratch;
+use luthier_tune::PrunerSpec;
 
 use crate::{run, spec};
 
@@ -20,7 +21,11 @@ fn microseconds_per_trial_and_step() {
         ("tpe", "none", 0),
     ] {
         let scratch = Scratch::new();
-        let spec = StudySpec { sampler: sampler.into(), pruner: pruner.into(), ..spec() };
+        let spec = StudySpec {
+            sampler: sampler.into(),
+            pruner: PrunerSpec::from_name(pruner).unwrap(),
+            ..spec()
+        };
         let study = Study::open(&scratch.path().join("study.db"), &spec).unwrap();
         let reports = |session: &Session<'_>| {
             for step in 0..steps {

@@ -108,7 +108,7 @@ fn names_like_no_other_are_answered_with_all() {
     for setting in [
         "learners = [\"xgboost\"]",
         "sampler = \"cmaes\"",
-        "pruner = \"hyperband\"",
+        "pruner = \"bohb\"",
         "\n[objective]\nmetric = \"speed\"",
     ] {
         let desk = Desk::with_job();
