@@ -317,9 +317,12 @@ impl Row {
 #[derive(Deserialize)]
 #[serde(tag = "name", content = "attributes")]
 enum Stored {
-    FloatDistribution { low: f64, high: f64, log: bool, step: Option<f64> },
-    IntDistribution { low: i64, high: i64, log: bool, step: i64 },
-    CategoricalDistribution { choices: Vec<Option<Value>> },
+    #[serde(rename = "FloatDistribution")]
+    Float { low: f64, high: f64, log: bool, step: Option<f64> },
+    #[serde(rename = "IntDistribution")]
+    Int { low: i64, high: i64, log: bool, step: i64 },
+    #[serde(rename = "CategoricalDistribution")]
+    Categorical { choices: Vec<Option<Value>> },
 }
 
 fn distribution_of(name: &str, json: &str) -> Result<Distribution, String> {
@@ -327,13 +330,13 @@ fn distribution_of(name: &str, json: &str) -> Result<Distribution, String> {
     let stored = stored.map_err(|error| format!("parameter `{name}`, {json}: {error}"))?;
     let scale = |log| if log { Scale::Log } else { Scale::Linear };
     Ok(match stored {
-        Stored::FloatDistribution { low, high, log, step } => {
+        Stored::Float { low, high, log, step } => {
             Distribution::Float { low, high, scale: scale(log), step }
         }
-        Stored::IntDistribution { low, high, log, step } => {
+        Stored::Int { low, high, log, step } => {
             Distribution::Int { low, high, scale: scale(log), step }
         }
-        Stored::CategoricalDistribution { choices } => {
+        Stored::Categorical { choices } => {
             let option = |choice: Option<Value>| choice.unwrap_or_else(|| "None".into());
             Distribution::Choice { options: choices.into_iter().map(option).collect() }
         }
