@@ -401,11 +401,19 @@ impl Storage for Postgres {
             .map_err(|detail| self.corrupt(format!("its setup: {detail}")))
     }
 
-    fn set_spec(&mut self, spec: &StudySpec) -> Result<(), StudyError> {
+    fn set_spec(&mut self, spec: &StudySpec, trials: &[Trial]) -> Result<(), StudyError> {
         let json = serde_json::to_string(spec).unwrap_or_default();
-        let update = "UPDATE luthier_studies SET spec = $2 WHERE id = $1";
-        self.ask(|client, study| client.execute(update, &[&study, &json]))?;
-        Ok(())
+        self.write(|transaction, study| {
+            let update = "UPDATE luthier_studies SET spec = $2 WHERE id = $1";
+            transaction.execute(update, &[&study, &json])?;
+            let update = "UPDATE luthier_trials SET trial_values = $3,
+                          changed = pg_current_xact_id() WHERE study = $1 AND number = $2";
+            for trial in trials {
+                let values = serde_json::to_string(&trial.values).unwrap_or_default();
+                transaction.execute(update, &[&study, &number_of(trial.number), &values])?;
+            }
+            Ok(())
+        })
     }
 
     fn changes(&mut self) -> Result<Changes, StudyError> {

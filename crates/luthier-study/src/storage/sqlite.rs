@@ -399,10 +399,20 @@ impl Storage for Sqlite {
         StudySpec::from_json(&json).map_err(|detail| self.corrupt(format!("its setup: {detail}")))
     }
 
-    fn set_spec(&mut self, spec: &StudySpec) -> Result<(), StudyError> {
+    fn set_spec(&mut self, spec: &StudySpec, trials: &[Trial]) -> Result<(), StudyError> {
         let json = self.to_json(spec)?;
-        self.write(|transaction, _| transaction.execute("UPDATE studies SET spec = ?1", [json]))?;
-        Ok(())
+        let values = trials.iter().map(|trial| Ok((trial.number, self.to_json(&trial.values)?)));
+        let values: Vec<(u64, String)> = values.collect::<Result<_, StudyError>>()?;
+        self.write(|transaction, revision| {
+            transaction.execute("UPDATE studies SET spec = ?1", [json])?;
+            let mut update = transaction.prepare_cached(
+                "UPDATE trials SET trial_values = ?2, revision = ?3 WHERE number = ?1",
+            )?;
+            for (number, values) in values {
+                update.execute(params![number, values, revision])?;
+            }
+            Ok(())
+        })
     }
 
     fn changes(&mut self) -> Result<Changes, StudyError> {

@@ -73,6 +73,23 @@ fn a_finished_trial_is_read_back_whole_and_once() {
 }
 
 #[test]
+fn a_new_setup_comes_with_the_values_that_it_changes() {
+    each(|open| {
+        let (mut one, mut two) = (open(), open());
+        let lease = one.add(&trial(0), &Origin("random"), true).unwrap();
+        assert_eq!(one.finish(lease, &complete(0), "none").unwrap(), Held::Yes);
+        assert_eq!(two.changes().unwrap().trials.len(), 1);
+        let space = Space::of([("x", Distribution::float(0.0, 2.0))]);
+        let wider = StudySpec { space, ..spec() };
+        let moved = Trial { values: [("x", 1.5)].into_iter().collect(), ..complete(0) };
+        one.set_spec(&wider, std::slice::from_ref(&moved)).unwrap();
+        assert_eq!(two.spec().unwrap(), wider);
+        assert_eq!(two.changes().unwrap().trials[0].trial.values, moved.values);
+        assert_eq!(two.records().unwrap().into_trials(), [moved]);
+    });
+}
+
+#[test]
 fn changes_are_told_to_others() {
     each(|open| {
         let (mut one, mut two) = (open(), open());
