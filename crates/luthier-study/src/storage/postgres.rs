@@ -561,8 +561,11 @@ impl Storage for Postgres {
             let update = "UPDATE luthier_workers SET seen = now() WHERE study = $1 AND id = $2";
             let alive = client.execute(update, &[&study, &own])? > 0;
             let select = "SELECT id, seen < now() - make_interval(secs => $3)
-                          FROM luthier_workers WHERE study = $1 AND id <> $2";
-            let rows = client.query(select, &[&study, &own, &grace])?;
+                          FROM luthier_workers WHERE study = $1 AND id <> $2
+                          UNION SELECT worker, TRUE FROM luthier_trials
+                          WHERE study = $1 AND state = $4 AND worker NOT IN
+                          (SELECT id FROM luthier_workers WHERE study = $1)";
+            let rows = client.query(select, &[&study, &own, &grace, &RUNNING])?;
             let others: Vec<(i32, bool)> =
                 rows.iter().map(|row| (row.get(0), row.get(1))).collect();
             Ok((alive, others))

@@ -187,6 +187,21 @@ fn who_is_silent_for_too_long_loses_its_trials() {
 }
 
 #[test]
+fn nothing_is_left_with_a_worker_that_was_taken_for_dead_and_then_dies() {
+    each(|open| {
+        let (mut silent, mut other) = (open(), open());
+        silent.beat(FOREVER, RETRIES).unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+        other.beat(Duration::from_millis(10), RETRIES).unwrap();
+        // It has not noticed yet.
+        silent.add(&trial(0), &Origin("random"), true).unwrap();
+        silent.abandon();
+        other.beat(FOREVER, RETRIES).unwrap();
+        assert_eq!(other.take(0).unwrap().unwrap().attempt, 2);
+    });
+}
+
+#[test]
 fn failures_are_tried_again_as_often_as_wanted() {
     each(|open| {
         let mut storage = open();
