@@ -7,6 +7,7 @@ use luthier_space::Values;
 use luthier_tune::{Direction, Pruner, Request, Sampler, State, Step, Tiebreak, Trial, View};
 
 use crate::run::Retries;
+use crate::spec::filled;
 use crate::storage::{Changes, Entry, Held, Lease, Origin, Storage, check_trial};
 use crate::{Measured, StudyError, StudySpec};
 
@@ -92,8 +93,12 @@ impl Ledger {
         for Entry { trial, attempt, waiting } in trials {
             let number = trial.number;
             let place = (number as usize).min(self.trials.len());
-            let corrupt = |detail| self.storage.corrupt(detail);
-            check_trial(&trial, place as u64, spec).map_err(corrupt)?;
+            if let Err(detail) = check_trial(&trial, place as u64, spec) {
+                return Err(match self.storage.spec()?.change(spec) {
+                    Some(change) => StudyError::Changed(change),
+                    None => self.storage.corrupt(detail),
+                });
+            }
             if waiting {
                 self.waiting.insert(number)
             } else {
@@ -201,6 +206,30 @@ impl Ledger {
         self.append(spec, |storage, number| {
             storage.import(&Trial { number, ..trial }, &Origin("imported"))
         })
+    }
+
+    /// Replaces the setup by one whose space has all of the present one.
+    pub(crate) fn extend(
+        &mut self,
+        present: &StudySpec,
+        spec: &StudySpec,
+        added: &Values,
+    ) -> Result<(), StudyError> {
+        self.storage.begin_proposing()?;
+        let extended = self.sync(present).and_then(|()| {
+            let mut changed = Vec::new();
+            for trial in &self.trials {
+                let values = filled(&trial.values, &spec.space, added);
+                let values = values.map_err(StudyError::Changed)?;
+                spec.space.check(&values)?;
+                if values != trial.values {
+                    changed.push(Trial { values, ..trial.clone() });
+                }
+            }
+            self.storage.set_spec(spec, &changed)
+        });
+        self.storage.end_proposing()?;
+        extended
     }
 
     fn append(

@@ -19,6 +19,7 @@
 mod error;
 mod ledger;
 mod locator;
+mod optuna;
 mod run;
 mod session;
 mod spec;
@@ -27,6 +28,7 @@ mod study;
 
 pub use error::StudyError;
 pub use locator::Locator;
+pub use optuna::{Imported, LeftOut, read_optuna};
 pub use run::{Event, MAX_FAILURES_IN_A_ROW, Retries, Run, Summary};
 pub use session::{Failure, Measured, Session};
 pub use spec::{Change, Objective, StudySpec};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use luthier_space::{Dimension, Space};
+use luthier_space::{Dimension, Distribution, Space, Value, Values};
 use luthier_tune::{Direction, PrunerSpec};
 use serde::{Deserialize, Serialize};
 
@@ -181,6 +181,50 @@ fn space_change(before: &Space, now: &Space) -> Option<Change> {
         now: Some(names(now).join(", ")),
     };
     Some(parameter.unwrap_or_else(order))
+}
+
+/// The first parameter of a space that does not have all its values in another space.
+pub(crate) fn narrowed(before: &Space, now: &Space) -> Option<Change> {
+    before.dimensions().iter().find_map(|old| {
+        let new = now.get(&old.name);
+        let hangs_as_before = |new: &Dimension| {
+            new.condition.is_none() || parent_option(now, new) == parent_option(before, old)
+        };
+        let is_wider =
+            |new: &&Dimension| new.distribution.includes(&old.distribution) && hangs_as_before(new);
+        new.filter(is_wider).is_none().then(|| Change {
+            what: format!("parameter `{}`", old.name),
+            before: Some(describe(before, old)),
+            now: new.map(|new| describe(now, new)),
+        })
+    })
+}
+
+/// The values of a trial in a space that has grown since, with those of `added` for parameters that
+/// are new; or the first one that is not known.
+pub(crate) fn filled(values: &Values, space: &Space, added: &Values) -> Result<Values, Change> {
+    let mut filled = Values::default();
+    for (index, dimension) in space.dimensions().iter().enumerate() {
+        if space.is_active(index, &filled) {
+            let name = &dimension.name;
+            let missing = || Change {
+                what: format!("parameter `{name}`"),
+                before: None,
+                now: Some(describe(space, dimension)),
+            };
+            let value = values.get(name).or_else(|| added.get(name)).ok_or_else(missing)?;
+            filled.insert(name.clone(), value.clone());
+        }
+    }
+    Ok(filled)
+}
+
+/// What a dimension hangs on: the name of the parent and its option by its value.
+fn parent_option<'a>(space: &'a Space, dimension: &Dimension) -> Option<(&'a str, &'a Value)> {
+    let condition = dimension.condition?;
+    let parent = space.dimensions().get(condition.parent)?;
+    let Distribution::Choice { options } = &parent.distribution else { return None };
+    Some((parent.name.as_str(), options.get(condition.option)?))
 }
 
 /// What a dimension hangs on: the name of the parent and its option.

@@ -20,8 +20,8 @@ pub(crate) trait Storage: Send {
     /// The setup of the study.
     fn spec(&mut self) -> Result<StudySpec, StudyError>;
 
-    /// Replaces the setup of the study.
-    fn set_spec(&mut self, spec: &StudySpec) -> Result<(), StudyError>;
+    /// Replaces the setup of the study, and with it the values of these trials.
+    fn set_spec(&mut self, spec: &StudySpec, trials: &[Trial]) -> Result<(), StudyError>;
 
     /// All that has changed since the last call, by any process; the first time everything.
     fn changes(&mut self) -> Result<Changes, StudyError>;

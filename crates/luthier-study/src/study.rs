@@ -6,6 +6,7 @@ use luthier_space::Values;
 use luthier_tune::{Sampler, Trial, sampler_by_name};
 
 use crate::ledger::Ledger;
+use crate::spec::narrowed;
 use crate::storage::{self, Records};
 use crate::{Locator, StudyError, StudySpec};
 
@@ -33,10 +34,39 @@ impl Study {
             return Err(StudyError::Changed(change));
         }
         if found != *spec {
-            storage.set_spec(spec)?;
+            storage.set_spec(spec, &[])?;
         }
         let ledger = Mutex::new(Ledger::new(storage, spec)?);
         Ok(Self { spec: spec.clone(), sampler, ledger })
+    }
+
+    /// Opens a study as [`Study::open`] does, and lets its space grow to that of `spec`: ranges may
+    /// become wider, options and parameters be added. The values in `added` are what its trials have
+    /// had for parameters that did not exist, and become part of them.
+    ///
+    /// A space that leaves out what was possible before, or adds a parameter without a word on what it
+    /// has been, is [`StudyError::Changed`]. Other processes that run the study at that time end with
+    /// that error too, as soon as they meet a trial that their space does not have.
+    pub fn extend(
+        locator: impl Into<Locator>,
+        spec: &StudySpec,
+        added: &Values,
+    ) -> Result<Self, StudyError> {
+        let locator = locator.into();
+        if let Some((parameter, fault)) = spec.fault() {
+            return Err(StudyError::Space { parameter: parameter.to_owned(), fault });
+        }
+        let mut storage = storage::open(&locator, spec)?;
+        let found = storage.spec()?;
+        let in_old_space = StudySpec { space: found.space.clone(), ..spec.clone() };
+        let change = found.change(&in_old_space).or_else(|| narrowed(&found.space, &spec.space));
+        if let Some(change) = change {
+            return Err(StudyError::Changed(change));
+        }
+        if found.space != spec.space {
+            Ledger::new(storage, &found)?.extend(&found, spec, added)?;
+        }
+        Self::open(locator, spec)
     }
 
     /// Opens the study that is there, as another process has set it up; in a database with several

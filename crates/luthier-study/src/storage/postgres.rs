@@ -401,11 +401,19 @@ impl Storage for Postgres {
             .map_err(|detail| self.corrupt(format!("its setup: {detail}")))
     }
 
-    fn set_spec(&mut self, spec: &StudySpec) -> Result<(), StudyError> {
+    fn set_spec(&mut self, spec: &StudySpec, trials: &[Trial]) -> Result<(), StudyError> {
         let json = serde_json::to_string(spec).unwrap_or_default();
-        let update = "UPDATE luthier_studies SET spec = $2 WHERE id = $1";
-        self.ask(|client, study| client.execute(update, &[&study, &json]))?;
-        Ok(())
+        self.write(|transaction, study| {
+            let update = "UPDATE luthier_studies SET spec = $2 WHERE id = $1";
+            transaction.execute(update, &[&study, &json])?;
+            let update = "UPDATE luthier_trials SET trial_values = $3,
+                          changed = pg_current_xact_id() WHERE study = $1 AND number = $2";
+            for trial in trials {
+                let values = serde_json::to_string(&trial.values).unwrap_or_default();
+                transaction.execute(update, &[&study, &number_of(trial.number), &values])?;
+            }
+            Ok(())
+        })
     }
 
     fn changes(&mut self) -> Result<Changes, StudyError> {
@@ -553,8 +561,11 @@ impl Storage for Postgres {
             let update = "UPDATE luthier_workers SET seen = now() WHERE study = $1 AND id = $2";
             let alive = client.execute(update, &[&study, &own])? > 0;
             let select = "SELECT id, seen < now() - make_interval(secs => $3)
-                          FROM luthier_workers WHERE study = $1 AND id <> $2";
-            let rows = client.query(select, &[&study, &own, &grace])?;
+                          FROM luthier_workers WHERE study = $1 AND id <> $2
+                          UNION SELECT worker, TRUE FROM luthier_trials
+                          WHERE study = $1 AND state = $4 AND worker NOT IN
+                          (SELECT id FROM luthier_workers WHERE study = $1)";
+            let rows = client.query(select, &[&study, &own, &grace, &RUNNING])?;
             let others: Vec<(i32, bool)> =
                 rows.iter().map(|row| (row.get(0), row.get(1))).collect();
             Ok((alive, others))

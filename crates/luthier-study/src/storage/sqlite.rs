@@ -30,6 +30,8 @@ const FORMAT: i64 = 2;
 const APPLICATION: i64 = 0x4c75_7468;
 /// How long a transaction waits for others. Hundreds of processes may be before it.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// What the name of a worker's file ends in until it is locked.
+const NEW: &str = "new";
 
 const TABLES: &str = "
     CREATE TABLE studies (
@@ -257,25 +259,35 @@ impl Sqlite {
             Ok(id)
         })?;
         // After the row and, at the end, gone before it: no file is left behind. Until it is there,
-        // the row is as good as a beat.
-        let path = self.beside(&format!(".worker-{id}"));
+        // the row is as good as a beat. It gets its name when it is locked: one that is found free
+        // is that of a dead process.
+        let path = self.worker_file(id);
         let io = |error| StudyError::io(&path, error);
-        let lock = File::create(&path).map_err(io)?;
+        let new = path.with_added_extension(NEW);
+        let lock = File::create(&new).map_err(io)?;
         lock.lock().map_err(io)?;
+        std::fs::rename(&new, &path).map_err(io)?;
         self.worker = Some(Worker { id, path, lock });
         Ok(id)
     }
 
+    /// The file that a worker locks.
+    fn worker_file(&self, worker: i64) -> PathBuf {
+        self.beside(&format!(".worker-{worker}"))
+    }
+
     /// Whether a worker's process is known to be gone.
     fn is_gone(&self, worker: i64) -> bool {
-        let file = File::open(self.beside(&format!(".worker-{worker}")));
+        let file = File::open(self.worker_file(worker));
         file.is_ok_and(|file| !matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
     /// Takes the trials of a worker that is gone.
     fn bury(&mut self, worker: i64, retries: u32) -> Result<(), StudyError> {
         // Another process may have done so.
-        let _ = std::fs::remove_file(self.beside(&format!(".worker-{worker}")));
+        let file = self.worker_file(worker);
+        let _ = std::fs::remove_file(file.with_added_extension(NEW));
+        let _ = std::fs::remove_file(file);
         self.write(|transaction, revision| {
             let mut select = transaction.prepare_cached(
                 "SELECT number, deaths FROM trials WHERE worker = ?1 AND state = ?2",
@@ -399,10 +411,20 @@ impl Storage for Sqlite {
         StudySpec::from_json(&json).map_err(|detail| self.corrupt(format!("its setup: {detail}")))
     }
 
-    fn set_spec(&mut self, spec: &StudySpec) -> Result<(), StudyError> {
+    fn set_spec(&mut self, spec: &StudySpec, trials: &[Trial]) -> Result<(), StudyError> {
         let json = self.to_json(spec)?;
-        self.write(|transaction, _| transaction.execute("UPDATE studies SET spec = ?1", [json]))?;
-        Ok(())
+        let values = trials.iter().map(|trial| Ok((trial.number, self.to_json(&trial.values)?)));
+        let values: Vec<(u64, String)> = values.collect::<Result<_, StudyError>>()?;
+        self.write(|transaction, revision| {
+            transaction.execute("UPDATE studies SET spec = ?1", [json])?;
+            let mut update = transaction.prepare_cached(
+                "UPDATE trials SET trial_values = ?2, revision = ?3 WHERE number = ?1",
+            )?;
+            for (number, values) in values {
+                update.execute(params![number, values, revision])?;
+            }
+            Ok(())
+        })
     }
 
     fn changes(&mut self) -> Result<Changes, StudyError> {
@@ -573,10 +595,13 @@ impl Storage for Sqlite {
         let (alive, others) = self.guard(|connection| {
             let update = "UPDATE workers SET seen = ?2 WHERE id = ?1";
             let alive = connection.prepare_cached(update)?.execute(params![own, seen])?;
-            let mut select =
-                connection.prepare_cached("SELECT id, seen FROM workers WHERE id != ?1")?;
+            let mut select = connection.prepare_cached(
+                "SELECT id, seen FROM workers WHERE id != ?1
+                 UNION SELECT worker, 0 FROM trials
+                 WHERE state = ?2 AND worker NOT IN (SELECT id FROM workers)",
+            )?;
             let others: Vec<(i64, u64)> = select
-                .query_map([own], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .query_map(params![own, RUNNING], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect::<rusqlite::Result<_>>()?;
             Ok((alive > 0, others))
         })?;

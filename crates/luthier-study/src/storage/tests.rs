@@ -73,6 +73,23 @@ fn a_finished_trial_is_read_back_whole_and_once() {
 }
 
 #[test]
+fn a_new_setup_comes_with_the_values_that_it_changes() {
+    each(|open| {
+        let (mut one, mut two) = (open(), open());
+        let lease = one.add(&trial(0), &Origin("random"), true).unwrap();
+        assert_eq!(one.finish(lease, &complete(0), "none").unwrap(), Held::Yes);
+        assert_eq!(two.changes().unwrap().trials.len(), 1);
+        let space = Space::of([("x", Distribution::float(0.0, 2.0))]);
+        let wider = StudySpec { space, ..spec() };
+        let moved = Trial { values: [("x", 1.5)].into_iter().collect(), ..complete(0) };
+        one.set_spec(&wider, std::slice::from_ref(&moved)).unwrap();
+        assert_eq!(two.spec().unwrap(), wider);
+        assert_eq!(two.changes().unwrap().trials[0].trial.values, moved.values);
+        assert_eq!(two.records().unwrap().into_trials(), [moved]);
+    });
+}
+
+#[test]
 fn changes_are_told_to_others() {
     each(|open| {
         let (mut one, mut two) = (open(), open());
@@ -166,6 +183,21 @@ fn who_is_silent_for_too_long_loses_its_trials() {
         other.beat(FOREVER, RETRIES).unwrap();
         assert_eq!(silent.finish(next, &complete(1), "none").unwrap(), Held::Yes);
         assert_eq!(other.finish(new, &complete(0), "none").unwrap(), Held::Yes);
+    });
+}
+
+#[test]
+fn nothing_is_left_with_a_worker_that_was_taken_for_dead_and_then_dies() {
+    each(|open| {
+        let (mut silent, mut other) = (open(), open());
+        silent.beat(FOREVER, RETRIES).unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+        other.beat(Duration::from_millis(10), RETRIES).unwrap();
+        // It has not noticed yet.
+        silent.add(&trial(0), &Origin("random"), true).unwrap();
+        silent.abandon();
+        other.beat(FOREVER, RETRIES).unwrap();
+        assert_eq!(other.take(0).unwrap().unwrap().attempt, 2);
     });
 }
 

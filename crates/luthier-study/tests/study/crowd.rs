@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use luthier_space::{Distribution, Space, Value, Values};
 use luthier_study::{Event, Failure, Locator, Measured, Retries, Run, Session, Study, StudySpec};
-use luthier_test::{Postgres, Process, Scratch};
+use luthier_test::{Postgres, Process, Scratch, wait_for};
 use luthier_tune::{PrunerSpec, State, Trial};
 
 use crate::{run, spec};
@@ -18,6 +18,8 @@ use crate::{run, spec};
 const TRIALS: u64 = 240;
 const WORKERS: usize = 12;
 const KILLS: usize = 20;
+/// Longer than the trials of a killed worker are looked for.
+const PATIENCE: Duration = Duration::from_secs(60);
 const LOCATOR: &str = "LUTHIER_STUDY_TEST_LOCATOR";
 const LOG: &str = "LUTHIER_STUDY_TEST_LOG";
 
@@ -73,7 +75,8 @@ fn check(locator: &str) {
         *victim = worker(locator, &log);
     }
     for worker in &mut workers {
-        assert!(worker.child().wait().unwrap().success());
+        let ended = wait_for(PATIENCE, || worker.child().try_wait().unwrap());
+        assert!(ended.expect("the workers come to an end").success());
     }
     let records = Study::load(&locator.parse().unwrap(), None).unwrap();
     assert_eq!(records.trials.len() as u64, TRIALS);

@@ -3,6 +3,7 @@
 mod crowd;
 mod killed;
 mod opening;
+mod optuna;
 mod outcomes;
 mod speed;
 mod workers;

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use luthier_space::{Distribution, Space};
-use luthier_study::{Objective, Study, StudyError, StudySpec};
+use luthier_space::{Condition, Distribution, Space, Values};
+use luthier_study::{Objective, Session, Study, StudyError, StudySpec};
 use luthier_test::Scratch;
-use luthier_tune::PrunerSpec;
+use luthier_tune::{PrunerSpec, Trial};
 
 use crate::{objective, run, spec, trials_of};
 
@@ -69,6 +69,86 @@ fn a_changed_setup_is_told_exactly() {
         assert_eq!(change.to_string(), expected);
     }
     // Nothing of this has touched the study.
+    Study::open(&path, &spec()).unwrap();
+}
+
+/// The space of [`spec`] grown in every way there is.
+fn grown() -> StudySpec {
+    let space = Space::of([
+        ("rate", Distribution::log_float(1e-7, 1.0)),
+        ("kind", Distribution::choice(["c", "a", "b"])),
+        ("x", Distribution::float(-1.0, 2.0)),
+        ("momentum", Distribution::float(0.0, 1.0)),
+    ]);
+    let space = space.when("kind", "b", Space::of([("depth", Distribution::int(0, 9))]));
+    let space = space.when("kind", "c", Space::of([("width", Distribution::int(1, 4))]));
+    StudySpec { space, ..spec() }
+}
+
+#[test]
+fn a_space_may_grow() {
+    let scratch = Scratch::new();
+    let path = finished(&scratch);
+    let before = trials_of(&path);
+    let added = [("momentum", 0.9)].into_iter().collect();
+    let early = Study::open(&path, &spec()).unwrap();
+    let study = Study::extend(&path, &grown(), &added).unwrap();
+    for (old, new) in before.iter().zip(study.trials()) {
+        assert_eq!(new.values.float("momentum"), Ok(0.9));
+        assert!(old.values.iter().all(|(name, value)| new.values.get(name) == Some(value)));
+        let values = old.values.clone();
+        assert_eq!(Trial { values, ..new }, *old);
+    }
+    let flat = |session: &Session<'_>| Ok(session.values().float("momentum").unwrap().into());
+    let summary = study.run(&run(40, 2), &flat, &|_| {}).unwrap();
+    assert_eq!(summary.finished, 40);
+    assert!(study.trials().iter().any(|trial| trial.values.int("width").is_ok()));
+    drop(study);
+    // Once grown it is opened as any other, and what was added has been told.
+    let again = Study::extend(&path, &grown(), &Values::default()).unwrap();
+    assert_eq!(again.trials(), trials_of(&path));
+    assert_eq!(Study::open(&path, &grown()).unwrap().trials().len(), 40);
+
+    let error = early.run(&run(60, 1), &objective, &|_| {}).unwrap_err();
+    assert!(matches!(error, StudyError::Changed(_)), "{error}");
+}
+
+#[test]
+fn a_space_does_not_shrink() {
+    let scratch = Scratch::new();
+    let path = finished(&scratch);
+    let before = trials_of(&path);
+    type Alter = fn(&mut StudySpec);
+    let cases: [(&str, Alter); 5] = [
+        ("parameter `momentum` was absent, is now a number from 0 to 1", |_| {}),
+        ("seed was 7, is now 8", |s| s.seed = 8),
+        ("parameter `rate` was a number from 0.000001 to 1 (log), is now absent", |s| {
+            s.space = Space::of([("x", Distribution::float(-1.0, 1.0))]);
+        }),
+        ("parameter `x` was a number from -1 to 1, is now a number from -0.5 to 1", |s| {
+            s.space = Space::of([("x", Distribution::float(-0.5, 1.0))]);
+        }),
+        (
+            "parameter `depth` was an integer from 1 to 9, under option 1 of `kind`, \
+             is now an integer from 1 to 9, under option 0 of `kind`",
+            |s| {
+                let mut dimensions = spec().space.dimensions().to_vec();
+                dimensions[3].condition = Some(Condition { parent: 2, option: 0 });
+                s.space = Space::new(dimensions);
+            },
+        ),
+    ];
+    for (expected, alter) in cases {
+        let mut spec = grown();
+        alter(&mut spec);
+        let error = Study::extend(&path, &spec, &Values::default()).err().expect(expected);
+        let StudyError::Changed(change) = error else { panic!("{error}") };
+        assert_eq!(change.to_string(), expected);
+    }
+    let wrong = [("momentum", 7.0)].into_iter().collect();
+    let error = Study::extend(&path, &grown(), &wrong).err();
+    assert!(matches!(error, Some(StudyError::Values(_))), "{error:?}");
+    assert_eq!(trials_of(&path), before);
     Study::open(&path, &spec()).unwrap();
 }
 
