@@ -10,6 +10,7 @@ use super::random::draw_new;
 use super::sobol;
 use super::{Request, Sampler};
 
+mod boxes;
 mod features;
 mod improvement;
 mod minimise;
