@@ -1,6 +1,7 @@
 //! Bayesian optimisation with a Gaussian process.
 
 use luthier_space::Values;
+use rand_chacha::ChaCha8Rng;
 
 use super::frame::{Frame, Point};
 use super::history::History;
@@ -10,17 +11,21 @@ use super::random::draw_new;
 use super::sobol;
 use super::{Request, Sampler};
 
+mod acquisition;
+mod boxes;
 mod features;
 mod improvement;
 mod minimise;
 mod model;
+mod observed;
 mod search;
 mod warp;
 
-use features::{features, kinds};
+use acquisition::Acquisition;
+use features::{Kind, features, kinds};
 use model::{Model, Shape};
+use observed::Observed;
 use search::Search;
-use warp::values_of;
 
 /// A Gaussian process over all dimensions, options and branches included, and the point with the
 /// highest expected improvement.
@@ -72,48 +77,44 @@ impl Gp {
         frame: &Frame<'_>,
         history: &History<'_>,
         proposed: &Proposed<'_>,
-        rng: &mut rand_chacha::ChaCha8Rng,
+        rng: &mut ChaCha8Rng,
     ) -> Option<Point> {
-        let observed = observed(history);
-        let losses: Vec<f64> = observed.iter().map(|(loss, _)| *loss).collect();
-        let values = values_of(&losses);
-        let kept = kept(&values, self.most_trials);
-        let seen: Vec<Vec<f64>> = kept.iter().map(|at| features(frame, observed[*at].1)).collect();
-        let values: Vec<f64> = kept.iter().map(|at| values[*at]).collect();
         let kinds = kinds(frame);
-        let fitted = spread(&values, self.most_fitted);
-        let pick = |at: &usize| seen[*at].clone();
-        let shape = Shape::fit(
-            &kinds,
-            &fitted.iter().map(pick).collect::<Vec<_>>(),
-            &fitted.iter().map(|at| values[*at]).collect::<Vec<_>>(),
-        );
-        let model = Model::new(&kinds, shape, seen, &values)?;
-        let believed: Vec<f64> =
-            model.points().iter().map(|point| model.belief(point).mean).collect();
-        let best = believed.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let mut order: Vec<usize> = (0..kept.len()).collect();
-        order.sort_by(|a, b| believed[*b].total_cmp(&believed[*a]));
-        let seen: Vec<&Point> = order.iter().map(|at| observed[kept[*at]].1).collect();
-        let pending = history.pending.iter().map(|seen| features(frame, &seen.point)).collect();
-        let model = model.pretending(pending)?;
-        Search { frame, model: &model, best }.find(&seen, proposed, rng)
+        let observed = Observed::new(frame, history, self.most_trials);
+        let objectives = observed.values.iter();
+        let objectives: Vec<Model<'_>> = objectives
+            .map(|values| self.fitted(&kinds, observed.features.clone(), values))
+            .collect::<Option<_>>()?;
+        let limits = observed
+            .limits()
+            .into_iter()
+            .map(|limit| Some((self.fitted(&kinds, limit.features, &limit.values)?, limit.least)));
+        let limits: Vec<(Model<'_>, f64)> = limits.collect::<Option<_>>()?;
+        let believed = observed.believed(&objectives);
+        let (goal, seen) = (observed.goal(&believed), observed.best_first(&believed));
+        let pending: Vec<_> =
+            history.pending.iter().map(|seen| features(frame, &seen.point)).collect();
+        let objectives = objectives.into_iter().map(|model| model.pretending(pending.clone()));
+        let objectives = objectives.collect::<Option<_>>()?;
+        let acquisition = Acquisition { objectives, goal, limits };
+        Search { frame, acquisition: &acquisition }.find(&seen, proposed, rng)
     }
-}
 
-/// Places of at most `most` values, in order: the best half of them, and of the others the newest.
-fn kept(values: &[f64], most: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    if values.len() <= most {
-        return order;
+    /// A process whose shape is fitted to some of the values.
+    fn fitted<'a>(
+        &self,
+        kinds: &'a [Kind],
+        points: Vec<Vec<f64>>,
+        values: &[f64],
+    ) -> Option<Model<'a>> {
+        let chosen = spread(values, self.most_fitted);
+        let shape = Shape::fit(
+            kinds,
+            &chosen.iter().map(|at| points[*at].clone()).collect::<Vec<_>>(),
+            &chosen.iter().map(|at| values[*at]).collect::<Vec<_>>(),
+        );
+        Model::new(kinds, shape, points, values)
     }
-    order.sort_by(|a, b| values[*b].total_cmp(&values[*a]));
-    let (best, others) = order.split_at(most / 2);
-    let (mut best, mut others) = (best.to_vec(), others.to_vec());
-    others.sort_unstable_by(|a, b| b.cmp(a));
-    best.extend(others.into_iter().take(most - most / 2));
-    best.sort_unstable();
-    best
 }
 
 /// Places of at most `most` values, in order: the best half of them, and others evenly from the rest
@@ -130,20 +131,4 @@ fn spread(values: &[f64], most: usize) -> Vec<usize> {
     let mut places: Vec<usize> = best.iter().copied().chain(evenly).collect();
     places.sort_unstable();
     places
-}
-
-/// Losses of the first objective with their points. A trial that was stopped early is taken to be no
-/// better than the median of the others.
-fn observed<'a>(history: &'a History<'_>) -> Vec<(f64, &'a Point)> {
-    let first = |losses: Vec<f64>| losses.first().copied().unwrap_or(f64::INFINITY);
-    let complete = history.complete.iter();
-    let mut observed: Vec<(f64, &Point)> =
-        complete.map(|seen| (first(history.losses(seen)), &seen.point)).collect();
-    let mut losses: Vec<f64> = observed.iter().map(|(loss, _)| *loss).collect();
-    losses.sort_by(f64::total_cmp);
-    let median = losses.get(losses.len() / 2).copied().unwrap_or(f64::NEG_INFINITY);
-    let partial = history.partial.iter();
-    observed
-        .extend(partial.map(|seen| (first(history.last_losses(seen)).max(median), &seen.point)));
-    observed
 }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::Request;
 use super::frame::{Frame, Point};
-use crate::rank::{fronts, losses, subset, within_margin};
+use crate::rank::{fronts, subset, within_margin};
 use crate::{Direction, State, Trial};
 
 /// A trial and where it is.
@@ -56,21 +56,30 @@ impl<'a> History<'a> {
         self.complete.len() + self.partial.len()
     }
 
+    /// Number of objectives.
+    pub(super) fn objectives(&self) -> usize {
+        self.directions.len()
+    }
+
     /// The losses of a complete trial, one for each objective; infinite where they are not known.
     pub(super) fn losses(&self, complete: &Observation<'_>) -> Vec<f64> {
-        self.losses_of(&complete.trial.scores)
+        (0..self.objectives())
+            .map(|objective| self.loss(&complete.trial.scores, objective))
+            .collect()
     }
 
     /// The losses at the last step of a trial, likewise.
-    pub(super) fn last_losses(&self, partial: &Observation<'_>) -> Vec<f64> {
-        self.losses_of(partial.trial.steps.last().map_or(&[], |last| &last.scores))
+    fn last_losses(&self, partial: &Observation<'_>) -> Vec<f64> {
+        let last = partial.trial.steps.last().map_or(&[][..], |last| &last.scores);
+        (0..self.objectives()).map(|objective| self.loss(last, objective)).collect()
     }
 
-    fn losses_of(&self, scores: &[f64]) -> Vec<f64> {
-        let mut losses = losses(scores, self.directions);
-        losses.resize(self.directions.len(), f64::INFINITY);
-        losses.iter_mut().filter(|loss| loss.is_nan()).for_each(|loss| *loss = f64::INFINITY);
-        losses
+    /// The loss in one objective of a trial or of one of its steps, likewise.
+    pub(super) fn loss(&self, scores: &[f64], objective: usize) -> f64 {
+        let scores = scores.get(objective).zip(self.directions.get(objective));
+        // A negative zero would come before a zero that it is equal to.
+        let loss = scores.map_or(f64::NAN, |(score, direction)| direction.loss(*score) + 0.0);
+        if loss.is_nan() { f64::INFINITY } else { loss }
     }
 
     /// The best `count` finished trials, and the others with the pending ones.

@@ -192,11 +192,6 @@ impl<'a> Model<'a> {
         self.points.iter().enumerate().map(value).collect()
     }
 
-    /// Points that were seen.
-    pub(super) fn points(&self) -> &[Vec<f64>] {
-        &self.points
-    }
-
     fn kernel(&self, point: &[f64]) -> Vec<f64> {
         let kernel = |other: &Vec<f64>| {
             self.shape.scale * matern(distance(self.kinds, &self.shape, point, other)).0

@@ -40,7 +40,8 @@ fn logistic_quantile(share: f64) -> f64 {
     (share / (1.0 - share)).ln() * 3f64.sqrt() / std::f64::consts::PI
 }
 
-fn standardise(values: &mut [f64]) {
+/// Shifts and scales values such that they have mean 0 and variance 1; 0 where they are all equal.
+pub(super) fn standardise(values: &mut [f64]) {
     let count = values.len().max(1) as f64;
     let mean = values.iter().sum::<f64>() / count;
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;

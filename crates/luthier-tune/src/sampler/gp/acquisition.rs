@@ -1,0 +1,136 @@
+//! What a point promises.
+
+use super::super::linear_algebra::add_scaled;
+use super::super::normal::{LN_SQRT_TAU, log_mass};
+use super::super::parzen::log_sum_exp;
+use super::boxes::LossBox;
+use super::improvement::log_expected_improvement;
+use super::model::{Belief, Model};
+
+/// The logarithm of the gain expected of a point, times the probability that it keeps the limits.
+pub(super) struct Acquisition<'a> {
+    /// What is maximised: a process for each objective.
+    pub(super) objectives: Vec<Model<'a>>,
+    pub(super) goal: Goal,
+    /// Processes with the value that each has to be above.
+    pub(super) limits: Vec<(Model<'a>, f64)>,
+}
+
+/// What counts as a gain.
+pub(super) enum Goal {
+    /// To improve on this value of the only objective.
+    Best(f64),
+    /// To add to the volume that is dominated: these boxes, of negative values, are not. The processes
+    /// are taken to be independent, so that what is expected of each box is a product (Yang et al.
+    /// 2019).
+    Front(Vec<LossBox>),
+    /// Nothing is known that keeps the limits, so that to keep them is all.
+    Limits,
+}
+
+/// A function of a belief with its derivatives by the mean and by the deviation.
+#[derive(Clone, Copy)]
+struct Sloped {
+    log: f64,
+    by_mean: f64,
+    by_deviation: f64,
+}
+
+impl Acquisition<'_> {
+    /// At a point, by its features.
+    pub(super) fn log(&self, point: &[f64]) -> f64 {
+        let beliefs: Vec<Belief> = self.models().map(|model| model.belief(point)).collect();
+        self.of_beliefs(&beliefs).0
+    }
+
+    /// The same with its gradient by the features in `dimensions`, which are numbers.
+    pub(super) fn slopes(&self, point: &[f64], dimensions: &[usize]) -> (f64, Vec<f64>) {
+        let slopes = self.models().map(|model| model.slopes(point, dimensions));
+        let slopes: Vec<(Belief, Vec<f64>, Vec<f64>)> = slopes.collect();
+        let beliefs: Vec<Belief> = slopes.iter().map(|(belief, _, _)| *belief).collect();
+        let (log, sloped) = self.of_beliefs(&beliefs);
+        let mut gradient = vec![0.0; dimensions.len()];
+        for ((_, of_mean, of_deviation), by) in slopes.iter().zip(sloped) {
+            add_scaled(&mut gradient, by.by_mean, of_mean);
+            add_scaled(&mut gradient, by.by_deviation, of_deviation);
+        }
+        (log, gradient)
+    }
+
+    fn models(&self) -> impl Iterator<Item = &Model<'_>> {
+        self.objectives.iter().chain(self.limits.iter().map(|(model, _)| model))
+    }
+
+    /// Of the beliefs of all models, with the derivatives by each.
+    fn of_beliefs(&self, beliefs: &[Belief]) -> (f64, Vec<Sloped>) {
+        let (objectives, limits) = beliefs.split_at(self.objectives.len());
+        let (mut log, mut sloped) = match &self.goal {
+            Goal::Best(best) => {
+                let gain = Sloped::improvement(objectives[0], *best);
+                (gain.log, vec![gain])
+            }
+            Goal::Front(boxes) => log_volume(objectives, boxes),
+            Goal::Limits => {
+                (0.0, vec![Sloped { log: 0.0, by_mean: 0.0, by_deviation: 0.0 }; objectives.len()])
+            }
+        };
+        for (belief, (_, least)) in limits.iter().zip(&self.limits) {
+            let kept = Sloped::above(*belief, *least);
+            log += kept.log;
+            sloped.push(kept);
+        }
+        (log, sloped)
+    }
+}
+
+/// The logarithm of the volume expected to be added in all boxes.
+fn log_volume(beliefs: &[Belief], boxes: &[LossBox]) -> (f64, Vec<Sloped>) {
+    let of_box = |free: &LossBox| -> Vec<Sloped> {
+        let sides = free.low.iter().zip(&free.high);
+        let sides = sides.map(|(low, high)| (-high, -low));
+        beliefs.iter().zip(sides).map(|(belief, side)| Sloped::within(*belief, side)).collect()
+    };
+    let parts: Vec<Vec<Sloped>> = boxes.iter().map(of_box).collect();
+    let logs: Vec<f64> = parts.iter().map(|part| part.iter().map(|s| s.log).sum()).collect();
+    let log = log_sum_exp(&logs);
+    let mut sum = vec![Sloped { log, by_mean: 0.0, by_deviation: 0.0 }; beliefs.len()];
+    for (part, part_log) in parts.iter().zip(logs) {
+        let weight = (part_log - log).exp();
+        for (sum, part) in sum.iter_mut().zip(part).filter(|_| weight > 0.0) {
+            sum.by_mean += weight * part.by_mean;
+            sum.by_deviation += weight * part.by_deviation;
+        }
+    }
+    (log, sum)
+}
+
+impl Sloped {
+    fn improvement(belief: Belief, best: f64) -> Self {
+        let (log, by_mean, by_deviation) = log_expected_improvement(belief, best);
+        Self { log, by_mean, by_deviation }
+    }
+
+    /// Of what is expected of a value above `low`, where nothing above `high` counts.
+    fn within(belief: Belief, (low, high): (f64, f64)) -> Self {
+        let above = Self::improvement(belief, low);
+        if high == f64::INFINITY {
+            return above;
+        }
+        let beyond = Self::improvement(belief, high);
+        let ratio = (beyond.log - above.log).exp().min(1.0 - 1e-12);
+        let rest = 1.0 / (1.0 - ratio);
+        Self {
+            log: above.log + (-ratio).ln_1p(),
+            by_mean: (above.by_mean - ratio * beyond.by_mean) * rest,
+            by_deviation: (above.by_deviation - ratio * beyond.by_deviation) * rest,
+        }
+    }
+
+    /// Of the probability that a value is above `least`.
+    fn above(belief: Belief, least: f64) -> Self {
+        let z = (belief.mean - least) / belief.deviation;
+        let log = log_mass(-z, f64::INFINITY);
+        let slope = (-0.5 * z * z - LN_SQRT_TAU - log).exp() / belief.deviation;
+        Self { log, by_mean: slope, by_deviation: -z * slope }
+    }
+}
