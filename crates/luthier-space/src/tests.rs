@@ -122,3 +122,182 @@ fn faults_are_named() {
         assert!(message.contains(expected), "{form}: {message}");
     }
 }
+
+/// The parts of spaces that the tests of constraints speak of.
+fn constrained(constraint: &str) -> Result<Space, crate::ConstraintError> {
+    Space::of([
+        ("a", Distribution::float(-9.0, 9.0)),
+        ("b", Distribution::float(-9.0, 9.0)),
+        ("n", Distribution::int(0, 9)),
+        ("on", Distribution::choice([true, false])),
+        ("mode", Distribution::choice(["fast", "slow"])),
+        ("size", Distribution::Choice { options: vec![Value::Int(3), "whole".into()] }),
+        ("my rate", Distribution::float(0.0, 1.0)),
+    ])
+    .when("mode", "slow", Space::of([("slow.depth", Distribution::int(1, 9))]))
+    .subject_to(constraint)
+}
+
+fn given() -> Values {
+    let values: [(&str, Value); 8] = [
+        ("a", 2.0.into()),
+        ("b", (-3.0).into()),
+        ("n", 5.into()),
+        ("on", true.into()),
+        ("mode", "slow".into()),
+        ("size", "whole".into()),
+        ("my rate", 0.25.into()),
+        ("slow.depth", 4.into()),
+    ];
+    values.into_iter().collect()
+}
+
+#[test]
+fn constraints_say_what_python_says() {
+    let cases = [
+        ("b < a", true),
+        ("a < b or n == 5", true),
+        ("a < b and n == 5 or on", true),
+        ("not a < b", true),
+        ("not (a < b or on)", false),
+        ("a + n * 2 == 12", true),
+        ("(a + n) * 2 == 14", true),
+        ("-a ** 2 == -4", true),
+        ("2 ** a ** 3 == 256", true),
+        ("2 ** -a == 0.25", true),
+        ("n - 2 - 1 == 2", true),
+        ("b % 2 == 1 and n % b == -1", true),
+        ("n / 2 == 2.5e0", true),
+        ("max(a, b, n, 4) == n and min(a, b) == b", true),
+        ("abs(b) == 3 and sqrt(slow.depth) == a", true),
+        ("log(exp(n)) == n", true),
+        ("mode == 'slow' and \"fast\" != mode", true),
+        ("size != 3 and size == 'whole'", true),
+        ("on", true),
+        ("on == false", false),
+        ("`my rate` * 4 == 1", true),
+        ("mode == 'fast' or slow.depth > 4", false),
+        // Without a value nothing can be said, whichever way round.
+        ("1 / (a - 2) > 0", false),
+        ("not 1 / (a - 2) > 0", false),
+        ("sqrt(b) != 1", false),
+        ("sqrt(b) != 1 or on", true),
+        ("on and log(b) < 1", false),
+        ("min(a, log(b)) < 9", false),
+        ("size < 4", false),
+    ];
+    for (text, expected) in cases {
+        let space = constrained(text).unwrap_or_else(|error| panic!("{error}"));
+        let broken = ValueError::Constraint { text: text.into() };
+        let answer = space.check(&given());
+        assert_eq!(answer, if expected { Ok(()) } else { Err(broken) }, "{text}");
+    }
+}
+
+#[test]
+fn a_constraint_on_what_is_not_active_does_not_apply() {
+    let mut values: Values =
+        given().iter().filter(|(name, _)| *name != "slow.depth").map(own).collect();
+    values.insert("mode", "fast");
+    constrained("slow.depth > 100").unwrap().check(&values).unwrap();
+    assert!(constrained("slow.depth > 100").unwrap().check(&given()).is_err());
+}
+
+fn own((name, value): (&str, &Value)) -> (String, Value) {
+    (name.to_owned(), value.clone())
+}
+
+#[test]
+fn faults_of_constraints_are_named() {
+    let cases = [
+        ("a < c", 5, "there is no parameter `c`"),
+        ("a < ", 5, "expected a value, found the end"),
+        ("a < b b", 7, "expected an operator, found `b`"),
+        ("(a < b", 7, "expected `)`, found the end"),
+        ("a < b < n", 7, "join comparisons with `and`"),
+        ("a = b", 3, "equality is written `==`"),
+        ("a § b", 3, "`§` has no meaning here"),
+        ("ä < 'b", 5, "the text is not closed"),
+        ("`a < b", 1, "the name is not closed"),
+        ("a < 1.2.3", 8, "expected an operator, found `0.3`"),
+        ("a < 1e999", 5, "this is no number"),
+        ("a + b", 1, "it must be true or false, as `a < b` is, not a number"),
+        ("1 < 2", 1, "it names no parameter"),
+        ("mode < 'slow'", 6, "`<` needs a number, not a text"),
+        ("a < mode", 3, "`<` needs a number, not a text"),
+        ("-mode == 3", 1, "`-` needs a number, not a text"),
+        ("not a", 1, "`not` needs true or false, not a number"),
+        ("a and on", 3, "`and` needs true or false, not a number"),
+        ("mode == 3", 6, "`==` compares a text with a number"),
+        ("size == on", 6, "`==` compares a number or a text with true or false"),
+        ("mode == 'slo'", 6, "parameter `mode` is never slo, it is one of fast, slow"),
+        ("abs(mode) < 1", 1, "`abs` needs a number, not a text"),
+        ("sin(a) < 1", 1, "there is no function `sin`, known are min, max, abs, log, exp, sqrt"),
+        ("min(a) < 1", 6, "`min` takes two arguments or more"),
+        ("abs(a, b) < 1", 6, "expected `)`, found `,`"),
+        ("", 1, "expected a value, found the end"),
+    ];
+    for (text, column, message) in cases {
+        let error = constrained(text).unwrap_err();
+        assert_eq!((error.column, error.message.as_str()), (column, message), "{text}");
+        assert_eq!(error.text, text);
+    }
+    let error = constrained("slow.dpth < 3").unwrap_err();
+    assert_eq!(error.nearest.as_deref(), Some("slow.depth"));
+    for text in ["(".repeat(100_000), "-".repeat(100_000), "2 ** ".repeat(100_000)] {
+        assert!(constrained(&text).unwrap_err().message.contains("levels deep"));
+    }
+    let long = format!("a < 1{}", " + 1".repeat(100_000));
+    assert!(constrained(&long).unwrap_err().message.contains("terms and operators"));
+}
+
+#[test]
+fn constraints_stand_in_any_table_and_are_stored_as_text() {
+    let space = read(
+        r#"
+        low = { float = [0, 1] }
+        high = { float = [0, 1] }
+        constraints = ["low < high"]
+        penalty = { choice = ["l1", "l2"], when.l2 = { alpha = { int = [1, 9] }, constraints = ["alpha > 9 * low"] } }
+        "#,
+    )
+    .unwrap();
+    let texts =
+        |space: &Space| space.constraints().iter().map(|c| c.text().to_owned()).collect::<Vec<_>>();
+    assert_eq!(texts(&space), ["alpha > 9 * low", "low < high"]);
+    let json = serde_json::to_string(&space).unwrap();
+    assert_eq!(serde_json::from_str::<Space>(&json).unwrap(), space);
+    let unknown = json.replace("low < high", "low < hihg");
+    let error = serde_json::from_str::<Space>(&unknown).unwrap_err().to_string();
+    assert!(error.contains("there is no parameter `hihg`"), "{error}");
+    // A parameter may be called so, too.
+    let named = read("constraints = { int = [1, 2] }").unwrap();
+    assert!(named.get("constraints").is_some());
+    let error = read("constraints = [3]").unwrap_err().to_string();
+    assert!(error.contains("takes texts"), "{error}");
+    let error = read("a = 1\nconstraints = ['a < ']").unwrap_err().to_string();
+    assert_eq!(error, "constraint `a < `, column 5: expected a value, found the end");
+
+    let replaced = |table: &str| space.replace(&toml::from_str(table).unwrap());
+    let wider = replaced("low = { float = [0, 2] }\nconstraints = ['high > 0.1']").unwrap();
+    assert_eq!(texts(&wider), ["alpha > 9 * low", "low < high", "high > 0.1"]);
+    assert_eq!(texts(&replaced("penalty = 'l1'").unwrap()), ["low < high"]);
+    assert!(matches!(replaced("low = 'x'"), Err(FormError::Constraint(_))));
+}
+
+#[test]
+fn names_in_constraints_move_with_their_spaces() {
+    let inner = Space::of([("a b", Distribution::int(1, 4)), ("c", Distribution::int(1, 4))])
+        .subject_to("`a b` < c and c != 2")
+        .unwrap();
+    let other = Space::of([("c", Distribution::int(1, 2))]).subject_to("c<2").unwrap();
+    let space = Space::choice_of("kind", vec![("in-ner".into(), inner), ("or".into(), other)]);
+    let texts: Vec<_> = space.constraints().iter().map(|c| c.text()).collect();
+    assert_eq!(texts, ["`in-ner.a b` < `in-ner.c` and `in-ner.c` != 2", "or.c<2"]);
+    let json = serde_json::to_string(&space).unwrap();
+    assert_eq!(serde_json::from_str::<Space>(&json).unwrap(), space);
+    let values: Values = [("kind", Value::from("or")), ("or.c", 2.into())].into_iter().collect();
+    let broken = ValueError::Constraint { text: "or.c<2".into() };
+    assert_eq!(space.check(&values), Err(broken.clone()));
+    assert_eq!(serde_json::from_str::<Space>(&json).unwrap().check(&values), Err(broken));
+}

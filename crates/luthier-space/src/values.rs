@@ -98,6 +98,12 @@ pub enum ValueError {
         /// The parameter.
         name: String,
     },
+    /// The values together break a constraint of the space.
+    #[error("the values break the constraint `{text}`")]
+    Constraint {
+        /// The constraint as written.
+        text: String,
+    },
     /// The space has no such parameter.
     #[error("the space has no parameter `{name}`")]
     Unknown {
