@@ -90,29 +90,28 @@ impl Constraint {
         self.names.iter().map(|(_, dimension)| *dimension)
     }
 
-    /// Whether it is true, or one of its dimensions is not active: has no value in `value_of`, which
-    /// is given the position of a dimension.
-    pub fn holds<'a>(&'a self, value_of: impl Fn(usize) -> Option<Cow<'a, Value>>) -> bool {
+    /// Whether it is true, or one of its dimensions is not active; `look` is given the position of a
+    /// dimension. `None` if it has no value, or not yet: while dimensions are open, the answer is one
+    /// that holds whatever becomes of them, as long as they become active.
+    pub fn judge<'a>(&'a self, look: impl Fn(usize) -> Known<'a>) -> Option<bool> {
         let mut stack: Vec<Operand<'a>> = Vec::with_capacity(self.program.len());
         for op in &self.program {
             let result = match op {
                 Op::Constant(value) => Operand::from(Cow::Borrowed(value)),
-                Op::Parameter(dimension) => match value_of(*dimension) {
-                    Some(value) => Operand::from(value),
-                    None => return true,
+                Op::Parameter(dimension) => match look(*dimension) {
+                    Known::Value(value) => Operand::from(value),
+                    Known::Inactive => return Some(true),
+                    Known::Open => Operand::Open,
                 },
-                Op::Unary(unary) => {
-                    let Some(a) = stack.pop() else { return false };
-                    unary.apply(&a)
-                }
+                Op::Unary(unary) => unary.apply(&stack.pop()?),
                 Op::Binary(binary) => {
-                    let (Some(b), Some(a)) = (stack.pop(), stack.pop()) else { return false };
+                    let (b, a) = (stack.pop()?, stack.pop()?);
                     binary.apply(&a, &b)
                 }
             };
             stack.push(result);
         }
-        stack.pop().is_some_and(|result| result.truth() == Some(true))
+        stack.pop()?.truth()
     }
 
     /// The same constraint of a space in which the dimensions stand `offset` places later and are
@@ -138,6 +137,17 @@ impl Constraint {
     }
 }
 
+/// What is known of a dimension while a configuration is put together.
+#[derive(Debug, Clone)]
+pub enum Known<'a> {
+    /// Its value.
+    Value(Cow<'a, Value>),
+    /// That it is not active.
+    Inactive,
+    /// Nothing so far.
+    Open,
+}
+
 /// Within one space the text says it all.
 impl PartialEq for Constraint {
     fn eq(&self, other: &Self) -> bool {
@@ -153,6 +163,8 @@ enum Operand<'a> {
     Truth(Option<bool>),
     /// A text.
     Other(Cow<'a, Value>),
+    /// What is not known yet.
+    Open,
 }
 
 impl<'a> From<Cow<'a, Value>> for Operand<'a> {
@@ -186,6 +198,7 @@ impl Operand<'_> {
             (Self::Number(a), Self::Number(b)) => compared(*a, *b, a == b),
             (Self::Truth(a), Self::Truth(b)) => Some((*a)? == (*b)?),
             (Self::Other(a), Self::Other(b)) => Some(a == b),
+            (Self::Open, _) | (_, Self::Open) => None,
             _ => Some(false),
         }
     }

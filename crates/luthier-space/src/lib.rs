@@ -13,7 +13,7 @@ mod distribution;
 mod form;
 mod values;
 
-pub use constraint::{Constraint, ConstraintError};
+pub use constraint::{Constraint, ConstraintError, Known};
 pub use distribution::{Distribution, Scale};
 pub use form::FormError;
 pub use values::{Value, ValueError, Values};
@@ -208,8 +208,12 @@ impl Space {
         if let Some((name, _)) = values.iter().find(|(name, _)| self.position(name).is_none()) {
             return Err(ValueError::Unknown { name: name.to_owned() });
         }
-        let value = |index: usize| values.get(&self.dimensions[index].name).map(Cow::Borrowed);
-        match self.constraints.iter().find(|constraint| !constraint.holds(value)) {
+        let look = |index: usize| {
+            let value = values.get(&self.dimensions[index].name);
+            value.map_or(Known::Inactive, |value| Known::Value(Cow::Borrowed(value)))
+        };
+        let mut constraints = self.constraints.iter();
+        match constraints.find(|constraint| constraint.judge(look) != Some(true)) {
             Some(broken) => Err(ValueError::Constraint { text: broken.text().to_owned() }),
             None => Ok(()),
         }

@@ -1,4 +1,6 @@
-use crate::{Distribution, FormError, Space, Value, ValueError, Values};
+use std::borrow::Cow;
+
+use crate::{Distribution, FormError, Known, Space, Value, ValueError, Values};
 
 fn read(text: &str) -> Result<Space, FormError> {
     Space::from_toml(&toml::from_str(text).unwrap())
@@ -300,4 +302,28 @@ fn names_in_constraints_move_with_their_spaces() {
     let broken = ValueError::Constraint { text: "or.c<2".into() };
     assert_eq!(space.check(&values), Err(broken.clone()));
     assert_eq!(serde_json::from_str::<Space>(&json).unwrap().check(&values), Err(broken));
+}
+
+#[test]
+fn what_is_open_leaves_open_what_depends_on_it() {
+    let cases = [
+        ("a > 1", None),
+        ("a > 1 and n == 0", Some(false)),
+        ("a > 1 or n == 5", Some(true)),
+        ("not (a > 1 or n == 5)", Some(false)),
+        ("a != n", None),
+        ("a + n < 3 or mode == 'slow'", Some(true)),
+        ("slow.depth > 1 and a > 1", Some(true)),
+    ];
+    for (text, expected) in cases {
+        let space = constrained(text).unwrap();
+        let values = given();
+        let judged =
+            space.constraints()[0].judge(|index| match space.dimensions()[index].name.as_str() {
+                "a" => Known::Open,
+                "slow.depth" => Known::Inactive,
+                name => Known::Value(Cow::Borrowed(values.get(name).unwrap())),
+            });
+        assert_eq!(judged, expected, "{text}");
+    }
 }

@@ -65,8 +65,8 @@ impl<'a> Mixture<'a> {
         Self { frame, weights, columns: columns.collect() }
     }
 
-    /// Draws a configuration.
-    pub(super) fn draw(&self, rng: &mut ChaCha8Rng) -> Point {
+    /// Draws a configuration; `None` if that takes too long within the constraints.
+    pub(super) fn draw(&self, rng: &mut ChaCha8Rng) -> Option<Point> {
         let mut rest: f64 = rng.random();
         let kernel = self.weights.iter().position(|weight| {
             rest -= weight;
@@ -74,8 +74,7 @@ impl<'a> Mixture<'a> {
         });
         let kernel = kernel.unwrap_or(self.weights.len() - 1);
         let columns = &self.columns;
-        let point = self.frame.walk(|index, axis| Some(columns[index].draw(axis, kernel, rng)));
-        point.unwrap_or_default()
+        self.frame.draw_in_turn(|index, axis| columns[index].draw(axis, kernel, rng))
     }
 
     /// Logarithm of the density at each point.

@@ -55,7 +55,7 @@ impl Sampler for Tpe {
         let (good, bad) = history.split();
         let good = Mixture::fit(&frame, &good);
         let bad = Mixture::fit(&frame, &bad);
-        let drawn = (0..self.candidates.max(1)).map(|_| good.draw(&mut rng)).collect();
+        let drawn = candidates(&good, self.candidates.max(1), &mut rng);
         let best = best_new(drawn, &good, &bad, &proposed).or_else(|| {
             let left = left_over(&frame, &proposed, &mut rng);
             best_new(left, &good, &bad, &proposed)
@@ -76,7 +76,12 @@ fn best_new(
     let ratios = good.iter().zip(&bad).map(|(good, bad)| good - bad);
     let mut ranked: Vec<(f64, Point)> = ratios.zip(points).collect();
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
-    ranked.into_iter().map(|(_, point)| point).find(|point| !proposed.contains(point))
+    ranked.into_iter().map(|(_, point)| point).find(|point| !proposed.excludes(point))
+}
+
+/// So many points drawn from the good density, or fewer where they seldom keep the constraints.
+fn candidates(good: &Mixture<'_>, count: usize, rng: &mut ChaCha8Rng) -> Vec<Point> {
+    (0..count.saturating_mul(4)).filter_map(|_| good.draw(rng)).take(count).collect()
 }
 
 /// Configurations of a finite space that are left: all, or so many drawn at random.
@@ -88,7 +93,7 @@ fn left_over(frame: &Frame<'_>, proposed: &Proposed<'_>, rng: &mut ChaCha8Rng) -
         Some(left) => {
             (0..LEFT_OVER).filter_map(|_| proposed.nth_left(rng.random_range(0..left))).collect()
         }
-        None => (0..LEFT_OVER).map(|_| frame.draw(rng)).collect(),
+        None => (0..LEFT_OVER).map_while(|_| frame.draw(rng)).collect(),
     }
 }
 

@@ -14,6 +14,8 @@ use super::model::Model;
 
 /// Points spread over the space that are looked at first.
 const SPREAD: u32 = 512;
+/// Where fewer of the first points keep the constraints, some are drawn that do.
+const FEWEST: usize = 64;
 /// Of the best points seen, so many have so many variants each looked at.
 const PARENTS: usize = 8;
 const VARIANTS: usize = 24;
@@ -22,6 +24,8 @@ const STARTS: usize = 5;
 /// Rounds over all dimensions of a climb, and steps of each over the continuous ones.
 const ROUNDS: usize = 4;
 const STEPS: usize = 15;
+/// Halvings of a step that breaks a constraint.
+const HALVINGS: i32 = 8;
 /// Discrete values up to which all are tried.
 const LEVELS: u64 = 16;
 
@@ -48,6 +52,8 @@ impl Search<'_> {
         for parent in seen.iter().take(PARENTS) {
             points.extend((0..VARIANTS).map(|_| self.variant(parent, rng)));
         }
+        points.retain(|point| self.frame.allows(point));
+        points.extend((points.len()..FEWEST).map_while(|_| self.frame.draw(rng)));
         let mut ranked: Vec<(f64, Point)> =
             points.into_iter().map(|point| (self.gain(&point), point)).collect();
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -55,7 +61,7 @@ impl Search<'_> {
             ranked.iter().take(STARTS).map(|(gain, point)| self.climb(*gain, point, rng)).collect();
         ranked.extend(climbed);
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
-        ranked.into_iter().map(|(_, point)| point).find(|point| !proposed.contains(point))
+        ranked.into_iter().map(|(_, point)| point).find(|point| !proposed.excludes(point))
     }
 
     fn gain(&self, point: &Point) -> f64 {
@@ -129,11 +135,18 @@ impl Search<'_> {
             }
             -log
         });
-        let mut point = best.1.clone();
-        for ((index, range), share) in ranges.into_iter().zip(found) {
-            point[index] = range.snap(range.low + share * (range.high - range.low));
+        // What breaks a constraint is drawn back towards what does not.
+        let points = (0..HALVINGS).map(|halvings| {
+            let mut point = best.1.clone();
+            for (((index, range), share), from) in ranges.iter().zip(&found).zip(&start) {
+                let share = from + (share - from) * 0.5f64.powi(halvings);
+                point[*index] = range.snap(range.low + share * (range.high - range.low));
+            }
+            point
+        });
+        if let Some(point) = points.into_iter().find(|point| self.frame.allows(point)) {
+            self.take_better(point, best);
         }
-        self.take_better(point, best);
     }
 
     /// Tries other values of a discrete dimension.
@@ -165,6 +178,9 @@ impl Search<'_> {
     }
 
     fn take_better(&self, point: Point, best: &mut (f64, Point)) {
+        if !self.frame.allows(&point) {
+            return;
+        }
         let gain = self.gain(&point);
         if gain > best.0 {
             *best = (gain, point);
