@@ -11,12 +11,13 @@ mod parse;
 /// `units * layers <= 4096` or `optimizer != 'sgd' or momentum > 0.5`.
 ///
 /// There are numbers, texts in quotes, `true` and `false`; names of parameters, in backquotes where
-/// they are not plain words joined by dots; `or`, `and`, `not`; `<`, `<=`, `>`, `>=`, `==`, `!=`;
-/// `+`, `-`, `*`, `/`, `%`, `**`, which bind as in Python; and `min`, `max`, `abs`, `log` (natural),
-/// `exp`, `sqrt`. Numbers are computed in double precision.
+/// they are not plain words joined by dots; `or`, `and`, `not`; `<`, `<=`, `>`, `>=`, `==`, `!=`,
+/// `in`, `not in`; `+`, `-`, `*`, `/`, `%`, `**`, which bind as in Python; and `min`, `max`, `abs`,
+/// `log` (natural), `exp`, `sqrt`, `len(subset)` and `position(permutation, item)`, which starts at 0.
+/// Numbers are computed in double precision.
 ///
 /// A constraint one of whose parameters is not active does not apply. What has no value, as `1 / 0`
-/// or `log(-1)`, does not fulfil a comparison or its opposite.
+/// or the position of an item that is not there, does not fulfil a comparison or its opposite.
 #[derive(Debug, Clone)]
 pub struct Constraint {
     text: String,
@@ -57,6 +58,7 @@ enum Unary {
     Log,
     Exp,
     Sqrt,
+    Len,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +71,7 @@ enum Binary {
     GreaterEqual,
     Equal,
     Unequal,
+    In,
     Add,
     Subtract,
     Multiply,
@@ -77,6 +80,7 @@ enum Binary {
     Power,
     Min,
     Max,
+    Position,
 }
 
 impl Constraint {
@@ -161,7 +165,7 @@ enum Operand<'a> {
     Number(f64),
     /// `None` where it cannot be told.
     Truth(Option<bool>),
-    /// A text.
+    /// A text or a list.
     Other(Cow<'a, Value>),
     /// What is not known yet.
     Open,
@@ -173,7 +177,7 @@ impl<'a> From<Cow<'a, Value>> for Operand<'a> {
             Value::Bool(x) => Self::Truth(Some(x)),
             Value::Int(x) => Self::Number(x as f64),
             Value::Float(x) => Self::Number(x),
-            Value::Text(_) => Self::Other(value),
+            Value::Text(_) | Value::List(_) => Self::Other(value),
         }
     }
 }
@@ -190,6 +194,24 @@ impl Operand<'_> {
         match self {
             Self::Truth(x) => *x,
             _ => None,
+        }
+    }
+
+    /// The place of `item` in a list.
+    fn position(&self, item: &Self) -> Option<usize> {
+        let Self::Other(list) = self else { return None };
+        let Value::List(items) = list.as_ref() else { return None };
+        items
+            .iter()
+            .position(|other| item.equals(&Operand::from(Cow::Borrowed(other))) == Some(true))
+    }
+
+    fn is_open(&self) -> bool {
+        match self {
+            Self::Number(x) => x.is_nan(),
+            Self::Truth(x) => x.is_none(),
+            Self::Open => true,
+            Self::Other(_) => false,
         }
     }
 
@@ -218,6 +240,13 @@ impl Unary {
             Self::Log => a.number().ln(),
             Self::Exp => a.number().exp(),
             Self::Sqrt => a.number().sqrt(),
+            Self::Len => match a {
+                Operand::Other(list) => match list.as_ref() {
+                    Value::List(items) => items.len() as f64,
+                    _ => f64::NAN,
+                },
+                _ => f64::NAN,
+            },
         })
     }
 }
@@ -236,6 +265,10 @@ impl Binary {
             // Unlike `f64::min` these make no number of none.
             Self::Min => return Operand::Number(if x < y || x.is_nan() { x } else { y }),
             Self::Max => return Operand::Number(if x > y || x.is_nan() { x } else { y }),
+            Self::Position => {
+                return Operand::Number(a.position(b).map_or(f64::NAN, |place| place as f64));
+            }
+            Self::In => (!a.is_open() && !b.is_open()).then(|| b.position(a).is_some()),
             Self::Or => match (a.truth(), b.truth()) {
                 (Some(false), b) => b,
                 (a, Some(false)) => a,

@@ -5,6 +5,8 @@
 //! ngrams = { int = [1, 3] }
 //! momentum = { float = [0.5, 0.999], scale = "logit" }    # or reverse-log; log = true is scale = "log"
 //! batch = { ordinal = [16, 32, 64, 128] }                 # a choice in an order
+//! steps = { permutation = ["clip", "scale", "rotate"] }                # all, in any order
+//! features = { subset = ["age", "income", "region"], size = [1, 2] }   # some; without `size` any number
 //! penalty = { choice = ["none", "l2"], when.l2 = { alpha = { float = [1e-8, 1e-2], log = true } } }
 //! epochs = 8                       # a plain value fixes the parameter
 //! constraints = ["ngrams * epochs <= 16", "penalty == 'none' or learning_rate < 0.1"]
@@ -189,17 +191,20 @@ impl Reader {
 }
 
 fn read_distribution(table: &Table) -> Result<Distribution, String> {
-    const KINDS: [&str; 4] = ["float", "int", "ordinal", "choice"];
-    const OTHERS: [&str; 4] = ["log", "scale", "step", "when"];
+    const KINDS: [&str; 6] = ["float", "int", "ordinal", "choice", "permutation", "subset"];
+    const OTHERS: [&str; 5] = ["log", "scale", "step", "size", "when"];
     let is_known = |key: &str| KINDS.contains(&key) || OTHERS.contains(&key);
     if let Some(key) = table.keys().find(|key| !is_known(key)) {
-        let known = [KINDS, OTHERS].concat().join(", ");
+        let known = [&KINDS[..], &OTHERS].concat().join(", ");
         return Err(format!("unknown key `{key}`, known are {known}"));
     }
     let kinds: Vec<_> = KINDS.iter().filter_map(|k| Some((*k, table.get(*k)?))).collect();
     let [(kind, range)] = kinds.as_slice() else {
-        return Err("expected exactly one of `float`, `int`, `ordinal`, `choice`".to_owned());
+        return Err(format!("expected exactly one of `{}`", KINDS.join("`, `")));
     };
+    if table.contains_key("size") && *kind != "subset" {
+        return Err("`size` needs a `subset`".to_owned());
+    }
     let (scale, step) = (read_scale(table)?, table.get("step"));
     match *kind {
         "float" => {
@@ -224,10 +229,22 @@ fn read_distribution(table: &Table) -> Result<Distribution, String> {
             let options = options.ok_or("options must be plain values")?;
             match kind {
                 "ordinal" => Ok(Distribution::Ordinal { options }),
+                "permutation" => Ok(Distribution::Permutation { items: options }),
+                "subset" => {
+                    let [least, most] = read_size(table)?.unwrap_or([0, options.len()]);
+                    Ok(Distribution::Subset { items: options, least, most })
+                }
                 _ => Ok(Distribution::Choice { options }),
             }
         }
     }
+}
+
+/// Fewest and most items of a subset.
+fn read_size(table: &Table) -> Result<Option<[usize; 2]>, String> {
+    let Some(size) = table.get("size") else { return Ok(None) };
+    let count = |number: &Toml| usize::try_from(number.as_integer()?).ok();
+    pair(size, count).map(Some).ok_or_else(|| "`size` takes two integers from 0".to_owned())
 }
 
 /// The scale that is named, with `log = true` as a short form of the most usual one.

@@ -36,7 +36,7 @@ fn values_are_checked_against_the_active_part() {
     let mut values = space.pick(|_, d| match &d.distribution {
         Distribution::Float { low, .. } => Value::Float(*low),
         Distribution::Int { low, .. } => Value::Int(*low),
-        Distribution::Choice { options } | Distribution::Ordinal { options } => options[0].clone(),
+        other => other.options()[0].clone(),
     });
     assert_eq!(values.get("alpha"), None);
     space.check(&values).unwrap();
@@ -118,6 +118,18 @@ fn faults_are_named() {
         ("a = { int = [1, 9], scale = 'logit' }", "not integers"),
         ("a = { int = [0, 9], scale = 'reverse-log' }", "start at 1"),
         ("a = { float = [0.1, 0.5], scale = 'logit', step = 0.1 }", "needs the linear scale"),
+        ("a = { permutation = [] }", "at least one item"),
+        ("a = { permutation = [1, 1] }", "an item appears twice"),
+        ("a = { permutation = [1, [2]] }", "plain values"),
+        ("a = { permutation = [1, 2], log = true }", "takes no `scale`"),
+        ("a = { permutation = [1, 2], size = [1, 2] }", "`size` needs a `subset`"),
+        ("a = { permutation = [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19] }", "at most 18"),
+        ("a = { subset = 'abc' }", "takes a list"),
+        ("a = { subset = [1, 2], size = 1 }", "two integers from 0"),
+        ("a = { subset = [1, 2], size = [-1, 1] }", "two integers from 0"),
+        ("a = { subset = [1, 2], size = [2, 1] }", "the first size is above the second"),
+        ("a = { subset = [1, 2], size = [1, 3] }", "above the number of items"),
+        ("a = { subset = [], size = [0, 0] }", "at least one item"),
     ];
     for (form, expected) in cases {
         let message = read(form).unwrap_err().to_string();
@@ -135,13 +147,15 @@ fn constrained(constraint: &str) -> Result<Space, crate::ConstraintError> {
         ("mode", Distribution::choice(["fast", "slow"])),
         ("size", Distribution::Choice { options: vec![Value::Int(3), "whole".into()] }),
         ("my rate", Distribution::float(0.0, 1.0)),
+        ("order", Distribution::permutation(["p", "q", "r"])),
+        ("some", Distribution::subset(["p", "q", "r"], 1, 2)),
     ])
     .when("mode", "slow", Space::of([("slow.depth", Distribution::int(1, 9))]))
     .subject_to(constraint)
 }
 
 fn given() -> Values {
-    let values: [(&str, Value); 8] = [
+    let values: [(&str, Value); 10] = [
         ("a", 2.0.into()),
         ("b", (-3.0).into()),
         ("n", 5.into()),
@@ -149,6 +163,8 @@ fn given() -> Values {
         ("mode", "slow".into()),
         ("size", "whole".into()),
         ("my rate", 0.25.into()),
+        ("order", vec!["r", "p", "q"].into()),
+        ("some", vec!["p", "r"].into()),
         ("slow.depth", 4.into()),
     ];
     values.into_iter().collect()
@@ -179,6 +195,11 @@ fn constraints_say_what_python_says() {
         ("on == false", false),
         ("`my rate` * 4 == 1", true),
         ("mode == 'fast' or slow.depth > 4", false),
+        ("'p' in some and 'q' not in some and not 'q' in some", true),
+        ("len(some) == 2 and len(order) == 3", true),
+        ("position(order, 'p') < position(order, 'q')", true),
+        ("position(some, 'q') < 9 or position(some, 'q') >= 0", false),
+        ("order == order and some != order", true),
         // Without a value nothing can be said, whichever way round.
         ("1 / (a - 2) > 0", false),
         ("not 1 / (a - 2) > 0", false),
@@ -232,12 +253,27 @@ fn faults_of_constraints_are_named() {
         ("a and on", 3, "`and` needs true or false, not a number"),
         ("mode == 3", 6, "`==` compares a text with a number"),
         ("size == on", 6, "`==` compares a number or a text with true or false"),
-        ("mode == 'slo'", 6, "parameter `mode` is never slo, it is one of fast, slow"),
+        ("mode == 'slo'", 6, "slo is not among the values of `mode`: one of fast, slow"),
         ("abs(mode) < 1", 1, "`abs` needs a number, not a text"),
-        ("sin(a) < 1", 1, "there is no function `sin`, known are min, max, abs, log, exp, sqrt"),
-        ("min(a) < 1", 6, "`min` takes two arguments or more"),
+        (
+            "sin(a) < 1",
+            1,
+            "there is no function `sin`, known are min, max, abs, log, exp, sqrt, len, position",
+        ),
+        ("min(a) < 1", 6, "expected another argument of `min`, found `)`"),
         ("abs(a, b) < 1", 6, "expected `)`, found `,`"),
         ("", 1, "expected a value, found the end"),
+        ("a in b", 3, "`in` needs a list, not a number"),
+        ("a not in b", 3, "`in` needs a list, not a number"),
+        ("'x' in some", 5, "x is not among the values of `some`: 1 to 2 of p, q, r"),
+        (
+            "position(order, 'x') == 0",
+            1,
+            "x is not among the values of `order`: p, q, r in any order",
+        ),
+        ("len(a) == 2", 1, "`len` needs a list, not a number"),
+        ("order == 'p'", 7, "`==` compares a list with a text"),
+        ("position(order, 'p', 'q') == 0", 20, "expected `)`, found `,`"),
     ];
     for (text, column, message) in cases {
         let error = constrained(text).unwrap_err();
@@ -326,4 +362,67 @@ fn what_is_open_leaves_open_what_depends_on_it() {
             });
         assert_eq!(judged, expected, "{text}");
     }
+}
+
+#[test]
+fn permutations_and_subsets_are_read_counted_and_checked() {
+    let space = read(
+        r#"
+        steps = { permutation = ["clip", "scale", "rotate"] }
+        features = { subset = ["age", "income", "region", "size"], size = [1, 2] }
+        any = { subset = [1, 2.5, true] }
+        "#,
+    )
+    .unwrap();
+    let cases = [
+        ("steps", "clip, scale, rotate in any order", 6),
+        ("features", "1 to 2 of age, income, region, size", 4 + 6),
+        ("any", "0 to 3 of 1, 2.5, true", 8),
+    ];
+    for (name, shown, count) in cases {
+        let distribution = &space.get(name).unwrap().distribution;
+        assert_eq!(distribution.to_string(), shown);
+        assert_eq!(distribution.cardinality(), Some(count));
+    }
+    let json = serde_json::to_string(&space).unwrap();
+    assert_eq!(serde_json::from_str::<Space>(&json).unwrap(), space);
+
+    let checks = [
+        ("steps", vec!["scale", "clip", "rotate"], true),
+        ("steps", vec!["scale", "clip"], false),
+        ("steps", vec!["scale", "clip", "clip"], false),
+        ("features", vec!["age", "region"], true),
+        ("features", vec!["region", "age"], false),
+        ("features", vec!["region", "region"], false),
+        ("features", vec![], false),
+        ("features", vec!["age", "income", "size"], false),
+        ("any", vec![], true),
+    ];
+    for (name, list, expected) in checks {
+        let shown = format!("{name} = {list:?}");
+        let contains = space.get(name).unwrap().distribution.contains(&list.into());
+        assert_eq!(contains, expected, "{shown}");
+    }
+    let value: Value = vec![Value::Int(1), Value::Float(2.5), Value::Bool(true)].into();
+    assert_eq!(value.to_string(), "[1, 2.5, true]");
+    let json = serde_json::to_string(&value).unwrap();
+    assert_eq!(json, "[1,2.5,true]");
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), value);
+}
+
+#[test]
+fn lists_are_bounded_by_their_number() {
+    let of = |count: i64, least, most| {
+        let items = (0..count).map(Value::Int).collect();
+        Distribution::Subset { items, least, most }
+    };
+    assert_eq!(of(53, 0, 53).fault(), None);
+    assert_eq!(of(53, 0, 53).cardinality(), Some(1 << 53));
+    assert!(of(54, 0, 54).fault().unwrap().starts_with("there are more than 2^53 subsets"));
+    assert_eq!(of(1000, 0, 3).cardinality(), Some(1 + 1000 + 499_500 + 166_167_000));
+    assert_eq!(of(1000, 0, 3).fault(), None);
+    assert_eq!(of(100_000, 0, 100_000).cardinality(), None);
+    assert_eq!(of(1000, 998, 1000).cardinality(), Some(1 + 1000 + 499_500));
+    let items = (0..18).map(Value::Int).collect();
+    assert_eq!(Distribution::Permutation { items }.fault(), None);
 }

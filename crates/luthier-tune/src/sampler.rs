@@ -5,6 +5,7 @@ mod frame;
 mod gp;
 mod grid;
 mod lattice;
+mod lists;
 mod normal;
 mod parzen;
 mod proposed;

@@ -72,7 +72,7 @@ impl fmt::Display for Token {
 /// The longer ones first.
 const SYMBOLS: [&str; 16] =
     ["**", "<=", ">=", "==", "!=", "<", ">", "+", "-", "*", "/", "%", "(", ")", ",", "="];
-const WORDS: [&str; 3] = ["or", "and", "not"];
+const WORDS: [&str; 4] = ["or", "and", "not", "in"];
 
 fn keyword(word: &str) -> Option<Token> {
     match word {
@@ -174,12 +174,15 @@ impl Types {
     const NUMBER: Self = Self(1);
     const TRUTH: Self = Self(2);
     const TEXT: Self = Self(4);
+    const LIST: Self = Self(8);
+    const ANY: Self = Self(15);
 
     fn of(value: &Value) -> Self {
         match value {
             Value::Int(_) | Value::Float(_) => Self::NUMBER,
             Value::Bool(_) => Self::TRUTH,
             Value::Text(_) => Self::TEXT,
+            Value::List(_) => Self::LIST,
         }
     }
 
@@ -189,6 +192,7 @@ impl Types {
             Distribution::Choice { options } | Distribution::Ordinal { options } => {
                 Self(options.iter().fold(0, |types, option| types | Self::of(option).0))
             }
+            Distribution::Permutation { .. } | Distribution::Subset { .. } => Self::LIST,
         }
     }
 
@@ -199,8 +203,12 @@ impl Types {
 
 impl fmt::Display for Types {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names =
-            [(Self::NUMBER, "a number"), (Self::TRUTH, "true or false"), (Self::TEXT, "a text")];
+        let names = [
+            (Self::NUMBER, "a number"),
+            (Self::TRUTH, "true or false"),
+            (Self::TEXT, "a text"),
+            (Self::LIST, "a list"),
+        ];
         let named = names.iter().filter(|(types, _)| self.meets(*types)).map(|(_, name)| *name);
         f.write_str(&named.collect::<Vec<_>>().join(" or "))
     }
@@ -218,6 +226,7 @@ impl Binary {
             ">=" => (Self::GreaterEqual, COMPARISON),
             "==" => (Self::Equal, COMPARISON),
             "!=" => (Self::Unequal, COMPARISON),
+            "in" => (Self::In, COMPARISON),
             "+" => (Self::Add, 4),
             "-" => (Self::Subtract, 4),
             "*" => (Self::Multiply, 5),
@@ -228,15 +237,32 @@ impl Binary {
         })
     }
 
-    /// What both operands must be, `None` if only the same, and what comes out.
-    fn types(self) -> (Option<Types>, Types) {
+    /// What the operands must be, and what comes out.
+    fn types(self) -> ([Types; 2], Types) {
         match self {
-            Self::Or | Self::And => (Some(Types::TRUTH), Types::TRUTH),
+            Self::Or | Self::And => ([Types::TRUTH; 2], Types::TRUTH),
             Self::Less | Self::LessEqual | Self::Greater | Self::GreaterEqual => {
-                (Some(Types::NUMBER), Types::TRUTH)
+                ([Types::NUMBER; 2], Types::TRUTH)
             }
-            Self::Equal | Self::Unequal => (None, Types::TRUTH),
-            _ => (Some(Types::NUMBER), Types::NUMBER),
+            Self::Equal | Self::Unequal => ([Types::ANY; 2], Types::TRUTH),
+            Self::In => ([Types::ANY, Types::LIST], Types::TRUTH),
+            Self::Position => ([Types::LIST, Types::ANY], Types::NUMBER),
+            _ => ([Types::NUMBER; 2], Types::NUMBER),
+        }
+    }
+
+    fn is_equality(self) -> bool {
+        matches!(self, Self::Equal | Self::Unequal)
+    }
+}
+
+impl Unary {
+    /// What the operand must be, and what comes out.
+    fn types(self) -> (Types, Types) {
+        match self {
+            Self::Not => (Types::TRUTH, Types::TRUTH),
+            Self::Len => (Types::LIST, Types::NUMBER),
+            _ => (Types::NUMBER, Types::NUMBER),
         }
     }
 }
@@ -244,19 +270,22 @@ impl Binary {
 const COMPARISON: u8 = 3;
 const POWER: u8 = 6;
 
-/// A function of the language: of one argument, or of two and folded over more.
+/// A function of the language: of one argument, of two, or of two and folded over more.
 enum Function {
     Unary(Unary),
+    Binary(Binary),
     Folded(Binary),
 }
 
-const FUNCTIONS: [(&str, Function); 6] = [
+const FUNCTIONS: [(&str, Function); 8] = [
     ("min", Function::Folded(Binary::Min)),
     ("max", Function::Folded(Binary::Max)),
     ("abs", Function::Unary(Unary::Abs)),
     ("log", Function::Unary(Unary::Log)),
     ("exp", Function::Unary(Unary::Exp)),
     ("sqrt", Function::Unary(Unary::Sqrt)),
+    ("len", Function::Unary(Unary::Len)),
+    ("position", Function::Binary(Binary::Position)),
 ];
 
 struct Parser<'a> {
@@ -325,8 +354,7 @@ impl<'a> Parser<'a> {
         self.levels += 1;
         let mut left = self.prefix()?;
         let mut compared = false;
-        while let Token::Symbol(symbol) = self.peek() {
-            let Some((binary, strength)) = Binary::of(symbol) else { break };
+        while let Some((symbol, binary, strength)) = self.operator() {
             if strength < lowest {
                 break;
             }
@@ -335,28 +363,42 @@ impl<'a> Parser<'a> {
                 return fault(at, "join comparisons with `and`");
             }
             compared = strength == COMPARISON;
+            let negated = self.take("not");
             self.next += 1;
             let right = self.expression(strength + u8::from(binary != Binary::Power))?;
-            left = self.apply(binary, symbol, at, left, right)?;
+            left = self.apply(binary, symbol, at, [left, right])?;
+            if negated {
+                self.push(Op::Unary(Unary::Not))?;
+            }
         }
         self.levels -= 1;
         Ok(left)
     }
 
+    /// The operator that is next, with how strongly it binds; `not in` as `in`.
+    fn operator(&self) -> Option<(&'static str, Binary, u8)> {
+        let second = self.tokens.get(self.next + 1).map(|(token, _)| token);
+        let symbol = match (self.peek(), second) {
+            (Token::Symbol("not"), Some(Token::Symbol("in"))) => "in",
+            (Token::Symbol(symbol), _) => symbol,
+            _ => return None,
+        };
+        let (binary, strength) = Binary::of(symbol)?;
+        Some((symbol, binary, strength))
+    }
+
     /// A term with the operators before it.
     fn prefix(&mut self) -> Result<Types, Fault> {
         let at = self.at();
-        let (unary, symbol, lowest, types) = if self.take("-") {
-            (Unary::Negate, "-", POWER, Types::NUMBER)
+        let (unary, symbol, lowest) = if self.take("-") {
+            (Unary::Negate, "-", POWER)
         } else if self.take("not") {
-            (Unary::Not, "not", COMPARISON, Types::TRUTH)
+            (Unary::Not, "not", COMPARISON)
         } else {
             return self.term();
         };
         let operand = self.expression(lowest)?;
-        require(symbol, at, types, operand)?;
-        self.push(Op::Unary(unary))?;
-        Ok(types)
+        self.apply_unary(unary, symbol, at, operand)
     }
 
     fn term(&mut self) -> Result<Types, Fault> {
@@ -413,24 +455,49 @@ impl<'a> Parser<'a> {
         };
         self.take("(");
         let first = self.expression(0)?;
-        require(name, at, Types::NUMBER, first)?;
-        match *function {
-            Function::Unary(unary) => self.push(Op::Unary(unary))?,
+        let types = match *function {
+            Function::Unary(unary) => self.apply_unary(unary, name, at, first)?,
+            Function::Binary(binary) => self.argument(binary, name, at, first)?,
             Function::Folded(binary) => {
-                let (token, at) = (self.peek(), self.at());
-                if token != Token::Symbol(",") {
-                    return fault(at, format!("`{name}` takes two arguments or more"));
+                let mut folded = self.argument(binary, name, at, first)?;
+                while self.peek() == Token::Symbol(",") {
+                    folded = self.argument(binary, name, at, folded)?;
                 }
-                while self.take(",") {
-                    let at = self.at();
-                    let more = self.expression(0)?;
-                    require(name, at, Types::NUMBER, more)?;
-                    self.push(Op::Binary(binary))?;
-                }
+                folded
             }
-        }
+        };
         self.close()?;
-        Ok(Types::NUMBER)
+        Ok(types)
+    }
+
+    /// Another argument of a function, combined with what comes before it.
+    fn argument(
+        &mut self,
+        binary: Binary,
+        name: &str,
+        at: usize,
+        left: Types,
+    ) -> Result<Types, Fault> {
+        let (found, here) = (self.peek(), self.at());
+        if !self.take(",") {
+            return fault(here, format!("expected another argument of `{name}`, found {found}"));
+        }
+        let right = self.expression(0)?;
+        self.apply(binary, name, at, [left, right])
+    }
+
+    /// Adds an operator whose operand is there already.
+    fn apply_unary(
+        &mut self,
+        unary: Unary,
+        symbol: &str,
+        at: usize,
+        operand: Types,
+    ) -> Result<Types, Fault> {
+        let (wanted, result) = unary.types();
+        require(symbol, at, wanted, operand)?;
+        self.push(Op::Unary(unary))?;
+        Ok(result)
     }
 
     /// Adds an operator whose operands are there already.
@@ -439,22 +506,24 @@ impl<'a> Parser<'a> {
         binary: Binary,
         symbol: &str,
         at: usize,
-        left: Types,
-        right: Types,
+        operands: [Types; 2],
     ) -> Result<Types, Fault> {
-        let (operands, result) = binary.types();
-        match operands {
-            Some(types) => [left, right].map(|side| require(symbol, at, types, side)),
-            None if left.meets(right) => [self.require_option(at), Ok(())],
-            None => return fault(at, format!("`{symbol}` compares {left} with {right}")),
+        let (wanted, result) = binary.types();
+        for (wanted, operand) in wanted.into_iter().zip(operands) {
+            require(symbol, at, wanted, operand)?;
         }
-        .into_iter()
-        .collect::<Result<(), Fault>>()?;
+        let [left, right] = operands;
+        if binary.is_equality() && !left.meets(right) {
+            return fault(at, format!("`{symbol}` compares {left} with {right}"));
+        }
+        if binary.is_equality() || matches!(binary, Binary::In | Binary::Position) {
+            self.require_option(at)?;
+        }
         self.push(Op::Binary(binary))?;
         Ok(result)
     }
 
-    /// Refuses a comparison of a parameter that has options with what is none of them.
+    /// Refuses a constant beside a parameter with options or items that is none of them.
     fn require_option(&self, at: usize) -> Result<(), Fault> {
         let (parameter, value) = match self.program.as_slice() {
             [.., Op::Parameter(index), Op::Constant(value)]
@@ -465,14 +534,11 @@ impl<'a> Parser<'a> {
             (Some(a), Some(b)) => a == b,
             _ => option == value,
         };
-        match &parameter.distribution {
-            Distribution::Choice { options } | Distribution::Ordinal { options }
-                if !options.iter().any(is_same) =>
-            {
-                let (name, known) = (&parameter.name, &parameter.distribution);
-                fault(at, format!("parameter `{name}` is never {value}, it is {known}"))
-            }
-            _ => Ok(()),
+        let (name, known) = (&parameter.name, &parameter.distribution);
+        match known.options() {
+            [] => Ok(()),
+            options if options.iter().any(is_same) => Ok(()),
+            _ => fault(at, format!("{value} is not among the values of `{name}`: {known}")),
         }
     }
 }

@@ -6,8 +6,10 @@ use luthier_space::{Distribution, Scale, Value};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-/// One dimension's values as coordinates. Options are their indices; numbers are themselves, or what
-/// their scale makes of them.
+use super::lists::Lists;
+
+/// One dimension's values as coordinates. Options are their indices, lists their numbers; numbers are
+/// themselves, or what their scale makes of them.
 pub(super) enum Axis {
     /// The only value, at coordinate 0.
     Fixed(Value),
@@ -15,6 +17,8 @@ pub(super) enum Axis {
     Choice(Vec<Value>),
     /// Numbers, and options in an order.
     Range(Range),
+    /// Permutations and subsets.
+    Lists(Lists),
 }
 
 /// Numbers between two bounds, all of them or at a fixed distance from each other.
@@ -55,6 +59,12 @@ impl Axis {
                 let gaps = low.abs_diff(high) / step.unsigned_abs();
                 (Kind::Integer { low, step, levels: gaps.saturating_add(1) }, scale)
             }
+            Distribution::Permutation { ref items } => {
+                return Self::of_lists(Lists::permutations(items));
+            }
+            Distribution::Subset { ref items, least, most } => {
+                return Self::of_lists(Lists::subsets(items, least, most));
+            }
         };
         if kind.levels() == Some(1) {
             return Self::Fixed(kind.value(0));
@@ -73,12 +83,20 @@ impl Axis {
         Self::Fixed(kind.value(0))
     }
 
+    fn of_lists(lists: Lists) -> Self {
+        match lists.count() {
+            1 => Self::Fixed(lists.value(0)),
+            _ => Self::Lists(lists),
+        }
+    }
+
     /// The coordinate of `value`, if it is one of the dimension's values.
     pub(super) fn coordinate(&self, value: &Value) -> Option<f64> {
         match self {
             Self::Fixed(only) => (only == value).then_some(0.0),
             Self::Choice(options) => Some(options.iter().position(|o| o == value)? as f64),
             Self::Range(range) => range.coordinate(value),
+            Self::Lists(lists) => Some(lists.number(value)? as f64),
         }
     }
 
@@ -88,6 +106,7 @@ impl Axis {
             Self::Fixed(only) => Cow::Borrowed(only),
             Self::Choice(options) => Cow::Borrowed(&options[coordinate as usize]),
             Self::Range(range) => Cow::Owned(range.value(coordinate)),
+            Self::Lists(lists) => Cow::Owned(lists.value(coordinate as u64)),
         }
     }
 
@@ -105,6 +124,7 @@ impl Axis {
             Self::Fixed(_) => 0.0,
             Self::Choice(options) => (share * options.len() as f64).floor(),
             Self::Range(range) => range.snap(range.low + share * (range.high - range.low)),
+            Self::Lists(lists) => (share * lists.count() as f64).floor(),
         }
     }
 
@@ -114,6 +134,7 @@ impl Axis {
             Self::Fixed(_) => Some(1),
             Self::Choice(options) => Some(options.len() as u64),
             Self::Range(range) => range.kind.levels(),
+            Self::Lists(lists) => Some(lists.count()),
         }
     }
 
@@ -121,7 +142,7 @@ impl Axis {
     pub(super) fn at_level(&self, level: u64) -> f64 {
         match self {
             Self::Fixed(_) => 0.0,
-            Self::Choice(_) => level as f64,
+            Self::Choice(_) | Self::Lists(_) => level as f64,
             Self::Range(range) => range.scale(range.kind.number(level)),
         }
     }
@@ -130,7 +151,7 @@ impl Axis {
     pub(super) fn level(&self, coordinate: f64) -> u64 {
         match self {
             Self::Fixed(_) => 0,
-            Self::Choice(_) => coordinate as u64,
+            Self::Choice(_) | Self::Lists(_) => coordinate as u64,
             Self::Range(range) => range.kind.nearest(range.unscale(coordinate)),
         }
     }

@@ -52,9 +52,24 @@ fn spaces() -> Vec<Space> {
         ("batch", Distribution::ordinal([16, 32, 64, 128])),
     ]);
     let only = Space::of([("only", Distribution::float(0.0, 1.0))]);
-    let mut spaces = vec![finite(), wild, ints, scales, only];
+    let mut spaces = vec![finite(), wild, ints, scales, only, lists()];
     spaces.extend(CONSTRAINTS.map(constrained));
     spaces
+}
+
+fn lists() -> Space {
+    let letters = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"];
+    Space::of([
+        ("order", Distribution::permutation(letters)),
+        ("some", Distribution::subset(letters, 2, 5)),
+        ("first", Distribution::choice(["order", "other"])),
+        ("single", Distribution::permutation(["a"])),
+        ("all", Distribution::subset(["a", "b"], 2, 2)),
+        ("x", Distribution::float(0.0, 1.0)),
+    ])
+    .when("first", "other", Space::of([("other", Distribution::permutation(["p", "q", "r"]))]))
+    .subject_to("position(order, 'a') < position(order, 'b') and 'c' not in some")
+    .unwrap()
 }
 
 /// From those that most points keep to those that hardly any does.
@@ -165,6 +180,22 @@ fn a_finite_space_is_exhausted_exactly_within_its_constraints() {
             let trials = study(sampler, &space, 11, 1000);
             let distinct: HashSet<String> = trials.iter().map(|t| t.values.to_string()).collect();
             assert_eq!((trials.len(), distinct.len()), (count, count), "{name}: {constraint}");
+        });
+    }
+}
+
+#[test]
+fn permutations_and_subsets_are_exhausted_exactly() {
+    let space = Space::of([
+        ("order", Distribution::permutation([1, 2, 3])),
+        ("some", Distribution::subset(["a", "b", "c"], 1, 2)),
+    ]);
+    let within = space.clone().subject_to("position(order, 2) > 0 and 'b' in some").unwrap();
+    for (space, count) in [(space, 36), (within, 4 * 3)] {
+        each(|name, sampler| {
+            let trials = study(sampler, &space, 11, 1000);
+            let distinct: HashSet<String> = trials.iter().map(|t| t.values.to_string()).collect();
+            assert_eq!((trials.len(), distinct.len()), (count, count), "{name}");
         });
     }
 }

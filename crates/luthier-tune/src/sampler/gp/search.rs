@@ -28,6 +28,8 @@ const STEPS: usize = 15;
 const HALVINGS: i32 = 8;
 /// Discrete values up to which all are tried.
 const LEVELS: u64 = 16;
+/// Neighbours of a list that are tried where there are more lists than that.
+const NEIGHBOURS: usize = 32;
 
 /// A search of one space for the point of which most is expected.
 pub(super) struct Search<'a> {
@@ -87,6 +89,7 @@ impl Search<'_> {
                     let to = old + reach * (2.0 * rng.random::<f64>() - 1.0);
                     range.snap(to.clamp(range.low, range.high))
                 }
+                Axis::Lists(lists) => lists.draw_neighbour(old as u64, rng) as f64,
                 _ => axis.draw(rng),
             })
         });
@@ -154,8 +157,11 @@ impl Search<'_> {
         let axis = &self.frame.axes[index];
         let (Some(levels), false) = (axis.levels(), best.1[index].is_nan()) else { return };
         let here = axis.level(best.1[index]);
-        let tried: Vec<u64> = match levels {
-            0..=LEVELS => (0..levels).collect(),
+        let tried: Vec<u64> = match axis {
+            _ if levels <= LEVELS => (0..levels).collect(),
+            Axis::Lists(lists) => {
+                (0..NEIGHBOURS).map(|_| lists.draw_neighbour(here, rng)).collect()
+            }
             _ => (0..12)
                 .map(|power| levels >> power)
                 .take_while(|step| *step > 0)
