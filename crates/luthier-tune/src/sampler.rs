@@ -8,6 +8,7 @@ mod grid;
 mod history;
 mod lattice;
 mod linear_algebra;
+mod lists;
 pub(crate) mod normal;
 mod nsga2;
 mod parzen;
@@ -41,7 +42,9 @@ pub use tpe::Tpe;
 /// it.
 pub trait Sampler: Send + Sync {
     /// The configuration for trial `request.number`; `None` when the space has none left. A space
-    /// with a faulty distribution has none.
+    /// with a faulty distribution has none. Which configurations keep the constraints of a space is
+    /// known exactly where some 16,000 values of single dimensions tell it; otherwise there are none
+    /// left if a bounded search finds none.
     fn suggest(&self, request: &Request<'_>) -> Option<Values>;
 }
 
