@@ -134,3 +134,71 @@ impl Sloped {
         Self { log, by_mean: slope, by_deviation: -z * slope }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use luthier_test::assert_close;
+
+    use super::super::super::normal::quantile;
+    use super::super::boxes::free_boxes;
+    use super::*;
+
+    fn beliefs() -> [Belief; 2] {
+        [Belief { mean: -0.6, deviation: 0.4 }, Belief { mean: -1.1, deviation: 0.7 }]
+    }
+
+    #[test]
+    fn the_volume_expected_is_the_mean_over_what_may_come() {
+        let front = [vec![0.2, 1.5], vec![0.7, 0.9], vec![1.2, 0.1]];
+        let reference = [2.0, 2.0];
+        let boxes = free_boxes(&front, &reference);
+        let (log, _) = log_volume(&beliefs(), &boxes);
+        let before = crate::rank::volume(&front, &reference);
+        let shares: Vec<f64> = (0..200).map(|i| quantile((f64::from(i) + 0.5) / 200.0)).collect();
+        let mut sum = 0.0;
+        for (a, b) in shares.iter().flat_map(|a| shares.iter().map(move |b| (a, b))) {
+            let [first, second] = beliefs();
+            let point =
+                vec![-first.mean - first.deviation * a, -second.mean - second.deviation * b];
+            let with: Vec<Vec<f64>> = front.iter().cloned().chain([point]).collect();
+            sum += (crate::rank::volume(&with, &reference) - before) / 40_000.0;
+        }
+        assert_close(log.exp(), sum, 1e-3, "volume");
+    }
+
+    #[test]
+    fn derivatives_are_those_of_differences() {
+        fn check(index: usize, of: impl Fn(&[Belief]) -> (f64, Vec<Sloped>)) {
+            let at = |mean: f64, deviation: f64| {
+                let mut beliefs = beliefs();
+                beliefs[index].mean += mean;
+                beliefs[index].deviation += deviation;
+                of(&beliefs).0
+            };
+            let found = of(&beliefs()).1[index];
+            let step = 1e-6;
+            let by_mean = (at(step, 0.0) - at(-step, 0.0)) / (2.0 * step);
+            let by_deviation = (at(0.0, step) - at(0.0, -step)) / (2.0 * step);
+            assert_close(found.by_mean, by_mean, 1e-6, "by mean");
+            assert_close(found.by_deviation, by_deviation, 1e-6, "by deviation");
+        }
+        let boxes = free_boxes(&[vec![0.2, 1.5], vec![0.7, 0.9]], &[2.0, 2.0]);
+        for index in 0..2 {
+            check(index, |beliefs| log_volume(beliefs, &boxes));
+            check(index, |beliefs| {
+                let kept: Vec<Sloped> = beliefs.iter().map(|b| Sloped::above(*b, -0.8)).collect();
+                (kept.iter().map(|kept| kept.log).sum(), kept)
+            });
+        }
+    }
+
+    #[test]
+    fn hopeless_points_still_have_an_order() {
+        let boxes = free_boxes(&[vec![0.0, 0.0]], &[1.0, 1.0]);
+        let far = |mean| {
+            let belief = Belief { mean, deviation: 0.01 };
+            log_volume(&[belief, belief], &boxes).0 + Sloped::above(belief, 0.0).log
+        };
+        assert!(far(-30.0) > far(-40.0) && far(-40.0).is_finite());
+    }
+}
