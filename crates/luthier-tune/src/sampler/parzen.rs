@@ -289,8 +289,9 @@ impl Near {
     fn fit(lists: &Lists, mut coordinates: Vec<f64>) -> Self {
         let active = coordinates.iter().filter(|x| !x.is_nan()).count();
         coordinates.push(f64::NAN);
-        // A bit that differs costs what another option costs of a choice.
-        let ratio = 1.0 / (active + 2) as f64;
+        // As another option of a choice costs, but the root of it: of the many bits of a list several
+        // may differ for one reason.
+        let ratio = 1.0 / ((active + 2) as f64).sqrt();
         let words = lists.words().count();
         let mut bits = Vec::with_capacity(words * coordinates.len());
         let mut log_sums = Vec::with_capacity(coordinates.len());
