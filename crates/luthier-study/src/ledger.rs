@@ -8,7 +8,7 @@ use luthier_tune::{Direction, Pruner, Request, Sampler, State, Step, Tiebreak, T
 
 use crate::run::Retries;
 use crate::spec::filled;
-use crate::storage::{Changes, Entry, Held, Lease, Origin, Storage, check_trial};
+use crate::storage::{Changes, Entry, Held, Lease, Origin, Record, Storage, check_trial};
 use crate::{Measured, StudyError, StudySpec};
 
 /// A worker that has not been heard of for so long is taken for dead, even if its lock is held.
@@ -201,10 +201,17 @@ impl Ledger {
         })
     }
 
-    /// Adds a trial that is over, under a number of its own.
-    pub(crate) fn import(&mut self, trial: Trial, spec: &StudySpec) -> Result<u64, StudyError> {
-        self.append(spec, |storage, number| {
-            storage.import(&Trial { number, ..trial }, &Origin("imported"))
+    /// Adds trials that are over, under new numbers from the one that is returned on.
+    pub(crate) fn import(
+        &mut self,
+        mut records: Vec<Record>,
+        spec: &StudySpec,
+    ) -> Result<u64, StudyError> {
+        self.append(spec, |storage, first| {
+            for (number, record) in (first..).zip(&mut records) {
+                record.trial.number = number;
+            }
+            storage.import(&records)
         })
     }
 

@@ -36,8 +36,8 @@ pub(crate) trait Storage: Send {
     /// Adds a trial. It runs under the lease that is returned, or waits for a worker.
     fn add(&mut self, trial: &Trial, origin: &Origin<'_>, run: bool) -> Result<Lease, StudyError>;
 
-    /// Adds a trial that is over.
-    fn import(&mut self, trial: &Trial, origin: &Origin<'_>) -> Result<(), StudyError>;
+    /// Adds trials that are over, all or none.
+    fn import(&mut self, records: &[Record]) -> Result<(), StudyError>;
 
     /// Takes a trial that waits or is paused; `None` if it does neither any more. The steps of a
     /// paused one stay.
@@ -173,6 +173,15 @@ pub struct Record {
     pub ended: Option<u64>,
     /// What was noted about it.
     pub attributes: Attributes,
+}
+
+impl Record {
+    /// A trial that was evaluated elsewhere.
+    pub fn imported(trial: Trial) -> Self {
+        let (started, ended) = (None, None);
+        let (origin, attributes) = ("imported".to_owned(), Attributes::new());
+        Self { trial, attempts: 1, origin, started, ended, attributes }
+    }
 }
 
 /// Notes by name.
