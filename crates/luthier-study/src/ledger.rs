@@ -35,7 +35,7 @@ pub(crate) struct Ledger {
 pub(crate) enum Claim {
     /// This one, which is now marked as running. It has the steps that it was paused with.
     Trial(Trial),
-    /// None before others have finished.
+    /// None at present: others have to finish first, or the storage was lost for a moment.
     Later,
     /// None at all: as many trials as wanted have been taken, and none of them can come back.
     Enough,
@@ -127,8 +127,10 @@ impl Ledger {
     pub(crate) fn claim(&mut self, proposer: &Proposer<'_>) -> Result<Claim, StudyError> {
         self.storage.begin_proposing()?;
         let claim = self.sync(proposer.spec).and_then(|()| self.propose(proposer));
-        self.storage.end_proposing()?;
-        claim
+        match (claim, self.storage.end_proposing()?) {
+            (Err(_), Held::No) => Ok(Claim::Later),
+            (claim, _) => claim,
+        }
     }
 
     fn propose(&mut self, proposer: &Proposer<'_>) -> Result<Claim, StudyError> {
@@ -235,7 +237,7 @@ impl Ledger {
             }
             self.storage.set_spec(spec, &changed)
         });
-        self.storage.end_proposing()?;
+        let _ = self.storage.end_proposing()?;
         extended
     }
 
@@ -251,7 +253,7 @@ impl Ledger {
             self.sync(spec)?;
             Ok(number)
         });
-        self.storage.end_proposing()?;
+        let _ = self.storage.end_proposing()?;
         added
     }
 

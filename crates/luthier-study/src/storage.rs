@@ -30,8 +30,9 @@ pub(crate) trait Storage: Send {
     /// [`Storage::end_proposing`] or the end of the process.
     fn begin_proposing(&mut self) -> Result<(), StudyError>;
 
-    /// See [`Storage::begin_proposing`].
-    fn end_proposing(&mut self) -> Result<(), StudyError>;
+    /// See [`Storage::begin_proposing`]. If the storage was lost for a moment others may have
+    /// proposed in between, and what was going on has failed.
+    fn end_proposing(&mut self) -> Result<Held, StudyError>;
 
     /// Adds a trial. It runs under the lease that is returned, or waits for a worker.
     fn add(&mut self, trial: &Trial, origin: &Origin<'_>, run: bool) -> Result<Lease, StudyError>;
@@ -109,12 +110,12 @@ pub(crate) struct Lease {
     pub(crate) attempt: u32,
 }
 
-/// Whether a lease still held when it was used.
+/// Whether a right was still held when it was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Held {
     Yes,
-    /// The trial has been given to someone else, and nothing was written.
+    /// It has passed to someone else, and nothing was written.
     No,
 }
 

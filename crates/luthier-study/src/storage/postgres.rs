@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use luthier_tune::{Step, Trial};
+use postgres::error::{DbError, Severity};
 use postgres::types::ToSql;
 use postgres::{Client, Config, GenericClient, NoTls, Transaction};
 
@@ -178,7 +179,7 @@ impl Postgres {
         for _ in 0..TRIES {
             match ask(&mut self.client, self.study) {
                 Ok(answer) => return Ok(answer),
-                Err(error) if !self.client.is_closed() => {
+                Err(error) if !self.client.is_closed() && !is_fatal(&error) => {
                     return Err(database(&self.locator, &error));
                 }
                 Err(_) => {}
@@ -283,6 +284,12 @@ fn connect(config: &Config) -> Answer<Client> {
 fn has_tables(client: &mut Client) -> Answer<bool> {
     let there = "SELECT to_regclass('luthier_studies') IS NOT NULL";
     Ok(client.query_one(there, &[])?.get(0))
+}
+
+/// Whether the server ends the session with this error; it closes the connection a moment later.
+fn is_fatal(error: &postgres::Error) -> bool {
+    let severity = error.as_db_error().and_then(DbError::parsed_severity);
+    matches!(severity, Some(Severity::Fatal | Severity::Panic))
 }
 
 fn database(locator: &Locator, error: &postgres::Error) -> StudyError {
@@ -465,12 +472,13 @@ impl Storage for Postgres {
         Ok(())
     }
 
-    fn end_proposing(&mut self) -> Result<(), StudyError> {
-        if std::mem::take(&mut self.proposing) {
-            let unlock = "SELECT pg_advisory_unlock($1, $2)";
-            self.ask(|client, study| client.execute(unlock, &[&study, &PROPOSING]))?;
+    fn end_proposing(&mut self) -> Result<Held, StudyError> {
+        if !std::mem::take(&mut self.proposing) {
+            return Ok(Held::No);
         }
-        Ok(())
+        let unlock = "SELECT pg_advisory_unlock($1, $2)";
+        self.ask(|client, study| client.execute(unlock, &[&study, &PROPOSING]))?;
+        Ok(Held::Yes)
     }
 
     fn add(&mut self, trial: &Trial, origin: &Origin<'_>, run: bool) -> Result<Lease, StudyError> {

@@ -117,7 +117,7 @@ impl Sqlite {
             if storage.is_new()? {
                 storage.create(spec)?;
             }
-            storage.end_proposing()?;
+            let _ = storage.end_proposing()?;
         }
         storage.ready()?;
         Ok(storage)
@@ -497,10 +497,11 @@ impl Storage for Sqlite {
         self.proposing.as_ref().map_or(Ok(()), |file| file.lock().map_err(io))
     }
 
-    fn end_proposing(&mut self) -> Result<(), StudyError> {
-        let path = self.beside(".lock");
-        let unlock = |file: &File| file.unlock().map_err(|error| StudyError::io(&path, error));
-        self.proposing.as_ref().map_or(Ok(()), unlock)
+    fn end_proposing(&mut self) -> Result<Held, StudyError> {
+        if let Some(file) = &self.proposing {
+            file.unlock().map_err(|error| StudyError::io(&self.beside(".lock"), error))?;
+        }
+        Ok(Held::Yes)
     }
 
     fn add(&mut self, trial: &Trial, origin: &Origin<'_>, run: bool) -> Result<Lease, StudyError> {

@@ -224,12 +224,12 @@ fn one_at_a_time_proposes() {
             let second = scope.spawn(move || {
                 two.begin_proposing().unwrap();
                 let trials = two.changes().unwrap().trials.len();
-                two.end_proposing().unwrap();
+                assert_eq!(two.end_proposing().unwrap(), Held::Yes);
                 trials
             });
             std::thread::sleep(Duration::from_millis(50));
             one.add(&trial(0), &Origin("random"), true).unwrap();
-            one.end_proposing().unwrap();
+            assert_eq!(one.end_proposing().unwrap(), Held::Yes);
             assert_eq!(second.join().unwrap(), 1, "the second waits for the first");
         });
         one.begin_proposing().unwrap();

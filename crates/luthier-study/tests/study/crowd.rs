@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use luthier_space::{Distribution, Space, Value, Values};
@@ -119,6 +119,39 @@ fn on_a_file() {
 fn on_a_server() {
     let Some(server) = Postgres::start() else { return };
     check(&server.url());
+}
+
+#[test]
+fn a_broken_connection_is_no_end() {
+    let Some(server) = Postgres::start() else { return };
+    let locator: Locator = server.url().parse().unwrap();
+    let study = Study::open(locator.clone(), &crowd_spec()).unwrap();
+    let over = AtomicBool::new(false);
+    let evaluate = |session: &Session<'_>| -> Result<Measured, Failure> {
+        std::thread::sleep(Duration::from_millis(session.seed() % 20));
+        let _ = session.report(1, 0.5);
+        Ok(session.values().float("a").unwrap().into())
+    };
+    let breaks = std::thread::scope(|scope| {
+        let breaks = scope.spawn(|| {
+            let mut client = postgres::Client::connect(&server.url(), postgres::NoTls).unwrap();
+            let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                             WHERE application_name = 'luthier'";
+            let mut breaks = 0;
+            while !over.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(307));
+                breaks += client.query(terminate, &[]).unwrap().len();
+            }
+            breaks
+        });
+        let summary = study.run(&run(60, 2), &evaluate, &|_| {});
+        over.store(true, Ordering::SeqCst);
+        assert_eq!(summary.unwrap().complete, 60);
+        breaks.join().unwrap()
+    });
+    assert!(breaks > 2, "{breaks}");
+    let trials = Study::load(&locator, None).unwrap().into_trials();
+    assert!(trials.len() == 60 && trials.iter().all(|trial| trial.state == State::Complete));
 }
 
 #[test]
