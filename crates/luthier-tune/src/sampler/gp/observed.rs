@@ -85,7 +85,7 @@ impl<'a> Observed<'a> {
     }
 
     /// What is to be gained beyond the trials that keep the limits.
-    pub(super) fn goal(&self, believed: &[Vec<f64>]) -> Goal {
+    pub(super) fn goal(&self, believed: &[Vec<f64>]) -> Goal<'static> {
         let kept = believed.iter().zip(&self.violation).filter(|(_, beyond)| **beyond <= 0.0);
         let kept: Vec<Vec<f64>> = kept.map(|(losses, _)| losses.clone()).collect();
         let Some(first) = kept.first() else { return Goal::Limits };
