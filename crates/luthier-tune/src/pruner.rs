@@ -9,7 +9,7 @@ mod threshold;
 mod wilcoxon;
 
 use crate::rank::losses;
-use crate::{Direction, Step, Trial};
+use crate::{Direction, State, Step, Trial};
 
 pub use halving::Halving;
 pub use hyperband::Hyperband;
@@ -62,6 +62,12 @@ fn best_losses(steps: &[Step], directions: &[Direction]) -> Vec<f64> {
         }
     }
     best
+}
+
+/// The last step that a complete trial has come to.
+fn last_step(trials: &[Trial]) -> Option<u64> {
+    let complete = trials.iter().filter(|trial| trial.state == State::Complete);
+    complete.filter_map(|trial| Some(trial.steps.last()?.step)).max()
 }
 
 /// Whether a trial has come to the first of its steps in an interval: intervals of `every` steps

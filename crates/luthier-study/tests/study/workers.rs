@@ -201,7 +201,8 @@ fn given_configurations_come_first_where_they_fit() {
 fn what_was_paused_goes_on_from_where_it_stood() {
     let scratch = Scratch::new();
     let path = scratch.path().join("study.db");
-    let pruner = PrunerSpec::Halving(Halving { promote: true, ..Halving::default() });
+    let pruner =
+        PrunerSpec::Halving(Halving { min_resource: Some(1), promote: true, ..Halving::default() });
     let spec = StudySpec { pruner, lag: None, sampler: "random".into(), ..spec() };
     let study = Study::open(&path, &spec).unwrap();
     let resumed = AtomicUsize::new(0);

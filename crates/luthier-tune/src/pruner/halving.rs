@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Pruner, Verdict};
+use super::{Pruner, Verdict, last_step};
 use crate::rank::{crowding, fronts, losses};
 use crate::{Direction, State, Step, Trial};
 
@@ -22,8 +22,10 @@ use crate::{Direction, State, Step, Trial};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Halving {
-    /// The step of the first rung, at least 1.
-    pub min_resource: u64,
+    /// The step of the first rung, at least 1; `None` for a hundredth of the last that a complete
+    /// trial has come to, before which none is stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_resource: Option<u64>,
     /// How many reach a rung for one that passes it, at least 2.
     pub reduction_factor: u64,
     /// Whether the others are paused rather than stopped.
@@ -32,15 +34,16 @@ pub struct Halving {
 
 impl Default for Halving {
     fn default() -> Self {
-        Self { min_resource: 1, reduction_factor: 3, promote: false }
+        Self { min_resource: None, reduction_factor: 3, promote: false }
     }
 }
 
 impl Halving {
-    /// Steps of the rungs, ascending.
-    fn rungs(&self) -> impl Iterator<Item = u64> {
+    /// Steps of the rungs, ascending; none where the first is not known yet.
+    fn rungs(&self, trials: &[Trial]) -> impl Iterator<Item = u64> {
+        let first = self.min_resource.or_else(|| Some(last_step(trials)? / 100));
         let factor = self.reduction_factor.max(2);
-        std::iter::successors(Some(self.min_resource.max(1)), move |rung| rung.checked_mul(factor))
+        std::iter::successors(first.map(|rung| rung.max(1)), move |rung| rung.checked_mul(factor))
     }
 
     /// Whether a trial with these losses is among the part of those at its rung that goes on.
@@ -59,7 +62,7 @@ impl Pruner for Halving {
             return Verdict::Continue;
         }
         let new = self
-            .rungs()
+            .rungs(trials)
             .take_while(|rung| *rung <= last.step)
             .filter(|rung| reached.is_none_or(|reached| reached < *rung));
         let fails = |rung| {
@@ -77,7 +80,7 @@ impl Pruner for Halving {
 
     fn promote(&self, directions: &[Direction], trials: &[Trial]) -> Option<u64> {
         let furthest = trials.iter().filter_map(|trial| Some(trial.steps.last()?.step)).max()?;
-        let rungs: Vec<u64> = self.rungs().take_while(|rung| *rung <= furthest).collect();
+        let rungs: Vec<u64> = self.rungs(trials).take_while(|rung| *rung <= furthest).collect();
         // Those who have come far come first.
         rungs.into_iter().rev().find_map(|rung| {
             let next = rung.saturating_mul(self.reduction_factor.max(2));

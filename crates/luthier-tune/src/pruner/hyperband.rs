@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Halving, Pruner, Verdict};
-use crate::{Direction, State, Trial};
+use super::{Halving, Pruner, Verdict, last_step};
+use crate::{Direction, Trial};
 
 /// Several forms of [`Halving`] side by side, from one that stops early to one that stops nothing
 /// (Li et al., JMLR 2018): a hedge where early scores may mislead. Each trial belongs to a *bracket*
@@ -28,13 +28,6 @@ impl Default for Hyperband {
 }
 
 impl Hyperband {
-    /// The last step of a trial, as far as is known.
-    fn last_step(&self, trials: &[Trial]) -> Option<u64> {
-        let complete = trials.iter().filter(|trial| trial.state == State::Complete);
-        let seen = complete.filter_map(|trial| Some(trial.steps.last()?.step));
-        self.max_resource.or_else(|| seen.max())
-    }
-
     /// The index of the last bracket, which has one rung: the one at which trials end.
     fn last_bracket(&self, last_step: u64) -> u32 {
         (last_step / self.min_resource.max(1)).max(1).ilog(self.reduction_factor.max(2))
@@ -62,12 +55,14 @@ impl Hyperband {
 
 impl Pruner for Hyperband {
     fn judge(&self, directions: &[Direction], trials: &[Trial], trial: &Trial) -> Verdict {
-        let Some(last_step) = self.last_step(trials) else { return Verdict::Continue };
+        let Some(last_step) = self.max_resource.or_else(|| last_step(trials)) else {
+            return Verdict::Continue;
+        };
         let last = self.last_bracket(last_step);
         let bracket = self.bracket(trial.number, last);
         let reduction_factor = self.reduction_factor.max(2);
         let min_resource =
-            self.min_resource.max(1).saturating_mul(reduction_factor.saturating_pow(bracket));
+            Some(self.min_resource.max(1).saturating_mul(reduction_factor.saturating_pow(bracket)));
         let beside = trials.iter().filter(|other| self.bracket(other.number, last) == bracket);
         let beside: Vec<Trial> = beside.cloned().collect();
         let halving = Halving { min_resource, reduction_factor, promote: false };

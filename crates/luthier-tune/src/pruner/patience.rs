@@ -6,7 +6,8 @@ use super::{Pruner, PrunerSpec, Verdict, best_losses};
 use crate::{Direction, Trial};
 
 /// Stops a trial that has not improved for some steps in any objective, and that `inner`, if there
-/// is one, would stop too (Optuna's `PatientPruner`).
+/// is one, would stop too. As in Keras's `EarlyStopping`, what stays the same does not improve; Optuna's
+/// `PatientPruner` stops only what has become worse.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Patience {

@@ -107,7 +107,8 @@ impl PrunerSpec {
     /// The first setting that is out of its range.
     fn fault(&self) -> Option<&'static str> {
         let factor = |factor: u64| (factor < 2).then_some("`reduction_factor` must be at least 2");
-        let rung = |rung: u64| (rung < 1).then_some("`min_resource` must be at least 1");
+        let rung =
+            |rung: Option<u64>| (rung == Some(0)).then_some("`min_resource` must be at least 1");
         match self {
             Self::Percentile(p) if !(0.0..=100.0).contains(&p.percent) => {
                 Some("`percent` must be between 0 and 100")
@@ -122,7 +123,7 @@ impl PrunerSpec {
                 Some("`min_delta` must be at least 0")
             }
             Self::Halving(h) => factor(h.reduction_factor).or_else(|| rung(h.min_resource)),
-            Self::Hyperband(h) => factor(h.reduction_factor).or_else(|| rung(h.min_resource)),
+            Self::Hyperband(h) => factor(h.reduction_factor).or_else(|| rung(Some(h.min_resource))),
             Self::Wilcoxon(w) if !(0.0..=1.0).contains(&w.p) => Some("`p` must be between 0 and 1"),
             _ => None,
         }

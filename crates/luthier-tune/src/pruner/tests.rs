@@ -149,14 +149,16 @@ fn halving_lets_the_best_third_pass_each_rung() {
     check(&halving, Maximize, &others, &[0.6, 0.0], false);
     check(&halving, Maximize, &others, &[0.6, 0.0, 0.4], true);
     check(&halving, Maximize, &others, &[0.6, 0.0, 0.6], false);
-    check(&halving, Maximize, &[], &[0.0], false);
-    check(&halving, Maximize, &[], &[f64::NAN], true);
+    check(&halving, Maximize, &[], &[f64::NAN], false);
+    let from_the_start = Halving { min_resource: Some(1), ..halving };
+    check(&from_the_start, Maximize, &[], &[0.0], false);
+    check(&from_the_start, Maximize, &[], &[f64::NAN], true);
     check(&halving, Maximize, &others, &[], false);
 }
 
 #[test]
 fn a_leap_over_rungs_is_judged_at_each() {
-    let halving = Halving { min_resource: 2, reduction_factor: 2, promote: false };
+    let halving = Halving { min_resource: Some(2), reduction_factor: 2, promote: false };
     let judge = |others: &[Trial], own: &Trial| halving.judge(&[Maximize], others, own);
     let mut others: Vec<Trial> =
         (0..3).map(|n| trial(n, State::Pruned, &[0.0, 0.5, 0.5, 0.1])).collect();
@@ -168,6 +170,21 @@ fn a_leap_over_rungs_is_judged_at_each() {
     assert_eq!(judge(&others, &own), Verdict::Prune);
     own.steps = vec![(8, 0.6).into()];
     assert_eq!(judge(&others, &own), Verdict::Continue);
+}
+
+#[test]
+fn the_first_rung_is_a_hundredth_of_the_way() {
+    let halving = Halving::default();
+    let long = Trial {
+        steps: vec![(1, 0.5).into(), (900, 0.9).into()],
+        ..trial(0, State::Complete, &[0.9])
+    };
+    let own =
+        |step: u64| Trial { steps: vec![(step, 0.1).into()], ..trial(1, State::Running, &[]) };
+    let judge = |others: &[Trial], own: &Trial| halving.judge(&[Maximize], others, own);
+    assert_eq!(judge(&[], &own(9)), Verdict::Continue);
+    assert_eq!(judge(std::slice::from_ref(&long), &own(8)), Verdict::Continue);
+    assert_eq!(judge(std::slice::from_ref(&long), &own(9)), Verdict::Prune);
 }
 
 #[test]

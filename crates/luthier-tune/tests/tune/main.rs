@@ -2,6 +2,7 @@
 
 mod functions;
 mod lists;
+mod pruners;
 mod quality;
 mod several;
 mod speed;
