@@ -10,7 +10,7 @@ use luthier_data::DataError;
 use luthier_eval::EvalError;
 use luthier_serve::ServeError;
 use luthier_ship::ShipError;
-use luthier_space::FormError;
+use luthier_space::{ConstraintError, FormError};
 use luthier_study::StudyError;
 use luthier_train::TrainError;
 
@@ -163,10 +163,13 @@ impl From<StudyError> for Failure {
         let message = error.to_string();
         match error {
             StudyError::DiskFull { .. } => Self::fault(message).hint(FREE_SPACE),
-            StudyError::InUse { .. } => {
-                Self::input(message).hint("wait for it to end, or stop it; its trials are kept")
+            StudyError::Io { .. } | StudyError::Database { .. } => Self::fault(message),
+            StudyError::Changed(_) => Self::input(message)
+                .hint("keep the setup, or give the study another `name` or storage"),
+            StudyError::Absent { known, .. } if known.is_empty() => Self::input(message),
+            StudyError::Absent { known, .. } => {
+                Self::input(message).hint(format!("there are {}", known.join(", ")))
             }
-            StudyError::Io { .. } => Self::fault(message),
             _ => Self::input(message),
         }
     }
@@ -203,7 +206,10 @@ impl From<FormError> for Failure {
             FormError::Unknown { nearest, known, .. } => {
                 failure.hint(meant_or_known(nearest.as_deref(), &known))
             }
-            FormError::Parameter { .. } => failure,
+            FormError::Constraint(ConstraintError { nearest: Some(name), .. }) => {
+                failure.hint(did_you_mean(&name))
+            }
+            FormError::Constraint(_) | FormError::Parameter { .. } => failure,
         }
     }
 }

@@ -141,7 +141,7 @@ pub(super) fn draw_pair(rng: &mut ChaCha8Rng) -> [f64; 2] {
 }
 
 /// The standard normal's probability below `x`.
-pub(super) fn probability_below(x: f64) -> f64 {
+pub(crate) fn probability_below(x: f64) -> f64 {
     let tail = 0.5 * erfc(x.abs() * FRAC_1_SQRT_2);
     if x > 0.0 { 1.0 - tail } else { tail }
 }

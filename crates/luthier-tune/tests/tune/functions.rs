@@ -3,7 +3,7 @@
 use std::f64::consts::PI;
 
 use luthier_space::{Distribution, Scale, Space, Values};
-use luthier_tune::{Direction, Request, Sampler, State, Trial};
+use luthier_tune::{Direction, Request, Sampler, State, Trial, best};
 
 /// A function to minimise; its minimum is 0.
 pub(crate) struct Function {
@@ -78,12 +78,7 @@ fn conditional_value(values: &Values) -> f64 {
 }
 
 /// The trials of a study in which each sees all before it.
-pub(crate) fn study(
-    sampler: &dyn Sampler,
-    function: &Function,
-    seed: u64,
-    count: u64,
-) -> Vec<Trial> {
+fn study(sampler: &dyn Sampler, function: &Function, seed: u64, count: u64) -> Vec<Trial> {
     study_of_workers(sampler, function, seed, count, 1)
 }
 
@@ -112,4 +107,18 @@ pub(crate) fn study_of_workers(
         trial.state = State::Complete;
     }
     trials
+}
+
+/// What the best of so many trials falls short of the minimum, on average over seeds.
+pub(crate) fn mean_regret(
+    sampler: &dyn Sampler,
+    function: &Function,
+    trials: u64,
+    seeds: u64,
+) -> f64 {
+    let regret = |seed| {
+        let trials = study(sampler, function, seed, trials);
+        best(&trials, &[Direction::Minimize]).and_then(Trial::score).unwrap()
+    };
+    (0..seeds).map(regret).sum::<f64>() / seeds as f64
 }

@@ -2,7 +2,7 @@
 
 use luthier_tune::{Direction, Gp, Random, Sampler, Tpe, Trial, best};
 
-use crate::functions::{Function, all, study, study_of_workers};
+use crate::functions::{Function, all, mean_regret, study_of_workers};
 
 #[test]
 fn regret_is_far_below_random_search_and_level_with_optuna() {
@@ -27,14 +27,6 @@ fn a_gaussian_process_is_left_with_less_regret_than_the_estimator() {
         let gp = mean_regret(&Gp::default(), &function, 40, 10);
         assert!(gp < 0.3 * tpe, "{}: gp {gp}, tpe {tpe}", function.name);
     }
-}
-
-fn mean_regret(sampler: &dyn Sampler, function: &Function, trials: u64, seeds: u64) -> f64 {
-    let regret = |seed| {
-        let trials = study(sampler, function, seed, trials);
-        best(&trials, &[Direction::Minimize]).and_then(Trial::score).unwrap()
-    };
-    (0..seeds).map(regret).sum::<f64>() / seeds as f64
 }
 
 #[test]

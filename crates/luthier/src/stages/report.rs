@@ -213,7 +213,7 @@ fn tuning(parts: &Parts<'_>) -> Tuning {
         best: Some(tuned.best.number),
         margin: tuned.margin,
         sampler: job.tune.sampler.clone(),
-        pruner: job.tune.pruner.clone(),
+        pruner: job.tune.pruner.to_string(),
         seconds: Some(tuned.seconds),
     }
 }
