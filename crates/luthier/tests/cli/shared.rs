@@ -38,7 +38,8 @@ fn two_runs_share_a_study_and_end_with_the_same_bundle() {
     desk.luthier(&["run", "job"]).fails(
         2,
         "error: the study was started with another setup: parameter `linear.ngrams` was an integer \
-         from 1 to 2, is now one of 1\n hint: keep the setup, or give the study another `name` or \
+         from 1 to 3, under option 0 of `learner`, is now one of 1, under option 0 of `learner`\n \
+         hint: keep the setup, or give the study another `name` or \
          storage",
     );
 }
