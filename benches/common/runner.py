@@ -16,13 +16,14 @@ from product import CHECKOUT, TARGET, say
 PEERS = TARGET / "bench-peers"
 
 
-def options(description, groups):
-    """The options of a bench with these groups of figures."""
+def options(description, groups, more=lambda parser: None):
+    """The options of a bench with these groups of figures, and those that `more` adds."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="less of everything, in a minute")
     parser.add_argument("--only", action="append", choices=groups, help="a group; may be repeated")
     parser.add_argument("--rounds", type=int, help="repeats of each timing")
     parser.add_argument("--out", type=Path, help="file for the JSON, instead of the dated one")
+    more(parser)
     return parser.parse_args()
 
 

@@ -176,6 +176,34 @@ impl Distribution {
         }
     }
 
+    /// Whether all values of `other` are among its values.
+    pub fn includes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Float { low, high, step, .. },
+                Self::Float { low: inner, high: outer, step: other_step, .. },
+            ) => {
+                let is_grid = step.is_none_or(|step| {
+                    let whole = |width: f64| (width / step - (width / step).round()).abs() < 1e-6;
+                    whole(inner - low) && other_step.map_or(inner == outer, whole)
+                });
+                low <= inner && outer <= high && is_grid
+            }
+            (
+                Self::Int { low, high, step, .. },
+                Self::Int { low: inner, high: outer, step: other_step, .. },
+            ) => {
+                let whole = |width: u64| width.checked_rem(step.unsigned_abs()) == Some(0);
+                let is_grid = whole(low.abs_diff(*inner)) && whole(other_step.unsigned_abs());
+                low <= inner && outer <= high && is_grid
+            }
+            (_, Self::Ordinal { options } | Self::Choice { options }) => {
+                options.iter().all(|option| self.contains(option))
+            }
+            _ => false,
+        }
+    }
+
     /// The options of an ordinal or a choice, or the items of a permutation or a subset.
     pub fn options(&self) -> &[Value] {
         match self {

@@ -86,6 +86,20 @@ pub struct Condition {
 }
 
 impl Space {
+    /// A space of these dimensions.
+    ///
+    /// # Panics
+    /// If two share a name, or one hangs on another that does not come before it.
+    pub fn new(dimensions: Vec<Dimension>) -> Self {
+        let mut space = Self::default();
+        for Dimension { name, distribution, condition } in dimensions {
+            let hangs = condition.is_some_and(|condition| condition.parent >= space.len());
+            assert!(!hangs, "the parent of `{name}` comes after it");
+            space.push(name, distribution, condition);
+        }
+        space
+    }
+
     /// A space of independent dimensions.
     ///
     /// # Panics

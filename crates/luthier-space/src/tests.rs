@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use crate::{Distribution, FormError, Known, Space, Value, ValueError, Values};
+use crate::{Distribution, FormError, Known, Scale, Space, Value, ValueError, Values};
 
 fn read(text: &str) -> Result<Space, FormError> {
     Space::from_toml(&toml::from_str(text).unwrap())
@@ -134,6 +134,35 @@ fn faults_are_named() {
     for (form, expected) in cases {
         let message = read(form).unwrap_err().to_string();
         assert!(message.contains(expected), "{form}: {message}");
+    }
+}
+
+#[test]
+fn a_distribution_includes_what_has_no_other_values() {
+    let float = |low, high, step| Distribution::Float { low, high, scale: Scale::Linear, step };
+    let int = |low, high, step| Distribution::Int { low, high, scale: Scale::Linear, step };
+    let ordinal = Distribution::ordinal(["a", "b"]);
+    let cases = [
+        (float(0.0, 2.0, None), Distribution::log_float(0.5, 2.0), true),
+        (float(0.0, 2.0, None), float(-0.5, 2.0, None), false),
+        (float(0.0, 2.0, None), float(0.0, 2.5, None), false),
+        (float(0.0, 2.0, Some(0.1)), float(0.3, 0.9, Some(0.2)), true),
+        (float(0.0, 2.0, Some(0.2)), float(0.3, 0.9, Some(0.2)), false),
+        (float(0.0, 2.0, Some(0.2)), float(0.2, 0.8, Some(0.1)), false),
+        (float(0.0, 2.0, Some(0.2)), float(0.2, 0.8, None), false),
+        (float(0.0, 2.0, Some(0.2)), float(0.6, 0.6, None), true),
+        (int(0, 9, 1), int(1, 9, 4), true),
+        (int(1, 9, 2), int(3, 7, 4), true),
+        (int(1, 9, 2), int(2, 8, 2), false),
+        (int(1, 9, 2), int(1, 9, 3), false),
+        (int(i64::MIN, i64::MAX, 1), int(i64::MIN, i64::MAX, 7), true),
+        (Distribution::choice(["c", "b", "a"]), ordinal.clone(), true),
+        (ordinal.clone(), Distribution::choice(["b", "c"]), false),
+        (int(0, 9, 1), float(0.0, 9.0, None), false),
+        (int(0, 9, 1), Distribution::choice([1, 2]), true),
+    ];
+    for (outer, inner, expected) in cases {
+        assert_eq!(outer.includes(&inner), expected, "{inner} in {outer}");
     }
 }
 

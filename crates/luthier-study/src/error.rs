@@ -6,18 +6,13 @@ use std::path::{Path, PathBuf};
 use luthier_tune::UnknownName;
 use rusqlite::{ErrorCode, ffi};
 
+use crate::Locator;
 use crate::spec::Change;
 
 /// Why a study cannot be opened, read or run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StudyError {
-    /// Another process runs the study.
-    #[error("the study is in use{}", pid.map_or_else(String::new, |pid| format!(" by process {pid}")))]
-    InUse {
-        /// The other process, if it has left its number yet.
-        pid: Option<u32>,
-    },
     /// The file holds a study that was set up otherwise.
     #[error("the study was started with another setup: {0}")]
     Changed(Change),
@@ -29,22 +24,33 @@ pub enum StudyError {
         /// What is wrong with its distribution.
         fault: String,
     },
-    /// The setup names a sampler or pruner that does not exist.
+    /// Given values do not fit the space.
+    #[error(transparent)]
+    Values(#[from] luthier_space::ValueError),
+    /// A trial that was evaluated elsewhere has no place in the study.
+    #[error("trial {place} of those to import: {fault}")]
+    Import {
+        /// Its place among those that were given, from 0.
+        place: usize,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// The setup names a sampler that does not exist.
     #[error(transparent)]
     UnknownName(#[from] UnknownName),
-    /// The file is no study, or is damaged.
-    #[error("`{}` is not a sound study: {detail}", path.display())]
+    /// What is there is no study, or is damaged.
+    #[error("`{storage}` is not a sound study: {detail}")]
     Corrupt {
-        /// The file.
-        path: PathBuf,
+        /// Where the study is kept.
+        storage: Locator,
         /// What does not fit.
         detail: String,
     },
-    /// The file was written by a newer release.
-    #[error("`{}` has format {format}, the newest known is {known}", path.display())]
+    /// The study was written by a newer release.
+    #[error("`{storage}` has format {format}, the newest known is {known}")]
     Newer {
-        /// The file.
-        path: PathBuf,
+        /// Where the study is kept.
+        storage: Locator,
         /// Its format.
         format: i64,
         /// The newest format that this release reads.
@@ -63,6 +69,24 @@ pub enum StudyError {
         path: PathBuf,
         /// What the system or SQLite said.
         source: io::Error,
+    },
+    /// There is no such study in the database.
+    #[error("`{storage}` has no study{}", name.as_ref().map_or_else(String::new, |name| format!(" `{name}`")))]
+    Absent {
+        /// The database.
+        storage: Locator,
+        /// The study that was asked for.
+        name: Option<String>,
+        /// Those that are there.
+        known: Vec<String>,
+    },
+    /// The database cannot be reached, or refuses.
+    #[error("`{storage}`: {detail}")]
+    Database {
+        /// The database.
+        storage: Locator,
+        /// What it or the system said.
+        detail: String,
     },
     /// Trial after trial failed, so the run was given up.
     #[error("{in_a_row} trials in a row failed, the last one with: {reason}")]
@@ -84,14 +108,14 @@ impl StudyError {
         }
     }
 
-    pub(crate) fn corrupt(path: &Path, detail: impl Into<String>) -> Self {
-        Self::Corrupt { path: path.to_owned(), detail: detail.into() }
-    }
-
     pub(crate) fn sqlite(path: &Path, error: rusqlite::Error) -> Self {
+        let corrupt = |error: rusqlite::Error| Self::Corrupt {
+            storage: path.into(),
+            detail: error.to_string(),
+        };
         let rusqlite::Error::SqliteFailure(failure, _) = &error else {
             // All others say that rows or columns are not what was written.
-            return Self::corrupt(path, error.to_string());
+            return corrupt(error);
         };
         match failure.code {
             ErrorCode::DiskFull => Self::DiskFull { path: path.to_owned() },
@@ -105,7 +129,7 @@ impl StudyError {
             | ErrorCode::NotADatabase
             | ErrorCode::ConstraintViolation
             | ErrorCode::TypeMismatch
-            | ErrorCode::Unknown => Self::corrupt(path, error.to_string()),
+            | ErrorCode::Unknown => corrupt(error),
             _ => Self::Io { path: path.to_owned(), source: io::Error::other(error) },
         }
     }

@@ -1,22 +1,31 @@
-//! The trials of an open study, in memory and on disk alike.
+//! The trials of a study in memory, and their standing in the storage.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use luthier_space::Values;
-use luthier_tune::{Direction, Request, Sampler, State, Step, Tiebreak, Trial, View};
+use luthier_tune::{Direction, Pruner, Request, Sampler, State, Step, Tiebreak, Trial, View};
 
-use crate::storage::Storage;
+use crate::run::Retries;
+use crate::spec::filled;
+use crate::storage::{Changes, Entry, Held, Lease, Origin, Record, Storage, check_trial};
 use crate::{Measured, StudyError, StudySpec};
 
-/// All trials, and which of them are free to be taken up again. Every change is written to the file
-/// before it is made here, so that an error leaves both as they were.
+/// A worker that has not been heard of for so long is taken for dead, even if its lock is held.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// All trials as far as this process knows, and which of them are free to be taken up. Every change
+/// is written to the storage before it is made here, so that an error leaves both as they were.
 pub(crate) struct Ledger {
-    storage: Storage,
+    storage: Box<dyn Storage>,
     /// Trial *n* is at place *n*.
     trials: Vec<Trial>,
+    /// How often each has been taken, as far as is known.
+    attempts: Vec<u32>,
     /// Unfinished trials that nobody evaluates.
     waiting: BTreeSet<u64>,
+    /// Trials that this process evaluates.
+    leases: BTreeMap<u64, Lease>,
     /// How many trials, counted from 0, have all finished.
     settled: u64,
     directions: Vec<Direction>,
@@ -24,24 +33,39 @@ pub(crate) struct Ledger {
 
 /// A trial to evaluate, or why there is none.
 pub(crate) enum Claim {
-    /// This one, which is now marked as running.
+    /// This one, which is now marked as running. It has the steps that it was paused with.
     Trial(Trial),
-    /// None before others have finished.
+    /// None at present: others have to finish first, or the storage was lost for a moment.
     Later,
-    /// None at all: as many trials as wanted have been taken.
+    /// None at all: as many trials as wanted have been taken, and none of them can come back.
     Enough,
     /// None at all: the space has no configuration left.
     Exhausted,
 }
 
+/// What a new trial is made from.
+pub(crate) struct Proposer<'a> {
+    pub(crate) spec: &'a StudySpec,
+    pub(crate) sampler: &'a dyn Sampler,
+    /// Configurations that come before those of the sampler.
+    pub(crate) first: &'a [Values],
+    /// The number below which trials are wanted.
+    pub(crate) limit: u64,
+}
+
 impl Ledger {
-    /// `trials` are those of the file; the unfinished ones among them have no owner.
-    pub(crate) fn new(storage: Storage, trials: Vec<Trial>, directions: Vec<Direction>) -> Self {
-        let unfinished = trials.iter().filter(|trial| !trial.state.is_finished());
-        let waiting = unfinished.map(|trial| trial.number).collect();
-        let mut ledger = Self { storage, trials, waiting, settled: 0, directions };
-        ledger.settle();
-        ledger
+    pub(crate) fn new(storage: Box<dyn Storage>, spec: &StudySpec) -> Result<Self, StudyError> {
+        let mut ledger = Self {
+            storage,
+            trials: Vec::new(),
+            attempts: Vec::new(),
+            waiting: BTreeSet::new(),
+            leases: BTreeMap::new(),
+            settled: 0,
+            directions: spec.directions(),
+        };
+        ledger.sync(spec)?;
+        Ok(ledger)
     }
 
     pub(crate) fn trials(&self) -> &[Trial] {
@@ -60,98 +84,300 @@ impl Ledger {
 
     /// Number of finished trials.
     pub(crate) fn finished(&self) -> u64 {
-        self.trials.len() as u64 - self.count(State::Running)
+        self.trials.iter().filter(|trial| trial.state.is_finished()).count() as u64
     }
 
-    /// Takes the next trial with a number below `limit`: one that waits, or a new one, which is
-    /// the configuration of that number among `first` where it fits the space.
-    pub(crate) fn claim(
-        &mut self,
-        spec: &StudySpec,
-        sampler: &dyn Sampler,
-        first: &[Values],
-        limit: u64,
-    ) -> Result<Claim, StudyError> {
-        let waiting = self.waiting.first().copied();
+    /// Learns what other processes have done.
+    pub(crate) fn sync(&mut self, spec: &StudySpec) -> Result<(), StudyError> {
+        let Changes { trials, steps } = self.storage.changes()?;
+        for Entry { trial, attempt, waiting } in trials {
+            let number = trial.number;
+            let place = (number as usize).min(self.trials.len());
+            if let Err(detail) = check_trial(&trial, place as u64, spec) {
+                return Err(match self.storage.spec()?.change(spec) {
+                    Some(change) => StudyError::Changed(change),
+                    None => self.storage.corrupt(detail),
+                });
+            }
+            if waiting {
+                self.waiting.insert(number)
+            } else {
+                self.waiting.remove(&number)
+            };
+            if place == self.trials.len() {
+                self.trials.push(trial);
+                self.attempts.push(attempt);
+                continue;
+            }
+            let same = self.attempts[place] == attempt && !waiting;
+            let kept =
+                if same { std::mem::take(&mut self.trials[place].steps) } else { Vec::new() };
+            self.trials[place] = Trial { steps: kept, ..trial };
+            self.attempts[place] = attempt;
+        }
+        for (number, step) in steps {
+            self.note(number, step);
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// Takes the next trial with a number below the limit: one that waits, one that is promoted, or
+    /// a new one, which is the configuration of that number among the first where it fits the space.
+    pub(crate) fn claim(&mut self, proposer: &Proposer<'_>) -> Result<Claim, StudyError> {
+        self.storage.begin_proposing()?;
+        let claim = self.sync(proposer.spec).and_then(|()| self.propose(proposer));
+        match (claim, self.storage.end_proposing()?) {
+            (Err(_), Held::No) => Ok(Claim::Later),
+            (claim, _) => claim,
+        }
+    }
+
+    fn propose(&mut self, proposer: &Proposer<'_>) -> Result<Claim, StudyError> {
+        let Proposer { spec, limit, .. } = *proposer;
+        let waiting = self.waiting.first().copied().filter(|number| *number < limit);
         let number = waiting.unwrap_or(self.trials.len() as u64);
         let view = View { number, lag: spec.lag };
-        if number >= limit {
-            return Ok(Claim::Enough);
-        }
-        if self.settled < view.settled_before() {
+        if self.settled < view.settled_before().min(limit) {
             return Ok(Claim::Later);
         }
-        if waiting.is_some() {
-            self.storage.start_over(number)?;
-            self.waiting.remove(&number);
-            return Ok(Claim::Trial(self.trials[number as usize].clone()));
+        if let Some(number) = waiting.or_else(|| self.promoted(proposer)) {
+            return Ok(match self.take(number)? {
+                Some(trial) => Claim::Trial(trial),
+                None => Claim::Later,
+            });
         }
-        let given = usize::try_from(number).ok().and_then(|number| first.get(number));
-        let given = given.filter(|values| spec.space.check(values).is_ok()).cloned();
-        let values = given.or_else(|| {
-            view.pending(&mut self.trials, |trials| {
-                let StudySpec { ref space, seed, .. } = *spec;
-                let directions = &self.directions;
-                sampler.suggest(&Request { space, directions, trials, number, seed })
-            })
-        });
-        let Some(values) = values else { return Ok(Claim::Exhausted) };
+        let values = match number < limit {
+            true => self.values(proposer, view),
+            false => None,
+        };
+        let Some(values) = values else {
+            // A trial that runs may come back to be evaluated again.
+            return Ok(match self.trials.iter().any(|trial| trial.state == State::Running) {
+                true => Claim::Later,
+                false if number < limit => Claim::Exhausted,
+                false => Claim::Enough,
+            });
+        };
         let trial = Trial::running(number, values);
-        self.storage.add(&trial, &spec.sampler)?;
+        let lease = self.storage.add(&trial, &Origin(&spec.sampler), true)?;
+        self.leases.insert(number, lease);
         self.trials.push(trial.clone());
+        self.attempts.push(lease.attempt);
         Ok(Claim::Trial(trial))
     }
 
-    /// Notes a step of a running trial; `false` if it is not above the last one, which is then kept.
-    pub(crate) fn step(&mut self, number: u64, step: Step) -> bool {
-        let steps = &mut self.trials[number as usize].steps;
-        let new = steps.last().is_none_or(|last| last.step < step.step);
+    fn promoted(&self, proposer: &Proposer<'_>) -> Option<u64> {
+        proposer.spec.pruner.promote(&self.directions, &self.trials)
+    }
+
+    fn take(&mut self, number: u64) -> Result<Option<Trial>, StudyError> {
+        let Some(lease) = self.storage.take(number)? else { return Ok(None) };
+        self.waiting.remove(&number);
+        self.leases.insert(number, lease);
+        self.attempts[number as usize] = lease.attempt;
+        let trial = &mut self.trials[number as usize];
+        trial.state = State::Running;
+        Ok(Some(trial.clone()))
+    }
+
+    /// The configuration of a new trial; `None` if the space has none left.
+    fn values(&mut self, proposer: &Proposer<'_>, view: View) -> Option<Values> {
+        let Proposer { spec, sampler, first, .. } = *proposer;
+        let number = view.number;
+        let given = usize::try_from(number).ok().and_then(|number| first.get(number));
+        if let Some(values) = given.filter(|values| spec.space.check(values).is_ok()) {
+            return Some(values.clone());
+        }
+        let directions = &self.directions;
+        view.pending(&mut self.trials, |trials| {
+            let StudySpec { ref space, seed, .. } = *spec;
+            sampler.suggest(&Request { space, directions, trials, number, seed })
+        })
+    }
+
+    /// Adds a configuration that waits to be evaluated.
+    pub(crate) fn enqueue(&mut self, values: Values, spec: &StudySpec) -> Result<u64, StudyError> {
+        self.append(spec, |storage, number| {
+            storage.add(&Trial::running(number, values), &Origin("given"), false).map(|_| ())
+        })
+    }
+
+    /// Adds trials that are over, under new numbers from the one that is returned on.
+    pub(crate) fn import(
+        &mut self,
+        mut records: Vec<Record>,
+        spec: &StudySpec,
+    ) -> Result<u64, StudyError> {
+        self.append(spec, |storage, first| {
+            for (number, record) in (first..).zip(&mut records) {
+                record.trial.number = number;
+            }
+            storage.import(&records)
+        })
+    }
+
+    /// Replaces the setup by one whose space has all of the present one.
+    pub(crate) fn extend(
+        &mut self,
+        present: &StudySpec,
+        spec: &StudySpec,
+        added: &Values,
+    ) -> Result<(), StudyError> {
+        self.storage.begin_proposing()?;
+        let extended = self.sync(present).and_then(|()| {
+            let mut changed = Vec::new();
+            for trial in &self.trials {
+                let values = filled(&trial.values, &spec.space, added);
+                let values = values.map_err(StudyError::Changed)?;
+                spec.space.check(&values)?;
+                if values != trial.values {
+                    changed.push(Trial { values, ..trial.clone() });
+                }
+            }
+            self.storage.set_spec(spec, &changed)
+        });
+        let _ = self.storage.end_proposing()?;
+        extended
+    }
+
+    fn append(
+        &mut self,
+        spec: &StudySpec,
+        add: impl FnOnce(&mut dyn Storage, u64) -> Result<(), StudyError>,
+    ) -> Result<u64, StudyError> {
+        self.storage.begin_proposing()?;
+        let added = self.sync(spec).and_then(|()| {
+            let number = self.trials.len() as u64;
+            add(self.storage.as_mut(), number)?;
+            self.sync(spec)?;
+            Ok(number)
+        });
+        let _ = self.storage.end_proposing()?;
+        added
+    }
+
+    /// Notes a step of a trial that this process evaluates, and shares it with others where they
+    /// look at trials that run.
+    pub(crate) fn step(
+        &mut self,
+        number: u64,
+        step: &Step,
+        spec: &StudySpec,
+    ) -> Result<Noted, StudyError> {
+        let Some(&lease) = self.leases.get(&number) else { return Ok(Noted::Lost) };
+        let shared = spec.lag.is_none();
+        if !self.note(number, step.clone()) {
+            return Ok(Noted::Known);
+        }
+        if shared {
+            if self.storage.step(lease, step)? == Held::No {
+                return Ok(Noted::Lost);
+            }
+            self.sync(spec)?;
+        }
+        Ok(Noted::New)
+    }
+
+    fn note(&mut self, number: u64, step: Step) -> bool {
+        let Some(trial) = self.trials.get_mut(number as usize) else { return false };
+        let new = trial.steps.last().is_none_or(|last| last.step < step.step);
         if new {
-            steps.push(step);
+            trial.steps.push(step);
         }
         new
     }
 
-    /// Writes down how a running trial ended and returns it.
+    /// Writes down how a running trial ended and returns it, unless it has been given to someone
+    /// else or fails and is to be tried again.
     pub(crate) fn finish(
         &mut self,
         number: u64,
         outcome: Outcome,
-        spec: &StudySpec,
-    ) -> Result<Trial, StudyError> {
+        (spec, retries): (&StudySpec, Retries),
+    ) -> Result<Option<Trial>, StudyError> {
+        let Some(lease) = self.leases.remove(&number) else { return Ok(None) };
+        let known = &self.trials[number as usize];
         let trial = Trial {
+            number,
+            values: known.values.clone(),
             state: outcome.state,
             scores: outcome.measured.scores,
             violations: outcome.measured.violations,
             tiebreak: outcome.measured.tiebreak,
+            steps: known.steps.clone(),
             reason: outcome.reason,
             seconds: Some(outcome.elapsed.as_secs_f64()),
-            ..self.trials[number as usize].clone()
         };
-        if let Err(error) = self.storage.finish(&trial, &spec.pruner) {
-            self.release(number);
-            return Err(error);
+        if trial.state == State::Failed && self.storage.retry(lease, retries.failed)? {
+            self.give_back(number);
+            return Ok(None);
+        }
+        match self.storage.finish(lease, &trial, spec.pruner.name()) {
+            Err(error) => {
+                self.give_back(number);
+                return Err(error);
+            }
+            Ok(Held::No) => return Ok(None),
+            Ok(Held::Yes) => {}
         }
         self.trials[number as usize] = trial.clone();
         self.settle();
-        Ok(trial)
+        Ok(Some(trial))
     }
 
     /// Gives a running trial back, to be evaluated afresh another time.
     pub(crate) fn put_back(&mut self, number: u64) -> Result<(), StudyError> {
-        self.release(number);
-        self.storage.put_back(number)
+        let Some(lease) = self.leases.remove(&number) else { return Ok(()) };
+        self.give_back(number);
+        let _ = self.storage.release(lease, None)?;
+        Ok(())
     }
 
-    fn release(&mut self, number: u64) {
+    /// Holds a running trial where it stands.
+    pub(crate) fn pause(&mut self, number: u64) -> Result<(), StudyError> {
+        let Some(lease) = self.leases.remove(&number) else { return Ok(()) };
+        let trial = &mut self.trials[number as usize];
+        if self.storage.release(lease, Some(&trial.steps))? == Held::Yes {
+            trial.state = State::Paused;
+        }
+        Ok(())
+    }
+
+    fn give_back(&mut self, number: u64) {
         self.trials[number as usize].steps.clear();
         self.waiting.insert(number);
+    }
+
+    /// Says that this process lives, and takes over from those that do not.
+    pub(crate) fn beat(&mut self, spec: &StudySpec, retries: Retries) -> Result<(), StudyError> {
+        self.storage.beat(GRACE, retries.crashed)?;
+        self.sync(spec)
+    }
+
+    /// Says that this process evaluates nothing any more.
+    pub(crate) fn leave(&mut self) -> Result<(), StudyError> {
+        self.storage.leave()
+    }
+
+    pub(crate) fn storage(&mut self) -> &mut dyn Storage {
+        self.storage.as_mut()
     }
 
     fn settle(&mut self) {
         let rest = self.trials[self.settled as usize..].iter();
         self.settled += rest.take_while(|trial| trial.state.is_finished()).count() as u64;
     }
+}
+
+/// What became of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Noted {
+    New,
+    /// It is not above the last one, which is kept.
+    Known,
+    /// The trial has been given to someone else.
+    Lost,
 }
 
 /// How a trial ended.

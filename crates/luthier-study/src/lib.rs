@@ -4,19 +4,22 @@
 //! evaluates trials with a closure until there are enough. The closure gets a [`Session`] with the
 //! values to try, reports steps through it, and returns a score or a [`Failure`].
 //!
-//! A study is one SQLite file. What a trial is going to be is written before it starts and how it
-//! ended when it ends, each in one short transaction; steps in between stay in memory, because a
-//! trial that is cut short starts over anyway. So a process may be killed at any moment: trials that
-//! had finished stay as they were, and those that were running are evaluated first when the study is
-//! opened again, under the same numbers and values. Nothing is lost and nothing is done twice.
+//! A study is an SQLite file or part of a PostgreSQL database ([`Locator`]), and any number of
+//! processes may run it at once. What a trial is going to be is written before it starts and how it
+//! ended when it ends, each in one short transaction. So a process may be killed at any moment: trials
+//! that had finished stay as they were, and those that it evaluated are evaluated by others, under the
+//! same numbers and values. Nothing is lost and nothing is done twice.
 //!
-//! One process at a time runs a study; others may read it ([`Study::load`]). With a lag in the
-//! [`StudySpec`] the trials do not depend on the number of workers or on who is faster.
+//! One process at a time proposes a trial, after it has learnt of all others, so that none is proposed
+//! twice. With a lag in the [`StudySpec`] the trials do not depend on the number of workers or on who
+//! is faster.
 //!
 //! The crate knows nothing of models and data, and prints nothing: progress comes as [`Event`]s.
 
 mod error;
 mod ledger;
+mod locator;
+mod optuna;
 mod run;
 mod session;
 mod spec;
@@ -24,7 +27,10 @@ mod storage;
 mod study;
 
 pub use error::StudyError;
-pub use run::{Event, MAX_FAILURES_IN_A_ROW, Run, Summary};
+pub use locator::Locator;
+pub use optuna::{Imported, LeftOut, read_optuna};
+pub use run::{Event, MAX_FAILURES_IN_A_ROW, Retries, Run, Summary};
 pub use session::{Failure, Measured, Session};
 pub use spec::{Change, Objective, StudySpec};
+pub use storage::{Attributes, Record, Records};
 pub use study::Study;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use luthier_space::Values;
 use luthier_tune::{State, Step, Trial};
 
-use crate::ledger::{Claim, Outcome};
+use crate::ledger::{Claim, Outcome, Proposer};
 use crate::session::{Cause, Failure, Measured, Session};
 use crate::{Study, StudyError};
 
@@ -18,6 +18,9 @@ pub const MAX_FAILURES_IN_A_ROW: u32 = 10;
 
 /// How long a worker that has to wait for another sleeps before it looks whether the run ends.
 const POLL: Duration = Duration::from_millis(50);
+
+/// How often a process says that it lives, and looks for those that do not.
+const BEAT: Duration = Duration::from_secs(10);
 
 /// How far to take a study.
 #[derive(Debug, Clone, Copy)]
@@ -30,9 +33,27 @@ pub struct Run<'a> {
     pub workers: usize,
     /// Set from outside to stop; trials that run then are put back.
     pub stop: &'a AtomicBool,
+    /// How often a trial that was not evaluated to its end is evaluated again.
+    pub retries: Retries,
     /// Configurations that are evaluated before the sampler is asked: new trial *n* gets the one
     /// at *n*, unless it does not fit the space.
     pub first: &'a [Values],
+}
+
+/// How often a trial is evaluated again. When a run is stopped, its trials are put back and nothing
+/// is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retries {
+    /// After the process that evaluated it has ended in the middle, by a signal or with its machine.
+    pub crashed: u32,
+    /// After a failure.
+    pub failed: u32,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self { crashed: 3, failed: 0 }
+    }
 }
 
 /// Something that happened in a run. Events of one trial come in order, from the worker that
@@ -107,13 +128,21 @@ impl Study {
             halted: AtomicBool::new(false),
             progress: Mutex::default(),
             freed: Condvar::new(),
+            resting: Mutex::new(false),
+            rest: Condvar::new(),
         };
+        self.ledger().beat(&self.spec, run.retries)?;
         std::thread::scope(|scope| {
-            for _ in 1..run.workers {
-                scope.spawn(|| crew.work());
-            }
-            crew.work();
+            let _rest = crew.rest_when_dropped();
+            scope.spawn(|| crew.beat());
+            std::thread::scope(|scope| {
+                for _ in 1..run.workers {
+                    scope.spawn(|| crew.work());
+                }
+                crew.work();
+            });
         });
+        self.ledger().leave()?;
         let progress = crew.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
         match progress.error {
             Some(error) => Err(error),
@@ -146,6 +175,20 @@ pub(crate) struct Crew<'a> {
     progress: Mutex<Progress>,
     /// Signalled when a trial has ended, for workers that wait for it.
     freed: Condvar,
+    /// Whether all workers are done.
+    resting: Mutex<bool>,
+    /// Signalled when they are.
+    rest: Condvar,
+}
+
+/// Ends the beating of a crew when dropped, also by a panic.
+struct Rest<'a>(&'a Crew<'a>);
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        *self.0.resting.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.0.rest.notify_all();
+    }
 }
 
 /// How the run went so far.
@@ -176,8 +219,26 @@ impl Crew<'_> {
         change(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    fn rest_when_dropped(&self) -> Rest<'_> {
+        Rest(self)
+    }
+
+    /// Says at intervals that this process lives, until all workers are done.
+    fn beat(&self) {
+        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*resting {
+            let waited = self.rest.wait_timeout(resting, BEAT);
+            resting = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if !*resting
+                && let Err(error) = self.study.ledger().beat(&self.study.spec, self.run.retries)
+            {
+                return self.halt(error);
+            }
+        }
+    }
+
     /// Ends the run with an error, the first of which counts.
-    fn halt(&self, error: StudyError) {
+    pub(crate) fn halt(&self, error: StudyError) {
         self.halted.store(true, Ordering::Relaxed);
         self.update(|progress| {
             progress.error.get_or_insert(error);
@@ -209,6 +270,12 @@ impl Crew<'_> {
     fn claim(&self) -> Result<Option<Trial>, StudyError> {
         let limit = self.run.trials.unwrap_or(u64::MAX);
         let study = self.study;
+        let proposer = Proposer {
+            spec: &study.spec,
+            sampler: study.sampler.as_ref(),
+            first: self.run.first,
+            limit,
+        };
         let mut ledger = study.ledger();
         loop {
             let over = ledger.finished() >= limit;
@@ -216,7 +283,7 @@ impl Crew<'_> {
                 self.update(|progress| progress.stopped = true);
                 return Ok(None);
             }
-            match ledger.claim(&study.spec, study.sampler.as_ref(), self.run.first, limit)? {
+            match ledger.claim(&proposer)? {
                 Claim::Trial(trial) => return Ok(Some(trial)),
                 Claim::Enough => return Ok(None),
                 Claim::Exhausted => {
@@ -240,8 +307,13 @@ impl Crew<'_> {
         let outcome = self.judge(&session, result, start.elapsed());
 
         let mut ledger = self.study.ledger();
-        let Some(outcome) = outcome else { return ledger.put_back(number) };
-        let trial = ledger.finish(number, outcome, &self.study.spec)?;
+        let outcome = match outcome {
+            End::Outcome(outcome) => outcome,
+            End::PutBack => return ledger.put_back(number),
+            End::Pause => return ledger.pause(number),
+        };
+        let settings = (&self.study.spec, self.run.retries);
+        let Some(trial) = ledger.finish(number, outcome, settings)? else { return Ok(()) };
         let best = ledger.best().and_then(|best| Some((best.number, best.score()?)));
         let finished = ledger.finished();
         drop(ledger);
@@ -251,29 +323,32 @@ impl Crew<'_> {
         Ok(())
     }
 
-    /// What a result means for the trial; `None` that it has to be put back.
+    /// What a result means for the trial.
     fn judge(
         &self,
         session: &Session<'_>,
         result: Result<Result<Measured, Failure>, Box<dyn Any + Send>>,
         elapsed: Duration,
-    ) -> Option<Outcome> {
+    ) -> End {
         let failed = |reason: String| Outcome::without_scores(State::Failed, Some(reason), elapsed);
         let pruned = || Outcome::without_scores(State::Pruned, None, elapsed);
-        Some(match (result, session.cause()) {
+        End::Outcome(match (result, session.cause()) {
             (Ok(Ok(measured)), _) => match self.study.spec.fault_of(&measured) {
                 None => Outcome::complete(measured, elapsed),
                 Some(reason) => failed(reason),
             },
             (Err(panic), _) => failed(panic_message(panic.as_ref())),
-            (Ok(Err(_)), Some(Cause::Interrupted)) => return None,
+            (Ok(Err(_)), Some(Cause::Interrupted | Cause::Lost | Cause::Broken)) => {
+                return End::PutBack;
+            }
+            (Ok(Err(Failure::Pruned)), Some(Cause::Paused)) => return End::Pause,
             (Ok(Err(_)), Some(Cause::NotFinite { step, score })) => {
                 failed(format!("the score at step {step} is {score}"))
             }
             (Ok(Err(Failure::Pruned)), Some(Cause::Pruned)) => pruned(),
             // An evaluation may notice by itself that the run is being stopped, or be cut off by
             // what stops it, as a child process is by a signal to the group.
-            (Ok(Err(_)), None) if self.stopping() => return None,
+            (Ok(Err(_)), None) if self.stopping() => return End::PutBack,
             (Ok(Err(Failure::Pruned)), None) => pruned(),
             (Ok(Err(Failure::Error(reason))), _) => failed(reason),
         })
@@ -293,6 +368,13 @@ impl Crew<'_> {
             self.halt(StudyError::Failures { in_a_row: failures, reason });
         }
     }
+}
+
+/// What becomes of a trial after its evaluation.
+enum End {
+    Outcome(Outcome),
+    PutBack,
+    Pause,
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
 use luthier_space::Values;
-use luthier_tune::{Step, Tiebreak, Trial, Verdict, View, trial_seed};
+use luthier_tune::{Pruner, Step, Tiebreak, Trial, Verdict, View, trial_seed};
 
+use crate::ledger::Noted;
 use crate::run::{Crew, Event};
 
 /// One trial being evaluated.
@@ -55,6 +56,12 @@ pub(crate) enum Cause {
     Pruned,
     /// The run ends; the trial is to be evaluated afresh another time.
     Interrupted,
+    /// The pruner holds it for now.
+    Paused,
+    /// It was given to someone else, because its worker had not been heard of.
+    Lost,
+    /// Its steps could not be written.
+    Broken,
     /// It reported a score that is no number.
     NotFinite { step: u64, score: f64 },
 }
@@ -98,30 +105,49 @@ impl<'a> Session<'a> {
         };
         let cause = match wrong {
             Some(score) => Some(Cause::NotFinite { step, score }),
-            None if self.note(Step { step, scores }) => Some(Cause::Pruned),
-            None => self.crew.interrupted().then_some(Cause::Interrupted),
+            None => self.note(Step { step, scores }),
         };
+        let interrupted = || self.crew.interrupted().then_some(Cause::Interrupted);
+        let cause = cause.or_else(interrupted);
         if let Some(cause) = cause {
             self.cause.get_or_init(|| cause);
         }
         if self.cause.get().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
+    /// Steps that were reported before the trial was paused, the last of which it may go on from;
+    /// reporting them once more does no harm.
+    pub fn earlier_steps(&self) -> &[Step] {
+        &self.trial.steps
+    }
+
     /// Records a step and asks the pruner.
-    fn note(&self, step: Step) -> bool {
+    fn note(&self, step: Step) -> Option<Cause> {
         let study = self.crew.study;
-        let number = self.trial.number;
+        let (number, lag) = (self.trial.number, study.spec.lag);
         let mut ledger = study.ledger();
-        if !ledger.step(number, step.clone()) {
-            return false;
+        match ledger.step(number, &step, &study.spec) {
+            Ok(Noted::New) => {}
+            Ok(Noted::Known) => return None,
+            Ok(Noted::Lost) => return Some(Cause::Lost),
+            Err(error) => {
+                drop(ledger);
+                self.crew.halt(error);
+                return Some(Cause::Broken);
+            }
         }
         let trials = ledger.trials();
-        let others = View { number, lag: study.spec.lag }.finished(trials);
+        let others = View { number, lag }.finished(trials);
         let trial = &trials[number as usize];
-        let verdict = study.pruner.judge(&study.spec.directions(), others, trial);
+        let verdict = study.spec.pruner.judge(&study.spec.directions(), others, trial);
         drop(ledger);
         self.crew.emit(Event::Step { number, step });
-        verdict != Verdict::Continue
+        match verdict {
+            Verdict::Continue => None,
+            // A trial that is promoted comes back at a time that depends on the others.
+            Verdict::Pause if lag.is_none() => Some(Cause::Paused),
+            Verdict::Pause | Verdict::Prune => Some(Cause::Pruned),
+        }
     }
 
     /// Why the evaluation was told to break off, if it was.

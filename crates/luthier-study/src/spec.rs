@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use luthier_space::{Dimension, Space};
-use luthier_tune::Direction;
+use luthier_space::{Dimension, Distribution, Space, Value, Values};
+use luthier_tune::{Direction, PrunerSpec, State, Trial};
 use serde::{Deserialize, Serialize};
 
 use crate::Measured;
@@ -24,8 +24,8 @@ pub struct StudySpec {
     pub seed: u64,
     /// Name of the sampler ([`luthier_tune::SAMPLERS`]).
     pub sampler: String,
-    /// Name of the pruner ([`luthier_tune::PRUNERS`]).
-    pub pruner: String,
+    /// When to give a trial up.
+    pub pruner: PrunerSpec,
     /// With a lag of *l*, trial *n* is proposed from the results of trials below *n − l* and starts
     /// when these have finished; the trials are then the same for any number of workers, of which
     /// *l + 1* at most are busy. Without, it is proposed from all results there are.
@@ -84,6 +84,15 @@ impl fmt::Display for Change {
 }
 
 impl StudySpec {
+    /// The setup in its stored form, checked; or what is wrong with it.
+    pub(crate) fn from_json(json: &str) -> Result<Self, String> {
+        let spec: Self = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        match spec.fault() {
+            Some((parameter, fault)) => Err(format!("parameter `{parameter}`: {fault}")),
+            None => Ok(spec),
+        }
+    }
+
     /// Which scores of each objective are better.
     pub fn directions(&self) -> Vec<Direction> {
         self.objectives.iter().map(|objective| objective.direction).collect()
@@ -106,6 +115,19 @@ impl StudySpec {
             1 => format!("the score is {score}"),
             _ => format!("{} is {score}", self.objectives[wrong].metric),
         })
+    }
+
+    /// Why a trial is not one of this study that is over, if so.
+    pub(crate) fn fault_of_end(&self, trial: &Trial) -> Option<String> {
+        if let Err(error) = self.space.check(&trial.values) {
+            return Some(error.to_string());
+        }
+        let (scores, violations) = (trial.scores.clone(), trial.violations.clone());
+        match trial.state {
+            State::Complete => self.fault_of(&Measured { scores, violations, tiebreak: None }),
+            State::Pruned | State::Failed => None,
+            State::Running | State::Paused => Some("it is not over".to_owned()),
+        }
     }
 
     /// The first parameter without sensible values, and what is wrong with it.
@@ -172,6 +194,50 @@ fn space_change(before: &Space, now: &Space) -> Option<Change> {
         now: Some(names(now).join(", ")),
     };
     Some(parameter.unwrap_or_else(order))
+}
+
+/// The first parameter of a space that does not have all its values in another space.
+pub(crate) fn narrowed(before: &Space, now: &Space) -> Option<Change> {
+    before.dimensions().iter().find_map(|old| {
+        let new = now.get(&old.name);
+        let hangs_as_before = |new: &Dimension| {
+            new.condition.is_none() || parent_option(now, new) == parent_option(before, old)
+        };
+        let is_wider =
+            |new: &&Dimension| new.distribution.includes(&old.distribution) && hangs_as_before(new);
+        new.filter(is_wider).is_none().then(|| Change {
+            what: format!("parameter `{}`", old.name),
+            before: Some(describe(before, old)),
+            now: new.map(|new| describe(now, new)),
+        })
+    })
+}
+
+/// The values of a trial in a space that has grown since, with those of `added` for parameters that
+/// are new; or the first one that is not known.
+pub(crate) fn filled(values: &Values, space: &Space, added: &Values) -> Result<Values, Change> {
+    let mut filled = Values::default();
+    for (index, dimension) in space.dimensions().iter().enumerate() {
+        if space.is_active(index, &filled) {
+            let name = &dimension.name;
+            let missing = || Change {
+                what: format!("parameter `{name}`"),
+                before: None,
+                now: Some(describe(space, dimension)),
+            };
+            let value = values.get(name).or_else(|| added.get(name)).ok_or_else(missing)?;
+            filled.insert(name.clone(), value.clone());
+        }
+    }
+    Ok(filled)
+}
+
+/// What a dimension hangs on: the name of the parent and its option by its value.
+fn parent_option<'a>(space: &'a Space, dimension: &Dimension) -> Option<(&'a str, &'a Value)> {
+    let condition = dimension.condition?;
+    let parent = space.dimensions().get(condition.parent)?;
+    let Distribution::Choice { options } = &parent.distribution else { return None };
+    Some((parent.name.as_str(), options.get(condition.option)?))
 }
 
 /// What a dimension hangs on: the name of the parent and its option.

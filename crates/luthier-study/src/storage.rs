@@ -1,322 +1,238 @@
-//! The file of a study.
-//!
-//! SQLite with a write-ahead log. A commit is in the operating system's hands when it returns, so it
-//! survives the death of the process (`synchronous = NORMAL`; after a power cut the last few may be
-//! missing, the file stays sound). Trials and steps are rows, the setup and the values of a trial are
-//! JSON; what is in the file is format [`FORMAT`], whatever becomes of the types in memory.
+//! Where a study is kept.
 
-use std::path::{Path, PathBuf};
+mod postgres;
+mod sqlite;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use luthier_tune::{State, Step, Tiebreak, Trial};
-use rusqlite::{Connection, OpenFlags, Row, params};
+use luthier_space::Values;
+use luthier_tune::{State, Step, Trial};
 
-use crate::{StudyError, StudySpec};
+use crate::{Locator, StudyError, StudySpec};
 
-/// The format that this release writes, kept in SQLite's `user_version`.
-const FORMAT: i64 = 2;
-/// Marks the file as a study, in SQLite's `application_id`.
-const APPLICATION: i64 = 0x4c75_7468;
-
-const TABLES: &str = "
-    CREATE TABLE studies (
-        id INTEGER PRIMARY KEY CHECK (id = 1),
-        spec TEXT NOT NULL
-    ) STRICT;
-    CREATE TABLE trials (
-        number INTEGER PRIMARY KEY,
-        state TEXT NOT NULL,
-        trial_values TEXT NOT NULL,
-        sampler TEXT NOT NULL,
-        pruner TEXT,
-        scores TEXT,
-        violations TEXT,
-        margin REAL,
-        loss REAL,
-        reason TEXT,
-        seconds REAL
-    ) STRICT;
-    CREATE TABLE steps (
-        number INTEGER NOT NULL,
-        step INTEGER NOT NULL,
-        scores TEXT NOT NULL,
-        PRIMARY KEY (number, step)
-    ) STRICT, WITHOUT ROWID;
-";
-
-/// State of a trial whose evaluation was cut short and has to start over.
-const WAITING: &str = "waiting";
-const RUNNING: &str = "running";
-
-/// An open file.
-pub(crate) struct Storage {
-    path: PathBuf,
-    connection: Connection,
-}
-
-impl Storage {
-    /// Opens the file for writing, and makes it a study with `spec` if it is new. Returns the spec
-    /// that is in it.
-    pub(crate) fn open(path: &Path, spec: &StudySpec) -> Result<(Self, StudySpec), StudyError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-        let mut storage = Self::connect(path, flags)?;
-        if storage.is_new()? {
-            storage.create(spec)?;
-        }
-        storage.check_format()?;
-        storage.guard(|connection| {
-            connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-            connection.execute_batch("PRAGMA synchronous = NORMAL")
-        })?;
-        let found = storage.spec()?;
-        Ok((storage, found))
-    }
-
-    /// Opens an existing study for reading, whoever writes to it.
-    pub(crate) fn read(path: &Path) -> Result<Self, StudyError> {
-        std::fs::metadata(path).map_err(|error| StudyError::io(path, error))?;
-        let storage = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        storage.check_format()?;
-        Ok(storage)
-    }
-
-    fn connect(path: &Path, flags: OpenFlags) -> Result<Self, StudyError> {
-        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)
-            .map_err(|error| StudyError::sqlite(path, error))?;
-        let storage = Self { path: path.to_owned(), connection };
-        // A reader and the writer meet only for moments, as when the log is folded in.
-        storage.guard(|connection| connection.busy_timeout(Duration::from_secs(10)))?;
-        Ok(storage)
-    }
-
-    /// Runs `work` and says which file its error comes from.
-    fn guard<T>(
-        &self,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, StudyError> {
-        work(&self.connection).map_err(|error| StudyError::sqlite(&self.path, error))
-    }
-
-    fn pragma(&self, name: &str) -> Result<i64, StudyError> {
-        self.guard(|connection| connection.pragma_query_value(None, name, |row| row.get(0)))
-    }
-
-    fn is_new(&self) -> Result<bool, StudyError> {
-        let tables: i64 = self.guard(|connection| {
-            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        })?;
-        Ok(tables == 0 && self.pragma("user_version")? == 0)
-    }
-
-    fn check_format(&self) -> Result<(), StudyError> {
-        if self.pragma("application_id")? != APPLICATION {
-            return Err(StudyError::corrupt(&self.path, "an SQLite file of some other program"));
-        }
-        match self.pragma("user_version")? {
-            FORMAT => Ok(()),
-            format if format > FORMAT => {
-                Err(StudyError::Newer { path: self.path.clone(), format, known: FORMAT })
-            }
-            format => Err(StudyError::corrupt(&self.path, format!("unknown format {format}"))),
-        }
-    }
-
-    /// Creates the tables and the study, all or nothing.
-    fn create(&mut self, spec: &StudySpec) -> Result<(), StudyError> {
-        let json = self.to_json(spec)?;
-        let create = |connection: &mut Connection| {
-            let transaction = connection.transaction()?;
-            transaction.execute_batch(TABLES)?;
-            transaction.execute("INSERT INTO studies (id, spec) VALUES (1, ?1)", [json])?;
-            transaction.pragma_update(None, "application_id", APPLICATION)?;
-            transaction.pragma_update(None, "user_version", FORMAT)?;
-            transaction.commit()
-        };
-        create(&mut self.connection).map_err(|error| StudyError::sqlite(&self.path, error))
-    }
-
-    fn to_json(&self, value: &impl serde::Serialize) -> Result<String, StudyError> {
-        serde_json::to_string(value).map_err(|error| StudyError::io(&self.path, error.into()))
-    }
-
-    /// A list of numbers as JSON, where NaN is null; nothing for an empty one.
-    fn numbers(&self, numbers: &[f64]) -> Result<Option<String>, StudyError> {
-        (!numbers.is_empty()).then(|| self.to_json(&numbers)).transpose()
-    }
-
+/// A study as several processes see it.
+///
+/// Each change is one short transaction that is done when the call returns. A trial that runs is
+/// held by a [`Lease`]; what comes from an earlier lease of the same trial is refused, so that an
+/// evaluation whose worker was taken for dead cannot end a trial twice.
+pub(crate) trait Storage: Send {
     /// The setup of the study.
-    pub(crate) fn spec(&self) -> Result<StudySpec, StudyError> {
-        let json: String = self.guard(|connection| {
-            connection.query_row("SELECT spec FROM studies", [], |row| row.get(0))
-        })?;
-        let corrupt = |detail| StudyError::corrupt(&self.path, format!("its setup: {detail}"));
-        let spec: StudySpec =
-            serde_json::from_str(&json).map_err(|error| corrupt(error.to_string()))?;
-        match spec.fault() {
-            Some((parameter, fault)) => Err(corrupt(format!("parameter `{parameter}`: {fault}"))),
-            None => Ok(spec),
-        }
-    }
+    fn spec(&mut self) -> Result<StudySpec, StudyError>;
 
-    /// Replaces the setup of the study.
-    pub(crate) fn set_spec(&self, spec: &StudySpec) -> Result<(), StudyError> {
-        let json = self.to_json(spec)?;
-        self.guard(|connection| connection.execute("UPDATE studies SET spec = ?1", [json]))?;
-        Ok(())
-    }
+    /// Replaces the setup of the study, and with it the values of these trials.
+    fn set_spec(&mut self, spec: &StudySpec, trials: &[Trial]) -> Result<(), StudyError>;
 
-    /// All trials in the order of their numbers, checked: numbered from 0 without gaps, and with
-    /// values that fit the space.
-    pub(crate) fn trials(&self, spec: &StudySpec) -> Result<Vec<Trial>, StudyError> {
-        // One transaction, so that steps and trials are of the same moment.
-        let mut trials = self.guard(|connection| {
-            let transaction = connection.unchecked_transaction()?;
-            let mut trials = read_trials(&transaction)?;
-            read_steps(&transaction, &mut trials)?;
-            Ok(trials)
-        })?;
-        for (place, trial) in trials.iter_mut().enumerate() {
-            let corrupt = |detail: String| StudyError::corrupt(&self.path, detail);
-            if trial.number != place as u64 {
-                return Err(corrupt(format!("trial {place} is missing")));
-            }
-            if let Err(error) = spec.space.check(&trial.values) {
-                return Err(corrupt(format!("trial {place}: {error}")));
-            }
-            if (trial.state == State::Complete) != !trial.scores.is_empty() {
-                return Err(corrupt(format!("trial {place}: its score and state disagree")));
-            }
-        }
-        Ok(trials)
-    }
+    /// All that has changed since the last call, by any process; the first time everything.
+    fn changes(&mut self) -> Result<Changes, StudyError>;
 
-    /// Adds a trial that is about to run.
-    pub(crate) fn add(&self, trial: &Trial, sampler: &str) -> Result<(), StudyError> {
-        let values = self.to_json(&trial.values)?;
-        self.guard(|connection| {
-            let mut insert = connection.prepare_cached(
-                "INSERT INTO trials (number, state, trial_values, sampler) VALUES (?1, ?2, ?3, ?4)",
-            )?;
-            insert.execute(params![trial.number, RUNNING, values, sampler])
-        })?;
-        Ok(())
-    }
+    /// Waits until no other process proposes, and keeps others from it until
+    /// [`Storage::end_proposing`] or the end of the process.
+    fn begin_proposing(&mut self) -> Result<(), StudyError>;
 
-    /// Marks a trial as running again.
-    pub(crate) fn start_over(&self, number: u64) -> Result<(), StudyError> {
-        self.set_state(number, RUNNING)
-    }
+    /// See [`Storage::begin_proposing`]. If the storage was lost for a moment others may have
+    /// proposed in between, and what was going on has failed.
+    fn end_proposing(&mut self) -> Result<Held, StudyError>;
 
-    /// Marks a trial as cut short.
-    pub(crate) fn put_back(&self, number: u64) -> Result<(), StudyError> {
-        self.set_state(number, WAITING)
-    }
+    /// Adds a trial. It runs under the lease that is returned, or waits for a worker.
+    fn add(&mut self, trial: &Trial, origin: &Origin<'_>, run: bool) -> Result<Lease, StudyError>;
 
-    fn set_state(&self, number: u64, state: &str) -> Result<(), StudyError> {
-        self.guard(|connection| {
-            let mut update =
-                connection.prepare_cached("UPDATE trials SET state = ?2 WHERE number = ?1")?;
-            update.execute(params![number, state])
-        })?;
-        Ok(())
-    }
+    /// Adds trials that are over, all or none.
+    fn import(&mut self, records: &[Record]) -> Result<(), StudyError>;
+
+    /// Takes a trial that waits or is paused; `None` if it does neither any more. The steps of a
+    /// paused one stay.
+    fn take(&mut self, number: u64) -> Result<Option<Lease>, StudyError>;
+
+    /// Writes a step of a running trial.
+    fn step(&mut self, lease: Lease, step: &Step) -> Result<Held, StudyError>;
 
     /// Writes how a trial ended, with its steps.
-    pub(crate) fn finish(&self, trial: &Trial, pruner: &str) -> Result<(), StudyError> {
-        let scores = self.numbers(&trial.scores)?;
-        let violations = self.numbers(&trial.violations)?;
-        let steps: Vec<(u64, Option<String>)> = trial
-            .steps
-            .iter()
-            .map(|step| Ok((step.step, self.numbers(&step.scores)?)))
-            .collect::<Result<_, StudyError>>()?;
-        self.guard(|connection| {
-            let transaction = connection.unchecked_transaction()?;
-            transaction
-                .prepare_cached(
-                    "UPDATE trials SET state = ?2, scores = ?3, reason = ?4, seconds = ?5,
-                     pruner = ?6, margin = ?7, loss = ?8, violations = ?9 WHERE number = ?1",
-                )?
-                .execute(params![
-                    trial.number,
-                    state_name(trial.state),
-                    scores,
-                    trial.reason,
-                    trial.seconds,
-                    pruner,
-                    trial.tiebreak.map(|tiebreak| tiebreak.margin),
-                    trial.tiebreak.map(|tiebreak| tiebreak.loss),
-                    violations,
-                ])?;
-            let mut insert = transaction
-                .prepare_cached("INSERT INTO steps (number, step, scores) VALUES (?1, ?2, ?3)")?;
-            for (step, scores) in &steps {
-                insert.execute(params![trial.number, step, scores])?;
-            }
-            drop(insert);
-            transaction.commit()
-        })
-    }
+    fn finish(&mut self, lease: Lease, trial: &Trial, pruner: &str) -> Result<Held, StudyError>;
+
+    /// Gives a trial back: to wait and start over, or paused with the steps it has.
+    fn release(&mut self, lease: Lease, paused: Option<&[Step]>) -> Result<Held, StudyError>;
+
+    /// Puts a trial that failed back to wait, if that has happened at most `retries` times.
+    fn retry(&mut self, lease: Lease, retries: u32) -> Result<bool, StudyError>;
+
+    /// Says that this process lives, and takes the trials of workers that do not: each waits again,
+    /// or has failed if it has outlived more than `retries` workers.
+    fn beat(&mut self, grace: Duration, retries: u32) -> Result<(), StudyError>;
+
+    /// Says that this process runs no more trials, and gives back those that it holds.
+    fn leave(&mut self) -> Result<(), StudyError>;
+
+    /// Notes something about a trial, or about the study.
+    fn set_attribute(
+        &mut self,
+        number: Option<u64>,
+        key: &str,
+        value: &serde_json::Value,
+    ) -> Result<(), StudyError>;
+
+    /// All that is known, for those who look.
+    fn records(&mut self) -> Result<Records, StudyError>;
+
+    /// What is said of a storage that does not hold what it should.
+    fn corrupt(&self, detail: String) -> StudyError;
+
+    /// Ends this process's work as a kill does: nothing is said, and its locks are free.
+    #[cfg(test)]
+    fn abandon(&mut self);
 }
 
-fn read_trials(connection: &Connection) -> rusqlite::Result<Vec<Trial>> {
-    let mut select = connection.prepare(
-        "SELECT number, state, trial_values, scores, reason, seconds, margin, loss, violations
-         FROM trials ORDER BY number",
-    )?;
-    select.query_map([], read_trial)?.collect()
-}
-
-fn read_trial(row: &Row<'_>) -> rusqlite::Result<Trial> {
-    let state: String = row.get(1)?;
-    let state = state_of(&state).ok_or_else(|| conversion(1, format!("state `{state}`").into()))?;
-    let values: String = row.get(2)?;
-    let tiebreak: (Option<f64>, Option<f64>) = (row.get(6)?, row.get(7)?);
-    Ok(Trial {
-        number: row.get(0)?,
-        state,
-        values: serde_json::from_str(&values).map_err(|error| conversion(2, error.into()))?,
-        scores: numbers(row, 3)?,
-        violations: numbers(row, 8)?,
-        tiebreak: tiebreak.0.zip(tiebreak.1).map(|(margin, loss)| Tiebreak { margin, loss }),
-        steps: Vec::new(),
-        reason: row.get(4)?,
-        seconds: row.get(5)?,
+/// Opens what a locator names, and makes it a study with `spec` if it is new.
+pub(crate) fn open(locator: &Locator, spec: &StudySpec) -> Result<Box<dyn Storage>, StudyError> {
+    Ok(match locator {
+        Locator::File(path) => Box::new(sqlite::Sqlite::open(path, spec)?),
+        Locator::Postgres(url) => Box::new(postgres::Postgres::open(url, spec)?),
     })
 }
 
-/// The list of numbers in a column; see [`Storage::numbers`].
-fn numbers(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<f64>> {
-    let Some(text) = row.get::<_, Option<String>>(column)? else { return Ok(Vec::new()) };
-    let numbers: Vec<Option<f64>> =
-        serde_json::from_str(&text).map_err(|error| conversion(column, error.into()))?;
-    Ok(numbers.into_iter().map(|number| number.unwrap_or(f64::NAN)).collect())
+/// Opens the existing study that a locator names, whoever else uses it; in a database with several
+/// studies the one called `name`, which only then is needed.
+pub(crate) fn existing(
+    locator: &Locator,
+    name: Option<&str>,
+) -> Result<Box<dyn Storage>, StudyError> {
+    Ok(match locator {
+        Locator::File(path) => Box::new(sqlite::Sqlite::existing(path)?),
+        Locator::Postgres(url) => Box::new(postgres::Postgres::existing(url, name)?),
+    })
 }
 
-fn conversion(column: usize, error: Box<dyn std::error::Error + Send + Sync>) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error)
+/// The right to end a trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lease {
+    pub(crate) number: u64,
+    /// How many times the trial has been taken, this time included.
+    pub(crate) attempt: u32,
 }
 
-fn read_steps(connection: &Connection, trials: &mut [Trial]) -> rusqlite::Result<()> {
-    let mut select =
-        connection.prepare("SELECT number, step, scores FROM steps ORDER BY number, step")?;
-    let mut rows = select.query([])?;
-    while let Some(row) = rows.next()? {
-        let number: usize = row.get(0)?;
-        if let Some(trial) = trials.get_mut(number) {
-            trial.steps.push(Step { step: row.get(1)?, scores: numbers(row, 2)? });
+/// Whether a right was still held when it was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Held {
+    Yes,
+    /// It has passed to someone else, and nothing was written.
+    No,
+}
+
+impl Held {
+    fn if_changed(rows: u64) -> Self {
+        if rows > 0 { Self::Yes } else { Self::No }
+    }
+}
+
+/// Where a configuration comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Origin<'a>(pub(crate) &'a str);
+
+/// What other processes and this one have done.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Trials that are new or have changed, by number, without their steps.
+    pub(crate) trials: Vec<Entry>,
+    /// New steps by trial, ascending.
+    pub(crate) steps: Vec<(u64, Step)>,
+}
+
+/// A trial in the storage.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) trial: Trial,
+    /// How many times it has been taken.
+    pub(crate) attempt: u32,
+    /// Whether nobody holds it although it is not over.
+    pub(crate) waiting: bool,
+}
+
+/// All of a study.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Records {
+    /// The setup.
+    pub spec: StudySpec,
+    /// All trials, by number.
+    pub trials: Vec<Record>,
+    /// What was noted about the study.
+    pub attributes: Attributes,
+}
+
+/// A trial with its circumstances.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// The trial.
+    pub trial: Trial,
+    /// How many times its evaluation was begun.
+    pub attempts: u32,
+    /// The sampler that proposed it, `given` or `imported`.
+    pub origin: String,
+    /// When its evaluation began, in milliseconds since 1970 (UTC).
+    pub started: Option<u64>,
+    /// When it was over, likewise.
+    pub ended: Option<u64>,
+    /// What was noted about it.
+    pub attributes: Attributes,
+}
+
+impl Record {
+    /// A trial that was evaluated elsewhere.
+    pub fn imported(trial: Trial) -> Self {
+        let (started, ended) = (None, None);
+        let (origin, attributes) = ("imported".to_owned(), Attributes::new());
+        Self { trial, attempts: 1, origin, started, ended, attributes }
+    }
+}
+
+/// Notes by name.
+pub type Attributes = BTreeMap<String, serde_json::Value>;
+
+impl Records {
+    /// What is wrong with the trials, if anything: they are numbered from 0 without gaps, and their
+    /// values fit the space.
+    fn check(&self) -> Result<(), String> {
+        for (place, record) in self.trials.iter().enumerate() {
+            check_trial(&record.trial, place as u64, &self.spec)?;
+        }
+        Ok(())
+    }
+
+    fn add_step(&mut self, number: u64, step: Step) {
+        let place = usize::try_from(number).unwrap_or(usize::MAX);
+        if let Some(record) = self.trials.get_mut(place) {
+            record.trial.steps.push(step);
         }
     }
-    Ok(())
+
+    fn add_attribute(&mut self, number: Option<u64>, key: String, value: serde_json::Value) {
+        let place = number.map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+        let attributes = match place {
+            None => Some(&mut self.attributes),
+            Some(place) => self.trials.get_mut(place).map(|record| &mut record.attributes),
+        };
+        if let Some(attributes) = attributes {
+            attributes.insert(key, value);
+        }
+    }
+
+    /// The trials alone.
+    pub fn into_trials(self) -> Vec<Trial> {
+        self.trials.into_iter().map(|record| record.trial).collect()
+    }
 }
+
+/// States as they are written. One that waits has been proposed and nobody evaluates it.
+const WAITING: &str = "waiting";
+const RUNNING: &str = "running";
+const PAUSED: &str = "paused";
 
 fn state_name(state: State) -> &'static str {
     match state {
         State::Running => RUNNING,
+        State::Paused => PAUSED,
         State::Complete => "complete",
         State::Pruned => "pruned",
-        State::Paused => "paused",
         State::Failed => "failed",
     }
 }
@@ -324,12 +240,105 @@ fn state_name(state: State) -> &'static str {
 fn state_of(name: &str) -> Option<State> {
     match name {
         RUNNING | WAITING => Some(State::Running),
+        PAUSED => Some(State::Paused),
         "complete" => Some(State::Complete),
         "pruned" => Some(State::Pruned),
-        "paused" => Some(State::Paused),
         "failed" => Some(State::Failed),
         _ => None,
     }
+}
+
+/// A list of numbers as JSON, where those that JSON does not have are words; nothing for an empty
+/// list.
+fn to_numbers(numbers: &[f64]) -> Option<String> {
+    if numbers.is_empty() {
+        return None;
+    }
+    let texts: Vec<String> = numbers
+        .iter()
+        .map(|number| match number {
+            number if number.is_finite() => serde_json::Value::from(*number).to_string(),
+            number => format!("\"{number}\""),
+        })
+        .collect();
+    Some(format!("[{}]", texts.join(",")))
+}
+
+/// The list behind [`to_numbers`].
+fn from_numbers(text: Option<&str>) -> Result<Vec<f64>, String> {
+    let Some(text) = text else { return Ok(Vec::new()) };
+    let values: Vec<serde_json::Value> =
+        serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let number = |value: &serde_json::Value| match value.as_str() {
+        Some(word) => word.parse().ok(),
+        None => value.as_f64(),
+    };
+    values.iter().map(|value| number(value).ok_or_else(|| format!("`{value}`"))).collect()
+}
+
+/// A trial as its columns tell it, without steps.
+struct Row {
+    number: u64,
+    state: String,
+    values: String,
+    scores: Option<String>,
+    violations: Option<String>,
+    tiebreak: (Option<f64>, Option<f64>),
+    reason: Option<String>,
+    seconds: Option<f64>,
+    attempt: u32,
+}
+
+impl Row {
+    /// Why it is no trial, if it is none.
+    fn entry(self) -> Result<Entry, String> {
+        let Self { number, .. } = self;
+        let fail = |detail: String| format!("trial {number}: {detail}");
+        let state =
+            state_of(&self.state).ok_or_else(|| fail(format!("its state is `{}`", self.state)))?;
+        let values: Values =
+            serde_json::from_str(&self.values).map_err(|error| fail(error.to_string()))?;
+        let scores = from_numbers(self.scores.as_deref()).map_err(fail)?;
+        if (state == State::Complete) == scores.is_empty() {
+            return Err(fail("its scores and state disagree".to_owned()));
+        }
+        let trial = Trial {
+            number,
+            values,
+            state,
+            scores,
+            violations: from_numbers(self.violations.as_deref()).map_err(fail)?,
+            tiebreak: self
+                .tiebreak
+                .0
+                .zip(self.tiebreak.1)
+                .map(|(margin, loss)| luthier_tune::Tiebreak { margin, loss }),
+            steps: Vec::new(),
+            reason: self.reason,
+            seconds: self.seconds,
+        };
+        Ok(Entry { trial, attempt: self.attempt, waiting: self.state == WAITING })
+    }
+}
+
+/// What is wrong with a trial that should have this number.
+pub(crate) fn check_trial(trial: &Trial, number: u64, spec: &StudySpec) -> Result<(), String> {
+    if trial.number != number {
+        return Err(format!("trial {number} is missing"));
+    }
+    spec.space.check(&trial.values).map_err(|error| format!("trial {number}: {error}"))
+}
+
+/// What a trial says that has outlived too many workers.
+fn outlived(deaths: u32) -> String {
+    let times = if deaths == 1 { "once".to_owned() } else { format!("{deaths} times") };
+    format!("the process that evaluated it ended {times} before it had")
+}
+
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -1,56 +1,87 @@
 //! A study as its users hold it.
 
-use std::ffi::OsString;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
-use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use luthier_tune::{Pruner, Sampler, Trial, pruner_by_name, sampler_by_name};
+use luthier_space::Values;
+use luthier_tune::{Sampler, Trial, sampler_by_name};
 
 use crate::ledger::Ledger;
-use crate::storage::Storage;
-use crate::{StudyError, StudySpec};
+use crate::spec::narrowed;
+use crate::storage::{self, Record, Records};
+use crate::{Locator, StudyError, StudySpec};
 
-/// An open study. It is locked against other processes until it is dropped.
+/// An open study. Any number of processes may have it open and run it at once.
 pub struct Study {
     pub(crate) spec: StudySpec,
     pub(crate) sampler: Box<dyn Sampler>,
-    pub(crate) pruner: Box<dyn Pruner>,
     ledger: Mutex<Ledger>,
-    _lock: Lock,
 }
 
 impl Study {
-    /// Creates the study at `path`, or continues the one that is there.
+    /// Creates the study that `locator` and the name in `spec` name, or continues the one that is
+    /// there.
     ///
     /// The sampler and the pruner may differ from those it was started with, and are from then on
     /// the new ones. Anything else that differs is [`StudyError::Changed`].
-    pub fn open(path: &Path, spec: &StudySpec) -> Result<Self, StudyError> {
+    pub fn open(locator: impl Into<Locator>, spec: &StudySpec) -> Result<Self, StudyError> {
         if let Some((parameter, fault)) = spec.fault() {
             return Err(StudyError::Space { parameter: parameter.to_owned(), fault });
         }
         let sampler = sampler_by_name(&spec.sampler)?;
-        let pruner = pruner_by_name(&spec.pruner)?;
-        let lock = Lock::take(path)?;
-        let (storage, found) = Storage::open(path, spec)?;
+        let mut storage = storage::open(&locator.into(), spec)?;
+        let found = storage.spec()?;
         if let Some(change) = found.change(spec) {
             return Err(StudyError::Changed(change));
         }
         if found != *spec {
-            storage.set_spec(spec)?;
+            storage.set_spec(spec, &[])?;
         }
-        let trials = storage.trials(spec)?;
-        let ledger = Mutex::new(Ledger::new(storage, trials, spec.directions()));
-        Ok(Self { spec: spec.clone(), sampler, pruner, ledger, _lock: lock })
+        let ledger = Mutex::new(Ledger::new(storage, spec)?);
+        Ok(Self { spec: spec.clone(), sampler, ledger })
     }
 
-    /// Reads the study at `path`, which another process may be running.
-    pub fn load(path: &Path) -> Result<(StudySpec, Vec<Trial>), StudyError> {
-        let storage = Storage::read(path)?;
+    /// Opens a study as [`Study::open`] does, and lets its space grow to that of `spec`: ranges may
+    /// become wider, options and parameters be added. The values in `added` are what its trials have
+    /// had for parameters that did not exist, and become part of them.
+    ///
+    /// A space that leaves out what was possible before, or adds a parameter without a word on what it
+    /// has been, is [`StudyError::Changed`]. Other processes that run the study at that time end with
+    /// that error too, as soon as they meet a trial that their space does not have.
+    pub fn extend(
+        locator: impl Into<Locator>,
+        spec: &StudySpec,
+        added: &Values,
+    ) -> Result<Self, StudyError> {
+        let locator = locator.into();
+        if let Some((parameter, fault)) = spec.fault() {
+            return Err(StudyError::Space { parameter: parameter.to_owned(), fault });
+        }
+        let mut storage = storage::open(&locator, spec)?;
+        let found = storage.spec()?;
+        let in_old_space = StudySpec { space: found.space.clone(), ..spec.clone() };
+        let change = found.change(&in_old_space).or_else(|| narrowed(&found.space, &spec.space));
+        if let Some(change) = change {
+            return Err(StudyError::Changed(change));
+        }
+        if found.space != spec.space {
+            Ledger::new(storage, &found)?.extend(&found, spec, added)?;
+        }
+        Self::open(locator, spec)
+    }
+
+    /// Opens the study that is there, as another process has set it up; in a database with several
+    /// studies the one called `name`.
+    pub fn existing(locator: &Locator, name: Option<&str>) -> Result<Self, StudyError> {
+        let mut storage = storage::existing(locator, name)?;
         let spec = storage.spec()?;
-        let trials = storage.trials(&spec)?;
-        Ok((spec, trials))
+        let sampler = sampler_by_name(&spec.sampler)?;
+        let ledger = Mutex::new(Ledger::new(storage, &spec)?);
+        Ok(Self { spec, sampler, ledger })
+    }
+
+    /// Reads a study, which other processes may be running; see [`Study::existing`].
+    pub fn load(locator: &Locator, name: Option<&str>) -> Result<Records, StudyError> {
+        storage::existing(locator, name)?.records()
     }
 
     /// The setup.
@@ -58,54 +89,42 @@ impl Study {
         &self.spec
     }
 
-    /// All trials so far, by number.
+    /// All trials so far, by number, as far as this process knows.
     pub fn trials(&self) -> Vec<Trial> {
         self.ledger().trials().to_vec()
+    }
+
+    /// Adds a configuration that is evaluated before anything new is proposed, and gives its number.
+    pub fn enqueue(&self, values: Values) -> Result<u64, StudyError> {
+        self.spec.space.check(&values)?;
+        self.ledger().enqueue(values, &self.spec)
+    }
+
+    /// Adds trials that were evaluated elsewhere, all or none, under new numbers from the one that is
+    /// returned on. Each must be over and fit the study.
+    pub fn import(&self, records: Vec<Record>) -> Result<u64, StudyError> {
+        for (place, record) in records.iter().enumerate() {
+            let fault = self.spec.fault_of_end(&record.trial);
+            if let Some(fault) = fault {
+                return Err(StudyError::Import { place, fault });
+            }
+        }
+        self.ledger().import(records, &self.spec)
+    }
+
+    /// Notes something about a trial, or without a number about the study: a tag, a remark, the
+    /// commit that was trained.
+    pub fn set_attribute(
+        &self,
+        number: Option<u64>,
+        key: &str,
+        value: &serde_json::Value,
+    ) -> Result<(), StudyError> {
+        self.ledger().storage().set_attribute(number, key, value)
     }
 
     /// The ledger. A panic elsewhere cannot leave it half changed, so poison is no concern.
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A lock on `<path>.lock`, which holds the number of the process that has it. The system releases
-/// it when the process ends, however it ends.
-struct Lock(File);
-
-impl Lock {
-    fn take(path: &Path) -> Result<Self, StudyError> {
-        let mut name = OsString::from(path);
-        name.push(".lock");
-        let path = PathBuf::from(name);
-        let io = |error| StudyError::io(&path, error);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(&path).map_err(io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                file.take(32).read_to_string(&mut text).map_err(io)?;
-                return Err(StudyError::InUse { pid: text.trim().parse().ok() });
-            }
-            Err(TryLockError::Error(error)) => return Err(io(error)),
-        }
-        let write = |file: &mut File| {
-            file.set_len(0)?;
-            file.rewind()?;
-            writeln!(file, "{}", std::process::id())
-        };
-        write(&mut file).map_err(io)?;
-        Ok(Self(file))
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Closing is not enough: a child process that another thread has forked, and that has not
-        // replaced its program yet, holds the file open for a moment longer. If this fails, closing
-        // is all there is left to do.
-        let _ = self.0.unlock();
     }
 }

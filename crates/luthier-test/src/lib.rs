@@ -1,8 +1,12 @@
 //! Helpers for tests: scratch folders, tolerant comparison, processes that never outlive a test.
 
+mod postgres;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
+
+pub use postgres::Postgres;
 
 /// A folder that is removed when dropped.
 pub struct Scratch(tempfile::TempDir);

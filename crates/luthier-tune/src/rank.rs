@@ -4,6 +4,10 @@ use std::cmp::Ordering;
 
 use crate::{Direction, Trial};
 
+mod hypervolume;
+
+pub(crate) use hypervolume::{subset, volume};
+
 /// The best complete trial. Trials that keep their limits come before those that do not, and of the
 /// latter the one that is the least beyond them.
 ///
@@ -31,27 +35,71 @@ pub fn front<'a>(trials: &'a [Trial], directions: &[Direction]) -> Vec<&'a Trial
     };
     let whole: Vec<&Trial> = trials.iter().filter(whole).collect();
     let least = whole.iter().map(|trial| trial.violation()).fold(f64::INFINITY, f64::min);
-    let mut kept: Vec<(Vec<f64>, &Trial)> = whole
-        .into_iter()
-        .filter(|trial| trial.violation() <= least)
-        .map(|trial| (losses(&trial.scores, directions), trial))
-        .collect();
-    // In this order nothing is dominated by what comes after it.
-    kept.sort_by(|a, b| lexicographic(&a.0, &b.0).then(a.1.number.cmp(&b.1.number)));
-    let mut front: Vec<(Vec<f64>, &Trial)> = Vec::new();
-    for (losses, trial) in kept {
-        if !front.iter().any(|(better, _)| dominates(better, &losses)) {
-            front.push((losses, trial));
+    let kept: Vec<&Trial> = whole.into_iter().filter(|trial| trial.violation() <= least).collect();
+    let losses: Vec<Vec<f64>> =
+        kept.iter().map(|trial| losses(&trial.scores, directions)).collect();
+    let mut front = fronts(&losses).into_iter().next().unwrap_or_default();
+    front.sort_unstable();
+    front.into_iter().map(|index| kept[index]).collect()
+}
+
+/// The volume of all scores that are worse than those of some trial of the [`front`] and better than
+/// `reference`, which has one score for each objective.
+pub fn hypervolume(trials: &[Trial], directions: &[Direction], reference: &[f64]) -> f64 {
+    let front = front(trials, directions).into_iter();
+    let losses_of = |scores: &[f64]| losses(scores, directions);
+    let points: Vec<Vec<f64>> = front.map(|trial| losses_of(&trial.scores)).collect();
+    volume(&points, &losses_of(reference))
+}
+
+/// Places of `points`, which are losses and not NaN, front by front: the second front is that of what
+/// is left when the first is taken away, and so on.
+///
+/// Sorted lexicographically, a point is dominated only by earlier ones; the fronts found so far are
+/// searched by halving, since what a front dominates all before it do (Zhang et al. 2015).
+pub(crate) fn fronts(points: &[Vec<f64>]) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..points.len()).collect();
+    order.sort_by(|a, b| lexicographic(&points[*a], &points[*b]));
+    let mut fronts: Vec<Vec<usize>> = Vec::new();
+    for index in order {
+        let point = &points[index];
+        // With two objectives, the newest of a front has the lowest second loss of all.
+        let looked_at = if point.len() <= 2 { 1 } else { usize::MAX };
+        let rank = fronts.partition_point(|front| {
+            front.iter().rev().take(looked_at).any(|other| dominates(&points[*other], point))
+        });
+        match fronts.get_mut(rank) {
+            Some(front) => front.push(index),
+            None => fronts.push(vec![index]),
         }
     }
-    let mut front: Vec<&Trial> = front.into_iter().map(|(_, trial)| trial).collect();
-    front.sort_by_key(|trial| trial.number);
-    front
+    fronts
+}
+
+/// How far apart the neighbours of each point are, summed over the objectives in shares of their
+/// ranges (Deb et al. 2002); infinite at the ends of an objective.
+pub(crate) fn crowding(points: &[Vec<f64>]) -> Vec<f64> {
+    let mut distances = vec![0.0; points.len()];
+    for objective in 0..points.first().map_or(0, Vec::len) {
+        let loss = |index: usize| points[index][objective];
+        let mut order: Vec<usize> = (0..points.len()).collect();
+        order.sort_by(|a, b| loss(*a).total_cmp(&loss(*b)));
+        let (first, last) = (order[0], order[order.len() - 1]);
+        let width = loss(last) - loss(first);
+        for around in order.windows(3) {
+            let gap = (loss(around[2]) - loss(around[0])) / width;
+            distances[around[1]] += if gap.is_finite() { gap } else { 0.0 };
+        }
+        distances[first] = f64::INFINITY;
+        distances[last] = f64::INFINITY;
+    }
+    distances
 }
 
 /// Scores as numbers to minimise.
 pub(crate) fn losses(scores: &[f64], directions: &[Direction]) -> Vec<f64> {
-    scores.iter().zip(directions).map(|(score, direction)| direction.loss(*score)).collect()
+    // A negative zero would come before a zero that it is equal to.
+    scores.iter().zip(directions).map(|(score, direction)| direction.loss(*score) + 0.0).collect()
 }
 
 /// Whether `a` is nowhere worse than `b` and better somewhere.

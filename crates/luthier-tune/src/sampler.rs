@@ -1,12 +1,17 @@
 //! Where to look next.
 
+mod auto;
 mod axis;
+mod cma_es;
 mod frame;
 mod gp;
 mod grid;
+mod history;
 mod lattice;
+mod linear_algebra;
 mod lists;
-mod normal;
+pub(crate) mod normal;
+mod nsga2;
 mod parzen;
 mod proposed;
 mod random;
@@ -20,8 +25,11 @@ use rand_chacha::rand_core::Rng;
 
 use crate::{Direction, Trial, UnknownName};
 
+pub use auto::Auto;
+pub use cma_es::CmaEs;
 pub use gp::Gp;
 pub use grid::Grid;
+pub use nsga2::Nsga2;
 pub use random::Random;
 pub use sobol::Sobol;
 pub use tpe::Tpe;
@@ -59,11 +67,6 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Which scores of the first objective are better.
-    fn direction(&self) -> Direction {
-        self.directions.first().copied().unwrap_or(Direction::Minimize)
-    }
-
     fn rng(&self) -> ChaCha8Rng {
         trial_rng(self.seed, self.number)
     }
@@ -86,14 +89,16 @@ pub fn trial_seed(seed: u64, number: u64) -> u64 {
 }
 
 /// The names that [`sampler_by_name`] knows.
-pub const SAMPLERS: &[&str] = &["auto", "tpe", "gp", "sobol", "random", "grid"];
+pub const SAMPLERS: &[&str] = &["auto", "tpe", "gp", "cma-es", "nsga2", "sobol", "random", "grid"];
 
-/// The sampler called `auto` (which is `tpe`), `tpe`, `gp`, `sobol`, `random` or `grid`,
-/// with its default settings.
+/// The sampler of that name, with its default settings.
 pub fn sampler_by_name(name: &str) -> Result<Box<dyn Sampler>, UnknownName> {
     match name {
-        "auto" | "tpe" => Ok(Box::new(Tpe::default())),
+        "auto" => Ok(Box::new(Auto)),
+        "tpe" => Ok(Box::new(Tpe::default())),
         "gp" => Ok(Box::new(Gp::default())),
+        "cma-es" => Ok(Box::new(CmaEs::default())),
+        "nsga2" => Ok(Box::new(Nsga2::default())),
         "sobol" => Ok(Box::new(Sobol)),
         "random" => Ok(Box::new(Random)),
         "grid" => Ok(Box::new(Grid::default())),

@@ -163,10 +163,13 @@ impl From<StudyError> for Failure {
         let message = error.to_string();
         match error {
             StudyError::DiskFull { .. } => Self::fault(message).hint(FREE_SPACE),
-            StudyError::InUse { .. } => {
-                Self::input(message).hint("wait for it to end, or stop it; its trials are kept")
+            StudyError::Io { .. } | StudyError::Database { .. } => Self::fault(message),
+            StudyError::Changed(_) => Self::input(message)
+                .hint("keep the setup, or give the study another `name` or storage"),
+            StudyError::Absent { known, .. } if known.is_empty() => Self::input(message),
+            StudyError::Absent { known, .. } => {
+                Self::input(message).hint(format!("there are {}", known.join(", ")))
             }
-            StudyError::Io { .. } => Self::fault(message),
             _ => Self::input(message),
         }
     }

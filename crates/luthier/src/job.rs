@@ -9,7 +9,9 @@ use std::time::Duration;
 use luthier_data::{DatasetSpec, SplitPlan};
 use luthier_eval::Metric;
 use luthier_space::{Space, Value, Values};
+use luthier_study::Locator;
 use luthier_train::{Learner, learner_by_name, learners};
+use luthier_tune::{InvalidPruner, PrunerSpec};
 use serde::Deserialize;
 use toml::Table;
 
@@ -52,10 +54,10 @@ pub(crate) struct Tune {
     pub(crate) trials: u64,
     pub(crate) timeout: Option<Duration>,
     pub(crate) sampler: String,
-    pub(crate) pruner: String,
+    pub(crate) pruner: PrunerSpec,
     pub(crate) workers: usize,
     pub(crate) seed: u64,
-    pub(crate) storage: String,
+    pub(crate) storage: Locator,
 }
 
 #[derive(Deserialize)]
@@ -144,7 +146,7 @@ struct TuneForm {
     trials: Option<u64>,
     timeout: Option<String>,
     sampler: Option<String>,
-    pruner: Option<String>,
+    pruner: Option<toml::Value>,
     refine: Option<toml::Value>,
     workers: Option<usize>,
     seed: Option<u64>,
@@ -441,14 +443,19 @@ impl TuneForm {
             return Err(Failure::input(format!("`tune.learners` names `{}` twice", twice.1)));
         }
         let storage = self.storage.unwrap_or_else(|| "study.db".to_owned());
-        if storage.contains("://") {
-            return Err(Failure::input(format!("`tune.storage` is {storage:?}"))
-                .hint("not yet: so far a study is a file in the run folder"));
-        }
+        let storage = match storage.parse() {
+            Ok(Locator::File(path)) if storage.contains("://") => {
+                return Err(Failure::input(format!("`tune.storage` is `{}`", path.display()))
+                    .hint(
+                        "name a file, or a PostgreSQL database as postgres://user@host/database",
+                    ));
+            }
+            Ok(locator) => locator,
+            Err(never) => match never {},
+        };
         let sampler = self.sampler.unwrap_or_else(|| "auto".to_owned());
-        let pruner = self.pruner.unwrap_or_else(|| "median".to_owned());
+        let pruner = self.pruner.map(pruner).transpose()?.unwrap_or_default();
         luthier_tune::sampler_by_name(&sampler).map_err(|error| unknown("tune.sampler", &error))?;
-        luthier_tune::pruner_by_name(&pruner).map_err(|error| unknown("tune.pruner", &error))?;
         let trials = self.trials.unwrap_or(30);
         if trials == 0 {
             return Err(Failure::input("`tune.trials` must be at least 1"));
@@ -473,6 +480,15 @@ impl TuneForm {
             storage,
         })
     }
+}
+
+fn pruner(value: toml::Value) -> Result<PrunerSpec, Failure> {
+    let value = serde_json::to_value(value)
+        .map_err(|error| Failure::input(format!("`tune.pruner`: {error}")))?;
+    PrunerSpec::from_value(value).map_err(|error| match error {
+        InvalidPruner::Name(name) => unknown("tune.pruner", &name),
+        other => Failure::input(format!("`tune.pruner`: {other}")),
+    })
 }
 
 fn unknown(key: &str, error: &luthier_tune::UnknownName) -> Failure {

@@ -36,7 +36,7 @@ fn nothing_is_lost_or_done_twice() {
     let mut moment = 12_345u64;
     while known.len() < TRIALS as usize || known.iter().any(|trial| !trial.state.is_finished()) {
         moment = moment.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        run_child_for(&path, Duration::from_millis(1 + (moment >> 33) % 60));
+        run_child_for(&path, Duration::from_millis(1 + (moment >> 33) % (60 + kills)));
         kills += 1;
         assert!(kills < 200, "no end in sight");
         // The file may not exist yet, or be empty: opening creates what is missing.

@@ -1,7 +1,9 @@
 //! Studies as the binary uses them, on real files and with real threads and processes.
 
+mod crowd;
 mod killed;
 mod opening;
+mod optuna;
 mod outcomes;
 mod speed;
 mod workers;
@@ -10,8 +12,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use luthier_space::{Distribution, Space, Values};
-use luthier_study::{Failure, Measured, Objective, Run, Session, Study, StudySpec};
-use luthier_tune::Trial;
+use luthier_study::{Failure, Measured, Objective, Retries, Run, Session, Study, StudySpec};
+use luthier_tune::{PrunerSpec, Trial};
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
@@ -29,14 +31,15 @@ fn spec() -> StudySpec {
         constraints: Vec::new(),
         seed: 7,
         sampler: "tpe".into(),
-        pruner: "median".into(),
+        pruner: PrunerSpec::default(),
         lag: Some(3),
     }
 }
 
 /// A run to `trials` finished trials that nothing stops.
 fn run(trials: u64, workers: usize) -> Run<'static> {
-    Run { trials: Some(trials), deadline: None, workers, stop: &NEVER, first: &[] }
+    let retries = Retries { crashed: 1000, failed: 0 };
+    Run { trials: Some(trials), deadline: None, workers, stop: &NEVER, retries, first: &[] }
 }
 
 /// Reports a few steps whose order tells nothing of the end, and fails for some seeds.
@@ -64,5 +67,5 @@ fn timeless(trials: &[Trial]) -> Vec<Trial> {
 }
 
 fn trials_of(path: &Path) -> Vec<Trial> {
-    Study::load(path).unwrap().1
+    Study::load(&path.into(), None).unwrap().into_trials()
 }

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use luthier_space::{Distribution, Space};
-use luthier_study::{Objective, Study, StudyError, StudySpec};
+use luthier_space::{Condition, Distribution, Space, Values};
+use luthier_study::{Objective, Session, Study, StudyError, StudySpec};
 use luthier_test::Scratch;
+use luthier_tune::{PrunerSpec, Trial};
 
 use crate::{objective, run, spec, trials_of};
 
@@ -71,16 +72,97 @@ fn a_changed_setup_is_told_exactly() {
     Study::open(&path, &spec()).unwrap();
 }
 
+/// The space of [`spec`] grown in every way there is.
+fn grown() -> StudySpec {
+    let space = Space::of([
+        ("rate", Distribution::log_float(1e-7, 1.0)),
+        ("kind", Distribution::choice(["c", "a", "b"])),
+        ("x", Distribution::float(-1.0, 2.0)),
+        ("momentum", Distribution::float(0.0, 1.0)),
+    ]);
+    let space = space.when("kind", "b", Space::of([("depth", Distribution::int(0, 9))]));
+    let space = space.when("kind", "c", Space::of([("width", Distribution::int(1, 4))]));
+    StudySpec { space, ..spec() }
+}
+
+#[test]
+fn a_space_may_grow() {
+    let scratch = Scratch::new();
+    let path = finished(&scratch);
+    let before = trials_of(&path);
+    let added = [("momentum", 0.9)].into_iter().collect();
+    let early = Study::open(&path, &spec()).unwrap();
+    let study = Study::extend(&path, &grown(), &added).unwrap();
+    for (old, new) in before.iter().zip(study.trials()) {
+        assert_eq!(new.values.float("momentum"), Ok(0.9));
+        assert!(old.values.iter().all(|(name, value)| new.values.get(name) == Some(value)));
+        let values = old.values.clone();
+        assert_eq!(Trial { values, ..new }, *old);
+    }
+    let flat = |session: &Session<'_>| Ok(session.values().float("momentum").unwrap().into());
+    let summary = study.run(&run(40, 2), &flat, &|_| {}).unwrap();
+    assert_eq!(summary.finished, 40);
+    assert!(study.trials().iter().any(|trial| trial.values.int("width").is_ok()));
+    drop(study);
+    // Once grown it is opened as any other, and what was added has been told.
+    let again = Study::extend(&path, &grown(), &Values::default()).unwrap();
+    assert_eq!(again.trials(), trials_of(&path));
+    assert_eq!(Study::open(&path, &grown()).unwrap().trials().len(), 40);
+
+    let error = early.run(&run(60, 1), &objective, &|_| {}).unwrap_err();
+    assert!(matches!(error, StudyError::Changed(_)), "{error}");
+}
+
+#[test]
+fn a_space_does_not_shrink() {
+    let scratch = Scratch::new();
+    let path = finished(&scratch);
+    let before = trials_of(&path);
+    type Alter = fn(&mut StudySpec);
+    let cases: [(&str, Alter); 5] = [
+        ("parameter `momentum` was absent, is now a number from 0 to 1", |_| {}),
+        ("seed was 7, is now 8", |s| s.seed = 8),
+        ("parameter `rate` was a number from 0.000001 to 1 (log), is now absent", |s| {
+            s.space = Space::of([("x", Distribution::float(-1.0, 1.0))]);
+        }),
+        ("parameter `x` was a number from -1 to 1, is now a number from -0.5 to 1", |s| {
+            s.space = Space::of([("x", Distribution::float(-0.5, 1.0))]);
+        }),
+        (
+            "parameter `depth` was an integer from 1 to 9, under option 1 of `kind`, \
+             is now an integer from 1 to 9, under option 0 of `kind`",
+            |s| {
+                let mut dimensions = spec().space.dimensions().to_vec();
+                dimensions[3].condition = Some(Condition { parent: 2, option: 0 });
+                s.space = Space::new(dimensions);
+            },
+        ),
+    ];
+    for (expected, alter) in cases {
+        let mut spec = grown();
+        alter(&mut spec);
+        let error = Study::extend(&path, &spec, &Values::default()).err().expect(expected);
+        let StudyError::Changed(change) = error else { panic!("{error}") };
+        assert_eq!(change.to_string(), expected);
+    }
+    let wrong = [("momentum", 7.0)].into_iter().collect();
+    let error = Study::extend(&path, &grown(), &wrong).err();
+    assert!(matches!(error, Some(StudyError::Values(_))), "{error:?}");
+    assert_eq!(trials_of(&path), before);
+    Study::open(&path, &spec()).unwrap();
+}
+
 #[test]
 fn the_sampler_and_the_pruner_may_change() {
     let scratch = Scratch::new();
     let path = finished(&scratch);
     let before = trials_of(&path);
-    let changed = StudySpec { sampler: "random".into(), pruner: "none".into(), ..spec() };
+    let changed = StudySpec { sampler: "random".into(), pruner: PrunerSpec::None, ..spec() };
     let study = Study::open(&path, &changed).unwrap();
     study.run(&run(9, 1), &objective, &|_| {}).unwrap();
-    let (found, trials) = Study::load(&path).unwrap();
-    assert_eq!((found, trials.len()), (changed, 9));
+    let records = Study::load(&path.as_path().into(), None).unwrap();
+    assert_eq!((&records.spec, records.trials.len()), (&changed, 9));
+    let trials = records.into_trials();
     assert_eq!(trials[..6], before);
 }
 
@@ -99,15 +181,16 @@ fn names_and_distributions_are_checked_before_anything_is_written() {
 }
 
 #[test]
-fn a_study_in_use_can_be_read_but_not_opened() {
+fn a_study_is_open_to_many() {
     let scratch = Scratch::new();
     let path = finished(&scratch);
-    let study = Study::open(&path, &spec()).unwrap();
-    let StudyError::InUse { pid } = failure(&path, &spec()) else { panic!("in use") };
-    assert_eq!(pid, Some(std::process::id()));
-    assert_eq!(trials_of(&path), study.trials());
-    drop(study);
-    Study::open(&path, &spec()).unwrap();
+    let one = Study::open(&path, &spec()).unwrap();
+    let two = Study::open(&path, &spec()).unwrap();
+    two.run(&run(9, 1), &objective, &|_| {}).unwrap();
+    let summary = one.run(&run(9, 1), &objective, &|_| {}).unwrap();
+    assert_eq!((summary.finished, one.trials()), (9, two.trials()));
+    let third = Study::existing(&path.as_path().into(), None).unwrap();
+    assert_eq!((third.spec(), third.trials()), (&spec(), two.trials()));
 }
 
 #[test]
@@ -116,7 +199,7 @@ fn damage_is_noticed() {
     let check = |name: &str, path: PathBuf| {
         let open = failure(&path, &spec());
         assert!(matches!(open, StudyError::Corrupt { .. }), "{name}: {open}");
-        let load = Study::load(&path).unwrap_err();
+        let load = Study::load(&path.as_path().into(), None).unwrap_err();
         assert!(matches!(load, StudyError::Corrupt { .. }), "{name}: {load}");
     };
     check("text", scratch.write("text.db", "not a database, but some text of a decent length"));
@@ -163,7 +246,9 @@ fn a_newer_format_is_left_alone() {
 fn a_missing_file_or_folder_is_said() {
     let scratch = Scratch::new();
     let nowhere = scratch.path().join("none").join("study.db");
-    for error in [failure(&nowhere, &spec()), Study::load(&nowhere).unwrap_err()] {
+    for error in
+        [failure(&nowhere, &spec()), Study::load(&nowhere.as_path().into(), None).unwrap_err()]
+    {
         let StudyError::Io { source, .. } = error else { panic!("{error}") };
         assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
     }

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use luthier_space::{Distribution, Value, Values};
-use luthier_study::{Event, Failure, Run, Session, Study, StudySpec};
+use luthier_study::{Event, Failure, Measured, Run, Session, Study, StudySpec};
 use luthier_test::Scratch;
-use luthier_tune::{State, Trial};
+use luthier_tune::{Halving, PrunerSpec, State, Trial};
 
 use crate::{objective, run, spec, timeless, trials_of};
 
@@ -15,7 +15,11 @@ use crate::{objective, run, spec, timeless, trials_of};
 fn with_a_lag_the_trials_are_the_same_for_any_number_of_workers() {
     for sampler in ["tpe", "random", "grid"] {
         for pruner in ["median", "halving"] {
-            let spec = StudySpec { sampler: sampler.into(), pruner: pruner.into(), ..spec() };
+            let spec = StudySpec {
+                sampler: sampler.into(),
+                pruner: PrunerSpec::from_name(pruner).unwrap(),
+                ..spec()
+            };
             let trials = [1, 2, 4].map(|workers| trials(&spec, workers));
             assert_eq!(trials[0].len(), 30);
             assert!(trials[0].iter().any(|trial| trial.state == State::Pruned));
@@ -191,4 +195,50 @@ fn given_configurations_come_first_where_they_fit() {
     assert_eq!((&values[0], &values[2]), (&lowest, &lowest));
     assert_ne!(values[1], lowest, "what does not fit is left to the sampler");
     assert!(values.iter().all(|values| spec.space.check(values).is_ok()));
+}
+
+#[test]
+fn what_was_paused_goes_on_from_where_it_stood() {
+    let scratch = Scratch::new();
+    let path = scratch.path().join("study.db");
+    let pruner = PrunerSpec::Halving(Halving { promote: true, ..Halving::default() });
+    let spec = StudySpec { pruner, lag: None, sampler: "random".into(), ..spec() };
+    let study = Study::open(&path, &spec).unwrap();
+    let resumed = AtomicUsize::new(0);
+    let climbs = |session: &Session<'_>| {
+        let first = session.earlier_steps().last().map_or(1, |last| last.step + 1);
+        resumed.fetch_add(usize::from(first > 1), Ordering::SeqCst);
+        for step in first..=8 {
+            // Later trials are worse, so that earlier ones come to the top after their pause.
+            if session.report(step, -(session.number() as f64)).is_break() {
+                return Err(Failure::Pruned);
+            }
+        }
+        Ok((-(session.number() as f64)).into())
+    };
+    study.run(&run(27, 2), &climbs, &|_| {}).unwrap();
+    let records = Study::load(&path.as_path().into(), None).unwrap().trials;
+    let paused = records.iter().filter(|record| record.trial.state == State::Paused).count();
+    assert!(paused > 9, "{paused}");
+    assert!(resumed.into_inner() > 1);
+    for record in &records {
+        let steps: Vec<u64> = record.trial.steps.iter().map(|step| step.step).collect();
+        assert_eq!(steps, (1..=steps.len() as u64).collect::<Vec<_>>());
+        assert_eq!(record.trial.state == State::Complete, steps.len() == 8);
+    }
+    let again = |record: &&luthier_study::Record| record.attempts > 1 && record.trial.number > 0;
+    assert!(records.iter().any(|record| again(&record) && record.trial.state == State::Complete));
+    // The same study with a lag stops what it would have paused.
+    let spec = StudySpec { lag: Some(3), ..spec };
+    let study = Study::open(&scratch.path().join("lag.db"), &spec).unwrap();
+    let summary = study.run(&run(27, 2), &climbs_anew, &|_| {}).unwrap();
+    assert_eq!((summary.finished, summary.pruned > 9), (27, true));
+}
+
+fn climbs_anew(session: &Session<'_>) -> Result<Measured, Failure> {
+    let score = -(session.number() as f64);
+    match (1..=8).any(|step| session.report(step, score).is_break()) {
+        true => Err(Failure::Pruned),
+        false => Ok(score.into()),
+    }
 }

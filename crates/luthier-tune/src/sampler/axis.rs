@@ -123,7 +123,7 @@ impl Axis {
         match self {
             Self::Fixed(_) => 0.0,
             Self::Choice(options) => (share * options.len() as f64).floor(),
-            Self::Range(range) => range.snap(range.low + share * (range.high - range.low)),
+            Self::Range(range) => range.snap(range.at(share)),
             Self::Lists(lists) => (share * lists.count() as f64).floor(),
         }
     }
@@ -185,6 +185,16 @@ impl Range {
             Kind::Real { low, high } => Value::Float(number.clamp(low, high)),
             _ => self.kind.value(self.kind.nearest(number)),
         }
+    }
+
+    /// How far along the range a coordinate is, from 0 at its low end to 1 at its high one.
+    pub(super) fn share(&self, coordinate: f64) -> f64 {
+        (coordinate - self.low) / (self.high - self.low)
+    }
+
+    /// The inverse of [`Range::share`].
+    pub(super) fn at(&self, share: f64) -> f64 {
+        self.low + share * (self.high - self.low)
     }
 
     /// Coordinates of the lowest and the highest value.

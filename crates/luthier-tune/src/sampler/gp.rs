@@ -1,35 +1,46 @@
 //! Bayesian optimisation with a Gaussian process.
 
 use luthier_space::Values;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
 
 use super::frame::{Frame, Point};
+use super::history::History;
 use super::lattice::Lattice;
+use super::normal::quantile;
 use super::proposed::Proposed;
 use super::random::draw_new;
 use super::sobol;
 use super::{Request, Sampler};
-use crate::{State, Step, Trial};
 
+mod acquisition;
+mod boxes;
 mod features;
 mod improvement;
-mod linear_algebra;
 mod minimise;
 mod model;
+mod observed;
 mod search;
 mod warp;
 
-use features::{features, kinds};
+use acquisition::{Acquisition, Goal};
+use features::{Kind, features, kinds};
 use model::{Model, Shape};
+use observed::Observed;
 use search::Search;
-use warp::values_of;
 
 /// A Gaussian process over all dimensions, options and branches included, and the point with the
 /// highest expected improvement.
 ///
 /// It begins with a Sobol sequence. Losses are warped by rank where they are bad, so that a few
 /// disasters do not flatten the rest; the value to improve on is the highest that the process
-/// believes in at a point that was tried, not the luckiest observation; pending trials count as if
-/// they had the value believed. Pruned trials count as no better than the median of the others.
+/// believes in at a point that was tried, not the luckiest observation. The values of pending trials
+/// are imagined in several versions, over which the improvement is averaged. A trial that was stopped
+/// is taken to end as the complete ones did that had its rank at its last step.
+///
+/// Each of several objectives has a process of its own, and the improvement is the volume that a
+/// point is expected to add to what the front dominates; no more than three are advisable. Each
+/// measured limit has one too: what is expected is multiplied by the probability that all are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Gp {
     /// Number of complete and pruned trials below which the Sobol sequence is followed; `None` for
@@ -47,6 +58,9 @@ impl Default for Gp {
     }
 }
 
+/// Versions in which the values of pending trials are imagined.
+const VERSIONS: u32 = 32;
+
 impl Sampler for Gp {
     fn suggest(&self, request: &Request<'_>) -> Option<Values> {
         let frame = Frame::new(request.space)?;
@@ -57,7 +71,7 @@ impl Sampler for Gp {
         }
         let history = History::new(&frame, request);
         let startup = self.startup_trials.unwrap_or((frame.axes.len() + 1).clamp(6, 12));
-        if history.finished.len() < startup {
+        if history.finished() < startup {
             return sobol::next_new(&frame, &proposed, request, &mut rng)
                 .map(|point| frame.decode(&point));
         }
@@ -71,50 +85,66 @@ impl Gp {
     fn improve(
         &self,
         frame: &Frame<'_>,
-        history: &History,
+        history: &History<'_>,
         proposed: &Proposed<'_>,
-        rng: &mut rand_chacha::ChaCha8Rng,
+        rng: &mut ChaCha8Rng,
     ) -> Option<Point> {
-        let losses: Vec<f64> = history.finished.iter().map(|(loss, _)| *loss).collect();
-        let values = values_of(&losses);
-        let kept = kept(&values, self.most_trials);
-        let seen: Vec<Vec<f64>> =
-            kept.iter().map(|at| features(frame, &history.finished[*at].1)).collect();
-        let values: Vec<f64> = kept.iter().map(|at| values[*at]).collect();
         let kinds = kinds(frame);
-        let fitted = spread(&values, self.most_fitted);
-        let pick = |at: &usize| seen[*at].clone();
+        let observed = Observed::new(frame, history, self.most_trials);
+        let objectives = observed.values.iter();
+        let objectives: Vec<Model<'_>> = objectives
+            .map(|values| self.fitted(&kinds, observed.features.clone(), values))
+            .collect::<Option<_>>()?;
+        let limits = observed
+            .limits()
+            .into_iter()
+            .map(|limit| Some((self.fitted(&kinds, limit.features, &limit.values)?, limit.least)));
+        let limits: Vec<(Model<'_>, f64)> = limits.collect::<Option<_>>()?;
+        let believed = observed.believed(&objectives);
+        let (goal, seen) = (observed.goal(&believed), observed.best_first(&believed));
+        let pending: Vec<_> =
+            history.pending.iter().map(|seen| features(frame, &seen.point)).collect();
+        let acquisition = match goal {
+            Goal::Best(best) if !pending.is_empty() => {
+                let draws = normal_draws(pending.len(), rng);
+                let imagined = objectives.into_iter().next()?.imagining(pending, &draws)?;
+                Acquisition { objectives: Vec::new(), goal: Goal::BestOf(best, imagined), limits }
+            }
+            goal => {
+                let objectives =
+                    objectives.into_iter().map(|model| model.pretending(pending.clone()));
+                let objectives = objectives.collect::<Option<_>>()?;
+                Acquisition { objectives, goal, limits }
+            }
+        };
+        Search { frame, acquisition: &acquisition }.find(&seen, proposed, rng)
+    }
+
+    /// A process whose shape is fitted to some of the values.
+    fn fitted<'a>(
+        &self,
+        kinds: &'a [Kind],
+        points: Vec<Vec<f64>>,
+        values: &[f64],
+    ) -> Option<Model<'a>> {
+        let chosen = spread(values, self.most_fitted);
         let shape = Shape::fit(
-            &kinds,
-            &fitted.iter().map(pick).collect::<Vec<_>>(),
-            &fitted.iter().map(|at| values[*at]).collect::<Vec<_>>(),
+            kinds,
+            &chosen.iter().map(|at| points[*at].clone()).collect::<Vec<_>>(),
+            &chosen.iter().map(|at| values[*at]).collect::<Vec<_>>(),
         );
-        let model = Model::new(&kinds, shape, seen, &values)?;
-        let believed: Vec<f64> =
-            model.points().iter().map(|point| model.belief(point).mean).collect();
-        let best = believed.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let mut order: Vec<usize> = (0..kept.len()).collect();
-        order.sort_by(|a, b| believed[*b].total_cmp(&believed[*a]));
-        let seen: Vec<&Point> = order.iter().map(|at| &history.finished[kept[*at]].1).collect();
-        let pending = history.pending.iter().map(|point| features(frame, point)).collect();
-        let model = model.pretending(pending)?;
-        Search { frame, model: &model, best }.find(&seen, proposed, rng)
+        Model::new(kinds, shape, points, values)
     }
 }
 
-/// Places of at most `most` values, in order: the best half of them, and of the others the newest.
-fn kept(values: &[f64], most: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    if values.len() <= most {
-        return order;
-    }
-    order.sort_by(|a, b| values[*b].total_cmp(&values[*a]));
-    let (best, others) = order.split_at(most / 2);
-    let (mut best, mut others) = (best.to_vec(), others.to_vec());
-    others.sort_unstable_by(|a, b| b.cmp(a));
-    best.extend(others.into_iter().take(most - most / 2));
-    best.sort_unstable();
-    best
+/// Draws of so many numbers from the standard normal distribution, spread by the Sobol sequence.
+fn normal_draws(count: usize, rng: &mut ChaCha8Rng) -> Vec<Vec<f64>> {
+    let scramble = rng.random();
+    let draw = |version: u32, index: usize| {
+        let share = f64::from(sobol_burley::sample(version, index as u32 % 256, scramble));
+        quantile(share.clamp(1e-6, 1.0 - 1e-6))
+    };
+    (0..VERSIONS).map(|version| (0..count).map(|index| draw(version, index)).collect()).collect()
 }
 
 /// Places of at most `most` values, in order: the best half of them, and others evenly from the rest
@@ -131,39 +161,4 @@ fn spread(values: &[f64], most: usize) -> Vec<usize> {
     let mut places: Vec<usize> = best.iter().copied().chain(evenly).collect();
     places.sort_unstable();
     places
-}
-
-/// The trials as points with losses.
-struct History {
-    finished: Vec<(f64, Point)>,
-    pending: Vec<Point>,
-}
-
-impl History {
-    fn new(frame: &Frame<'_>, request: &Request<'_>) -> Self {
-        let mut history = Self { finished: Vec::new(), pending: Vec::new() };
-        let mut pruned = Vec::new();
-        let loss = |score: Option<f64>| {
-            let loss = request.direction().loss(score.unwrap_or(f64::NAN));
-            if loss.is_nan() { f64::INFINITY } else { loss }
-        };
-        for trial in request.trials {
-            let Some(point) = frame.encode(&trial.values) else { continue };
-            match trial.state {
-                State::Complete => history.finished.push((loss(trial.score()), point)),
-                State::Pruned | State::Paused => pruned.push((loss(last_score(trial)), point)),
-                State::Running => history.pending.push(point),
-                State::Failed => {}
-            }
-        }
-        let mut losses: Vec<f64> = history.finished.iter().map(|(loss, _)| *loss).collect();
-        losses.sort_by(f64::total_cmp);
-        let median = losses.get(losses.len() / 2).copied().unwrap_or(f64::NEG_INFINITY);
-        history.finished.extend(pruned.into_iter().map(|(loss, point)| (loss.max(median), point)));
-        history
-    }
-}
-
-fn last_score(trial: &Trial) -> Option<f64> {
-    trial.steps.last().map(Step::score)
 }

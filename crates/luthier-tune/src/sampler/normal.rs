@@ -125,15 +125,105 @@ pub(super) fn draw_truncated(
     rng: &mut ChaCha8Rng,
 ) -> f64 {
     loop {
-        // Box and Muller's pair.
-        let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt() * deviation;
-        let angle = TAU * rng.random::<f64>();
-        for draw in [mean + radius * angle.cos(), mean + radius * angle.sin()] {
+        for draw in draw_pair(rng).map(|standard| mean + deviation * standard) {
             if (low..=high).contains(&draw) {
                 return draw;
             }
         }
     }
+}
+
+/// Two independent draws from the standard normal distribution (Box and Muller 1958).
+pub(super) fn draw_pair(rng: &mut ChaCha8Rng) -> [f64; 2] {
+    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+    let (sin, cos) = (TAU * rng.random::<f64>()).sin_cos();
+    [radius * cos, radius * sin]
+}
+
+/// The standard normal's probability below `x`.
+pub(crate) fn probability_below(x: f64) -> f64 {
+    let tail = 0.5 * erfc(x.abs() * FRAC_1_SQRT_2);
+    if x > 0.0 { 1.0 - tail } else { tail }
+}
+
+/// Below which number the standard normal's probability is `probability`, which is from 0 to 1; by
+/// the algorithm AS 241 of M. J. Wichura, Applied Statistics 37 (1988).
+pub(super) fn quantile(probability: f64) -> f64 {
+    const A: [f64; 8] = [
+        3.387_132_872_796_366_5,
+        133.141_667_891_784_38,
+        1_971.590_950_306_551_3,
+        13_731.693_765_509_46,
+        45_921.953_931_549_87,
+        67_265.770_927_008_7,
+        33_430.575_583_588_13,
+        2_509.080_928_730_122_7,
+    ];
+    const B: [f64; 8] = [
+        1.0,
+        42.313_330_701_600_91,
+        687.187_007_492_057_9,
+        5_394.196_021_424_751,
+        21_213.794_301_586_597,
+        39_307.895_800_092_71,
+        28_729.085_735_721_943,
+        5_226.495_278_852_854,
+    ];
+    const C: [f64; 8] = [
+        1.423_437_110_749_683_5,
+        4.630_337_846_156_546,
+        5.769_497_221_460_691,
+        3.647_848_324_763_204_5,
+        1.270_458_252_452_368_4,
+        0.241_780_725_177_450_6,
+        0.022_723_844_989_269_184,
+        0.000_774_545_014_278_341_4,
+    ];
+    const D: [f64; 8] = [
+        1.0,
+        2.053_191_626_637_759,
+        1.676_384_830_183_803_8,
+        0.689_767_334_985_1,
+        0.148_103_976_427_480_08,
+        0.015_198_666_563_616_457,
+        0.000_547_593_808_499_534_5,
+        1.050_750_071_644_416_9e-9,
+    ];
+    const E: [f64; 8] = [
+        6.657_904_643_501_103,
+        5.463_784_911_164_114,
+        1.784_826_539_917_291_3,
+        0.296_560_571_828_504_87,
+        0.026_532_189_526_576_124,
+        0.001_242_660_947_388_078_4,
+        2.711_555_568_743_487_6e-5,
+        2.010_334_399_292_288_1e-7,
+    ];
+    const F: [f64; 8] = [
+        1.0,
+        0.599_832_206_555_888,
+        0.136_929_880_922_735_8,
+        0.014_875_361_290_850_615,
+        0.000_786_869_131_145_613_3,
+        1.846_318_317_510_054_8e-5,
+        1.421_511_758_316_446e-7,
+        2.044_263_103_389_939_7e-15,
+    ];
+    let from_middle = probability - 0.5;
+    if from_middle.abs() <= 0.425 {
+        let r = 0.180_625 - from_middle * from_middle;
+        return from_middle * polynomial(&A, r) / polynomial(&B, r);
+    }
+    let tail = if from_middle < 0.0 { probability } else { 1.0 - probability };
+    if tail <= 0.0 {
+        return f64::INFINITY.copysign(from_middle);
+    }
+    let r = (-tail.ln()).sqrt();
+    let size = match r <= 5.0 {
+        true => polynomial(&C, r - 1.6) / polynomial(&D, r - 1.6),
+        false => polynomial(&E, r - 5.0) / polynomial(&F, r - 5.0),
+    };
+    size.copysign(from_middle)
 }
 
 #[cfg(test)]

@@ -62,16 +62,29 @@ struct Normals {
     scales: Vec<f64>,
 }
 
-impl<'a> Mixture<'a> {
-    /// Fits the mixture to observations, the oldest first. The newest 25 have weight 1 and older
-    /// ones less, down to 1 / n; the prior has weight 1.
-    pub(super) fn fit(frame: &'a Frame<'a>, observations: &[&Point]) -> Self {
-        let count = observations.len();
-        let old = count.saturating_sub(25);
+/// How much observations count beside the prior, which has weight 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weighing {
+    /// Each has weight 1.
+    Equal,
+    /// The newest 25 have weight 1 and older ones less, down to 1 / n.
+    Newest,
+}
+
+impl Weighing {
+    /// The weights of `count` observations, the oldest first.
+    fn weights(self, count: usize) -> impl Iterator<Item = f64> {
+        let old = if self == Self::Newest { count.saturating_sub(25) } else { 0 };
         let first = 1.0 / count.max(1) as f64;
         let slope = (1.0 - first) / old.saturating_sub(1).max(1) as f64;
-        let weight = |age: usize| if age < old { first + slope * age as f64 } else { 1.0 };
-        let mut weights: Vec<f64> = (0..count).map(weight).chain([1.0]).collect();
+        (0..count).map(move |age| if age < old { first + slope * age as f64 } else { 1.0 })
+    }
+}
+
+impl<'a> Mixture<'a> {
+    /// Fits the mixture to observations, the oldest first.
+    pub(super) fn fit(frame: &'a Frame<'a>, observations: &[&Point], weigh: Weighing) -> Self {
+        let mut weights: Vec<f64> = weigh.weights(observations.len()).chain([1.0]).collect();
         let sum: f64 = weights.iter().sum();
         weights.iter_mut().for_each(|weight| *weight /= sum);
         let columns = frame.axes.iter().enumerate().map(|(index, axis)| {
@@ -83,17 +96,28 @@ impl<'a> Mixture<'a> {
 
     /// Draws a configuration; `None` if that takes too long within the constraints.
     pub(super) fn draw(&self, rng: &mut ChaCha8Rng) -> Option<Point> {
+        let kernel = self.draw_kernel(rng);
+        let columns = &self.columns;
+        self.frame.draw_in_turn(|index, axis| columns[index].draw(axis, kernel, rng))
+    }
+
+    /// Draws a coordinate of one dimension, whatever the others are.
+    pub(super) fn draw_alone(&self, index: usize, rng: &mut ChaCha8Rng) -> f64 {
+        let kernel = self.draw_kernel(rng);
+        self.columns[index].draw(&self.frame.axes[index], kernel, rng)
+    }
+
+    fn draw_kernel(&self, rng: &mut ChaCha8Rng) -> usize {
         let mut rest: f64 = rng.random();
         let kernel = self.weights.iter().position(|weight| {
             rest -= weight;
             rest < 0.0
         });
-        let kernel = kernel.unwrap_or(self.weights.len() - 1);
-        let columns = &self.columns;
-        self.frame.draw_in_turn(|index, axis| columns[index].draw(axis, kernel, rng))
+        kernel.unwrap_or(self.weights.len() - 1)
     }
 
-    /// Logarithm of the density at each point.
+    /// Logarithm of the density at each point: of the dimensions that are active there, so that a
+    /// point with one of them has the density of that one alone.
     pub(super) fn log_densities(&self, points: &[Point]) -> Vec<f64> {
         let base: Vec<f64> = self.weights.iter().map(|weight| weight.ln()).collect();
         points.iter().map(|point| self.log_density(point, base.clone())).collect()
@@ -348,7 +372,7 @@ impl Normals {
 }
 
 /// ln Σ exp, without overflow.
-fn log_sum_exp(terms: &[f64]) -> f64 {
+pub(super) fn log_sum_exp(terms: &[f64]) -> f64 {
     let top = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if top == f64::NEG_INFINITY {
         return top;

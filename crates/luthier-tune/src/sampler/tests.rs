@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use luthier_space::{Distribution, Scale};
 
 use super::*;
-use crate::State;
+use crate::{State, Step};
 
 fn finite() -> Space {
     let deep = Space::of([("deep", Distribution::choice(["p", "q"]))]).when(
@@ -97,24 +97,39 @@ fn constrained(constraint: &str) -> Space {
     .unwrap()
 }
 
-/// The trials of a study of which every fifth fails, every seventh is pruned and the last two are
-/// always pending.
+/// The trials of a study with one objective; see [`study_of`].
 fn study(sampler: &dyn Sampler, space: &Space, seed: u64, count: u64) -> Vec<Trial> {
+    study_of(sampler, space, &[Direction::Maximize], seed, count)
+}
+
+/// The trials of a study of which every fifth fails, every seventh is pruned and the last two are
+/// always pending. With several objectives there is a limit too, which half of the trials break.
+fn study_of(
+    sampler: &dyn Sampler,
+    space: &Space,
+    directions: &[Direction],
+    seed: u64,
+    count: u64,
+) -> Vec<Trial> {
     let mut trials: Vec<Trial> = Vec::new();
     for number in 0..count {
-        let directions = &[Direction::Maximize];
         let request = Request { space, directions, trials: &trials, number, seed };
         let Some(values) = sampler.suggest(&request) else { break };
         trials.push(Trial::running(number, values));
         if let Some(trial) = trials.iter_mut().rev().nth(2) {
-            let score = (trial.number * 37 % 101) as f64;
-            trial.steps = vec![(1, score).into()];
+            let score = |objective| (trial.number * (37 + 11 * objective) % 101) as f64;
+            let scores: Vec<f64> = (0..directions.len() as u64).map(score).collect();
+            trial.steps = vec![Step { step: 1, scores: scores.clone() }];
             trial.state = match trial.number {
                 n if n % 5 == 4 => State::Failed,
                 n if n % 7 == 6 => State::Pruned,
                 _ => State::Complete,
             };
-            trial.scores = (trial.state == State::Complete).then_some(score).into_iter().collect();
+            if trial.state == State::Complete {
+                let broken = trial.number as f64 % 4.0 - 1.0;
+                trial.violations = if scores.len() > 1 { vec![broken, -1.0] } else { vec![] };
+                trial.scores = scores;
+            }
         }
     }
     trials
@@ -134,6 +149,58 @@ fn proposals_always_fit_the_space() {
             assert!(!trials.is_empty(), "{name}");
             for trial in trials {
                 space.check(&trial.values).unwrap_or_else(|error| panic!("{name}: {error}"));
+            }
+        }
+    });
+}
+
+#[test]
+fn several_objectives_with_limits_get_proposals_that_fit() {
+    let directions = [Direction::Maximize, Direction::Minimize, Direction::Minimize];
+    each(|name, sampler| {
+        for space in spaces() {
+            for count in 2..=directions.len() {
+                let trials = study_of(sampler, &space, &directions[..count], 5, 40);
+                assert_eq!(
+                    trials,
+                    study_of(sampler, &space, &directions[..count], 5, 40),
+                    "{name}"
+                );
+                for trial in trials {
+                    space.check(&trial.values).unwrap_or_else(|error| panic!("{name}: {error}"));
+                }
+            }
+        }
+    });
+}
+
+/// Scores without an order, or without a value, are as good as any.
+#[test]
+fn degenerate_scores_do_not_stop_a_study() {
+    let (nan, inf) = (f64::NAN, f64::INFINITY);
+    let patterns: [&[f64]; 5] =
+        [&[1.0], &[nan], &[inf, -inf], &[nan, 1.0, inf, 2.0], &[1e308, -1e308]];
+    each(|name, sampler| {
+        for (scores, objectives) in patterns.iter().flat_map(|p| [(p, 1), (p, 2)]) {
+            for space in spaces() {
+                let directions = vec![Direction::Minimize; objectives];
+                let mut trials: Vec<Trial> = Vec::new();
+                for number in 0..30 {
+                    let (space, directions) = (&space, directions.as_slice());
+                    let request = Request { space, directions, trials: &trials, number, seed: 3 };
+                    let Some(values) = sampler.suggest(&request) else { break };
+                    space.check(&values).unwrap_or_else(|error| panic!("{name}: {error}"));
+                    let at = |objective| scores[(number as usize + objective) % scores.len()];
+                    let scores = (0..objectives).map(at).collect();
+                    let violations = vec![[nan, 0.0, 1.0, inf][number as usize % 4]];
+                    let state = State::Complete;
+                    trials.push(Trial {
+                        state,
+                        scores,
+                        violations,
+                        ..Trial::running(number, values)
+                    });
+                }
             }
         }
     });

@@ -1,19 +1,16 @@
 //! The tree-structured Parzen estimator.
 
-use std::cmp::Ordering;
-
 use luthier_space::Values;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::frame::{Frame, Point};
+use super::history::{History, Observation};
 use super::lattice::Lattice;
-use super::parzen::Mixture;
+use super::parzen::{Mixture, Weighing};
 use super::proposed::Proposed;
 use super::random::draw_new;
 use super::{Request, Sampler};
-use crate::rank::{Place, Within, within_margin};
-use crate::{Direction, State, Trial};
 
 /// The tree-structured Parzen estimator (Bergstra et al. 2011; in the multivariate form of Falkner
 /// et al. 2018) with the settings of Optuna 5.
@@ -22,7 +19,11 @@ use crate::{Direction, State, Trial};
 /// which the pending trials are added so that parallel workers keep apart. A mixture of kernels is
 /// fitted to each side; of some candidates drawn from the good one, the sampler proposes that with
 /// the highest ratio of good to bad density that is new. Pruned trials rank behind complete ones, by
-/// how far they came and then by their last score. Failed trials say nothing.
+/// how far they came and then by their last score, and those beyond their limits come last. Failed
+/// trials say nothing.
+///
+/// With several objectives the good trials are a tenth without a bound, front by front, and of the
+/// last front those that dominate most (Ozaki et al. 2022); all of them have the same weight.
 #[derive(Debug, Clone, Copy)]
 pub struct Tpe {
     /// Number of complete and pruned trials below which sampling is random.
@@ -37,6 +38,8 @@ impl Default for Tpe {
     }
 }
 
+/// Points put together dimension by dimension that may repeat an earlier configuration.
+const ATTEMPTS: usize = 4;
 /// Most configurations that are compared when those drawn from the mixture are all taken.
 const LEFT_OVER: u64 = 256;
 
@@ -48,21 +51,55 @@ impl Sampler for Tpe {
         if proposed.left() == Some(0) {
             return None;
         }
-        let history = History::new(&frame, request.trials, request.direction());
+        let history = History::new(&frame, request);
         if history.finished() < self.startup_trials {
             return draw_new(&frame, &proposed, &mut rng).map(|point| frame.decode(&point));
         }
-        let (good, bad) = history.split();
-        let good = Mixture::fit(&frame, &good);
-        let bad = Mixture::fit(&frame, &bad);
-        let drawn = candidates(&good, self.candidates.max(1), &mut rng);
-        let best = best_new(drawn, &good, &bad, &proposed).or_else(|| {
+        let tenth = history.finished().div_ceil(10);
+        let several = request.directions.len() > 1;
+        let (good, bad) = history.split(if several { tenth } else { tenth.min(25) });
+        let weigh = if several { Weighing::Equal } else { Weighing::Newest };
+        let fit = |side: Vec<&Observation<'_>>, weigh| {
+            let points: Vec<&Point> = side.iter().map(|seen| &seen.point).collect();
+            Mixture::fit(&frame, &points, weigh)
+        };
+        let (good, bad) = (fit(good, weigh), fit(bad, Weighing::Newest));
+        let candidates = self.candidates.max(1);
+        let found = if several {
+            let mut found =
+                (0..ATTEMPTS).map(|_| by_dimension(&frame, &good, &bad, candidates, &mut rng));
+            found.find(|point| !proposed.excludes(point))
+        } else {
+            best_new(drawn(&good, candidates, &mut rng), &good, &bad, &proposed)
+        };
+        let best = found.or_else(|| {
             let left = left_over(&frame, &proposed, &mut rng);
             best_new(left, &good, &bad, &proposed)
         });
         let point = best.or_else(|| draw_new(&frame, &proposed, &mut rng))?;
         Some(frame.decode(&point))
     }
+}
+
+/// A point whose every dimension is the one with the highest ratio of good to bad density, of some
+/// candidates drawn for it alone.
+fn by_dimension(
+    frame: &Frame<'_>,
+    good: &Mixture<'_>,
+    bad: &Mixture<'_>,
+    candidates: usize,
+    rng: &mut ChaCha8Rng,
+) -> Point {
+    let point = frame.walk(|index, _| {
+        let alone = |coordinate: f64| {
+            let mut point = vec![f64::NAN; frame.axes.len()];
+            point[index] = coordinate;
+            point
+        };
+        let drawn = (0..candidates).map(|_| alone(good.draw_alone(index, rng))).collect();
+        ranked(drawn, good, bad).first().map(|point| point[index])
+    });
+    point.unwrap_or_default()
 }
 
 /// The point with the highest ratio of good to bad density among those not proposed before.
@@ -72,15 +109,20 @@ fn best_new(
     bad: &Mixture<'_>,
     proposed: &Proposed<'_>,
 ) -> Option<Point> {
+    ranked(points, good, bad).into_iter().find(|point| !proposed.excludes(point))
+}
+
+/// Points by the ratio of good to bad density, the highest first.
+fn ranked(points: Vec<Point>, good: &Mixture<'_>, bad: &Mixture<'_>) -> Vec<Point> {
     let (good, bad) = (good.log_densities(&points), bad.log_densities(&points));
     let ratios = good.iter().zip(&bad).map(|(good, bad)| good - bad);
     let mut ranked: Vec<(f64, Point)> = ratios.zip(points).collect();
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
-    ranked.into_iter().map(|(_, point)| point).find(|point| !proposed.excludes(point))
+    ranked.into_iter().map(|(_, point)| point).collect()
 }
 
 /// So many points drawn from the good density, or fewer where they seldom keep the constraints.
-fn candidates(good: &Mixture<'_>, count: usize, rng: &mut ChaCha8Rng) -> Vec<Point> {
+fn drawn(good: &Mixture<'_>, count: usize, rng: &mut ChaCha8Rng) -> Vec<Point> {
     (0..count.saturating_mul(4)).filter_map(|_| good.draw(rng)).take(count).collect()
 }
 
@@ -95,83 +137,4 @@ fn left_over(frame: &Frame<'_>, proposed: &Proposed<'_>, rng: &mut ChaCha8Rng) -
         }
         None => (0..LEFT_OVER).map_while(|_| frame.draw(rng)).collect(),
     }
-}
-
-/// The trials as points, with what is known of them.
-struct History {
-    /// Complete and pruned trials, each with its place in the order of trials.
-    finished: Vec<(Rank, usize, Point)>,
-    /// Pending trials, likewise.
-    pending: Vec<(usize, Point)>,
-}
-
-/// What finished trials are ordered by, the best first: complete ones as [`best`](crate::best) has
-/// it, then pruned ones by their last step, descending, and their loss there.
-enum Rank {
-    Complete(Place),
-    Pruned(u64, f64),
-}
-
-impl Rank {
-    fn of(trial: &Trial, direction: Direction, within: &Within) -> Self {
-        if let Some(place) = within.place(trial) {
-            return Self::Complete(place);
-        }
-        match trial.steps.last() {
-            Some(last) if !last.score().is_nan() => {
-                Self::Pruned(last.step, direction.loss(last.score()))
-            }
-            Some(last) => Self::Pruned(last.step, f64::INFINITY),
-            None => Self::Pruned(0, f64::INFINITY),
-        }
-    }
-
-    fn compare(&self, other: &Self) -> Ordering {
-        match (self, other) {
-            (Self::Complete(a), Self::Complete(b)) => a.compare(*b),
-            (Self::Complete(_), Self::Pruned(..)) => Ordering::Less,
-            (Self::Pruned(..), Self::Complete(_)) => Ordering::Greater,
-            (Self::Pruned(a, x), Self::Pruned(b, y)) => b.cmp(a).then(x.total_cmp(y)),
-        }
-    }
-}
-
-impl History {
-    fn new(frame: &Frame<'_>, trials: &[Trial], direction: Direction) -> Self {
-        let mut history = Self { finished: Vec::new(), pending: Vec::new() };
-        let within = within_margin(trials, direction);
-        for (place, trial) in trials.iter().enumerate() {
-            if trial.state == State::Failed {
-                continue;
-            }
-            // Values that do not fit the space, as after an import, cannot be modelled.
-            let Some(point) = frame.encode(&trial.values) else { continue };
-            match trial.state {
-                State::Running => history.pending.push((place, point)),
-                _ => history.finished.push((Rank::of(trial, direction, &within), place, point)),
-            }
-        }
-        history.finished.sort_by(|a, b| a.0.compare(&b.0));
-        history
-    }
-
-    fn finished(&self) -> usize {
-        self.finished.len()
-    }
-
-    /// Good and bad points, each in the order of trials.
-    fn split(&self) -> (Vec<&Point>, Vec<&Point>) {
-        let count = self.finished.len().div_ceil(10).min(25);
-        let (good, bad) = self.finished.split_at(count);
-        let good = good.iter().map(|(_, place, point)| (*place, point));
-        let pending = self.pending.iter().map(|(place, point)| (*place, point));
-        let bad = bad.iter().map(|(_, place, point)| (*place, point)).chain(pending);
-        (in_order(good), in_order(bad))
-    }
-}
-
-fn in_order<'a>(points: impl Iterator<Item = (usize, &'a Point)>) -> Vec<&'a Point> {
-    let mut points: Vec<_> = points.collect();
-    points.sort_unstable_by_key(|&(place, _)| place);
-    points.into_iter().map(|(_, point)| point).collect()
 }

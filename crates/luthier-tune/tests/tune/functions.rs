@@ -78,14 +78,38 @@ fn conditional_value(values: &Values) -> f64 {
 }
 
 /// The trials of a study in which each sees all before it.
-fn study(sampler: &dyn Sampler, function: &Function, seed: u64, count: u64) -> Vec<Trial> {
-    let mut trials = Vec::new();
+pub(crate) fn study(
+    sampler: &dyn Sampler,
+    function: &Function,
+    seed: u64,
+    count: u64,
+) -> Vec<Trial> {
+    study_of_workers(sampler, function, seed, count, 1)
+}
+
+/// The trials of a study of so many workers, each of which begins a trial when its last one is
+/// finished: all others are pending then. All trials take equally long.
+pub(crate) fn study_of_workers(
+    sampler: &dyn Sampler,
+    function: &Function,
+    seed: u64,
+    count: u64,
+    workers: usize,
+) -> Vec<Trial> {
+    let mut trials: Vec<Trial> = Vec::new();
     for number in 0..count {
         let directions = &[Direction::Minimize];
         let request = Request { space: &function.space, directions, trials: &trials, number, seed };
         let Some(values) = sampler.suggest(&request) else { break };
-        let scores = vec![(function.value)(&values)];
-        trials.push(Trial { state: State::Complete, scores, ..Trial::running(number, values) });
+        trials.push(Trial::running(number, values));
+        if let Some(trial) = trials.iter_mut().rev().nth(workers - 1) {
+            trial.scores = vec![(function.value)(&trial.values)];
+            trial.state = State::Complete;
+        }
+    }
+    for trial in trials.iter_mut().filter(|trial| trial.state == State::Running) {
+        trial.scores = vec![(function.value)(&trial.values)];
+        trial.state = State::Complete;
     }
     trials
 }

@@ -3,4 +3,5 @@
 mod functions;
 mod lists;
 mod quality;
+mod several;
 mod speed;

@@ -1,8 +1,8 @@
 //! The regret that the estimator is left with, beside random search and Optuna's.
 
-use luthier_tune::{Gp, Random, Tpe};
+use luthier_tune::{Direction, Gp, Random, Sampler, Tpe, Trial, best};
 
-use crate::functions::{all, mean_regret};
+use crate::functions::{Function, all, mean_regret, study_of_workers};
 
 #[test]
 fn regret_is_far_below_random_search_and_level_with_optuna() {
@@ -26,5 +26,22 @@ fn a_gaussian_process_is_left_with_less_regret_than_the_estimator() {
         let tpe = mean_regret(&Tpe::default(), &function, 40, 10);
         let gp = mean_regret(&Gp::default(), &function, 40, 10);
         assert!(gp < 0.3 * tpe, "{}: gp {gp}, tpe {tpe}", function.name);
+    }
+}
+
+#[test]
+fn eight_workers_with_a_gaussian_process_do_better_than_one_with_the_estimator() {
+    let mean_log = |sampler: &dyn Sampler, function: &Function, workers: usize| {
+        let log = |seed| {
+            let trials = study_of_workers(sampler, function, seed, 64, workers);
+            let regret = best(&trials, &[Direction::Minimize]).and_then(Trial::score).unwrap();
+            regret.max(1e-9).log10()
+        };
+        (0..5).map(log).sum::<f64>() / 5.0
+    };
+    for function in all() {
+        let tpe = mean_log(&Tpe::default(), &function, 1);
+        let gp = mean_log(&Gp::default(), &function, 8);
+        assert!(gp < tpe - 1.0, "{}: gp {gp}, tpe {tpe}", function.name);
     }
 }

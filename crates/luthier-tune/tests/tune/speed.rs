@@ -4,10 +4,21 @@
 use std::time::Instant;
 
 use luthier_space::{Distribution, Space};
-use luthier_tune::{Direction, Gp, Random, Request, Sampler, State, Tpe, Trial};
+use luthier_tune::{Direction, Random, Request, Sampler, State, Trial, sampler_by_name};
 
 /// The ten dimensions with which the peers were measured.
-fn space() -> Space {
+fn mixed() -> Space {
+    let choice = || Distribution::choice(["a", "b", "c", "d"]);
+    space([("c0", choice()), ("c1", choice())])
+}
+
+/// Ten dimensions without choices.
+fn numeric() -> Space {
+    let whole = || Distribution::int(0, 3);
+    space([("i2", whole()), ("i3", whole())])
+}
+
+fn space([a, b]: [(&str, Distribution); 2]) -> Space {
     Space::of([
         ("f0", Distribution::float(0.0, 1.0)),
         ("f1", Distribution::float(-1.0, 1.0)),
@@ -17,37 +28,55 @@ fn space() -> Space {
         ("l1", Distribution::log_float(1e-3, 1e3)),
         ("i0", Distribution::int(1, 100)),
         ("i1", Distribution::log_int(1, 1000)),
-        ("c0", Distribution::choice(["a", "b", "c", "d"])),
-        ("c1", Distribution::choice(["a", "b", "c", "d"])),
+        a,
+        b,
     ])
+}
+
+/// Trials drawn at random with so many scores each.
+fn trials(space: &Space, objectives: usize) -> Vec<Trial> {
+    let directions = &[Direction::Minimize];
+    let mut trials = Vec::new();
+    for number in 0..5000 {
+        let request = Request { space, directions, trials: &trials, number, seed: 1 };
+        let values = Random.suggest(&request).unwrap();
+        let score = |objective: usize| {
+            let best = 0.4 + 0.2 * objective as f64;
+            values.iter().filter_map(|(_, x)| x.as_f64()).map(|x| (x - best).abs()).sum()
+        };
+        let (state, scores) = (State::Complete, (0..objectives).map(score).collect());
+        trials.push(Trial { state, scores, ..Trial::running(number, values) });
+    }
+    trials
 }
 
 #[test]
 #[ignore = "prints timings"]
 #[allow(clippy::print_stdout)]
 fn milliseconds_per_proposal() {
-    let space = space();
-    let directions = &[Direction::Minimize];
-    let mut trials = Vec::new();
-    for number in 0..5000 {
-        let request = Request { space: &space, directions, trials: &trials, number, seed: 1 };
-        let values = Random.suggest(&request).unwrap();
-        let score = values.iter().filter_map(|(_, x)| x.as_f64()).map(|x| (x - 0.4).abs()).sum();
-        trials.push(Trial {
-            state: State::Complete,
-            scores: vec![score],
-            ..Trial::running(number, values)
-        });
-    }
-    let samplers =
-        [("random", &Random as &dyn Sampler), ("tpe", &Tpe::default()), ("gp", &Gp::default())];
-    for (name, sampler) in samplers {
-        for count in [100, 300, 1000, 5000] {
+    let cases = [
+        ("random", mixed(), 1, 5000),
+        ("tpe", mixed(), 1, 5000),
+        ("tpe", mixed(), 2, 5000),
+        ("tpe", mixed(), 3, 5000),
+        ("gp", mixed(), 1, 5000),
+        ("gp", mixed(), 2, 300),
+        ("cma-es", numeric(), 1, 5000),
+    ];
+    let wanted = std::env::var("SAMPLERS").ok();
+    for (name, space, objectives, most) in cases {
+        if wanted.as_ref().is_some_and(|wanted| !wanted.split(' ').any(|w| w == name)) {
+            continue;
+        }
+        let sampler = sampler_by_name(name).unwrap();
+        let trials = trials(&space, objectives);
+        let directions = vec![Direction::Minimize; objectives];
+        for count in [100, 300, 1000, 5000].into_iter().filter(|count| *count <= most) {
             let mut times: Vec<f64> = (0..30)
                 .map(|seed| {
-                    let trials = &trials[..count];
-                    let number = count as u64;
-                    let request = Request { space: &space, directions, trials, number, seed };
+                    let (trials, number) = (&trials[..count], count as u64);
+                    let (space, directions) = (&space, directions.as_slice());
+                    let request = Request { space, directions, trials, number, seed };
                     let start = Instant::now();
                     let values = sampler.suggest(&request);
                     let seconds = start.elapsed().as_secs_f64();
@@ -56,7 +85,8 @@ fn milliseconds_per_proposal() {
                 })
                 .collect();
             times.sort_by(f64::total_cmp);
-            println!("{name} {count}: median {:.3} ms, best {:.3} ms", times[15], times[0]);
+            let (median, best) = (times[15], times[0]);
+            println!("{name} {objectives} × {count}: median {median:.3} ms, best {best:.3} ms");
         }
     }
 }

@@ -52,8 +52,8 @@ fn what_is_left_out_has_a_default() {
     let names: Vec<_> = job.tune.learners.iter().map(|learner| learner.name()).collect();
     assert_eq!(names, learners().iter().map(|learner| learner.name()).collect::<Vec<_>>());
     assert_eq!((job.tune.trials, job.tune.seed, job.tune.timeout), (30, 0, None));
-    assert_eq!((job.tune.sampler.as_str(), job.tune.pruner.as_str()), ("auto", "median"));
-    assert_eq!(job.tune.storage, "study.db");
+    assert_eq!((job.tune.sampler.as_str(), job.tune.pruner.name()), ("auto", "median"));
+    assert_eq!(job.tune.storage.to_string(), "study.db");
     assert!(job.tune.workers >= 1);
     assert!(job.compress.enabled);
     assert_eq!(job.compress.max_drop, 0.01);

@@ -58,7 +58,7 @@ impl RunFolder {
     }
 
     /// The path of `name` in the folder.
-    pub(crate) fn join(&self, name: &str) -> PathBuf {
+    pub(crate) fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
     }
 
@@ -103,7 +103,7 @@ impl RunFolder {
     /// Writes bytes, whole or not at all.
     pub(crate) fn write_bytes(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
         let path = self.join(name);
-        let partial = self.join(&format!(".{name}.partial"));
+        let partial = self.join(format!(".{name}.partial"));
         let write = || {
             let mut file = File::create(&partial)?;
             file.write_all(bytes)?;

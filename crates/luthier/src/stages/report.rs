@@ -200,9 +200,10 @@ fn tuning(parts: &Parts<'_>) -> Tuning {
         let (kind, scale) = match &dimension.distribution {
             Distribution::Float { scale, .. } => (ParameterKind::Float, *scale),
             Distribution::Int { scale, .. } => (ParameterKind::Int, *scale),
-            Distribution::Ordinal { .. } | Distribution::Choice { .. } => {
-                (ParameterKind::Choice, Scale::Linear)
-            }
+            Distribution::Ordinal { .. }
+            | Distribution::Choice { .. }
+            | Distribution::Permutation { .. }
+            | Distribution::Subset { .. } => (ParameterKind::Choice, Scale::Linear),
         };
         let log = scale == Scale::Log;
         Parameter { name: dimension.name.clone(), log, kind }
@@ -213,7 +214,7 @@ fn tuning(parts: &Parts<'_>) -> Tuning {
         best: Some(tuned.best.number),
         margin: tuned.margin,
         sampler: job.tune.sampler.clone(),
-        pruner: job.tune.pruner.clone(),
+        pruner: job.tune.pruner.to_string(),
         seconds: Some(tuned.seconds),
     }
 }

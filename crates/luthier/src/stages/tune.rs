@@ -10,7 +10,8 @@ use std::time::Instant;
 use luthier_data::{Dataset, Part};
 use luthier_eval::{Bootstrap, Metric, calibrated_log_loss, standard_error};
 use luthier_study::{
-    Event, Failure as TrialFailure, Measured, Objective, Run, Session, Study, StudyError, StudySpec,
+    Event, Failure as TrialFailure, Locator, Measured, Objective, Retries, Run, Session, Study,
+    StudyError, StudySpec,
 };
 use luthier_train::{Job as Fit, TextData, TrainError};
 use luthier_tune::{State, Tiebreak, Trial, trial_seed};
@@ -67,11 +68,17 @@ pub(super) fn tune(
     let space = serde_json::to_string(&spec.space).unwrap_or_default();
     let seed = spec.seed.to_string();
     let key = key(&["tune", &prepared.key, &space, &spec.objectives[0].to_string(), &seed]);
-    let path = folder.join(&job.tune.storage);
-    set_aside_other_study(folder, &path, &key)?;
+    let locator = match &job.tune.storage {
+        Locator::File(name) => {
+            let path = folder.join(name);
+            set_aside_other_study(folder, &path, &key)?;
+            Locator::File(path)
+        }
+        database @ Locator::Postgres(_) => database.clone(),
+    };
     // Noted first: a study that is there without a note is taken for another one.
     folder.finish("tune", &key)?;
-    let study = Study::open(&path, &spec)?;
+    let study = Study::open(locator, &spec)?;
 
     let finished = study.trials().iter().filter(|trial| trial.state.is_finished()).count();
     if (finished as u64) < job.tune.trials {
@@ -141,6 +148,7 @@ fn search(
         deadline: job.tune.timeout.map(|timeout| Instant::now() + timeout),
         workers: job.tune.workers,
         stop,
+        retries: Retries::default(),
         first: &job.tune.first,
     };
     let bar = reporter.bar("tune", job.tune.trials);

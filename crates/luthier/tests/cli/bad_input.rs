@@ -108,7 +108,7 @@ fn names_like_no_other_are_answered_with_all() {
     for setting in [
         "learners = [\"xgboost\"]",
         "sampler = \"cmaes\"",
-        "pruner = \"hyperband\"",
+        "pruner = \"bohb\"",
         "\n[objective]\nmetric = \"speed\"",
     ] {
         let desk = Desk::with_job();
@@ -134,9 +134,9 @@ fn what_is_planned_is_not_yet() {
     );
     check_setting(
         "workers = 2",
-        "storage = \"postgres://host/study\"",
-        "luthier.toml: `tune.storage` is \"postgres://host/study\"\n \
-         hint: not yet: so far a study is a file in the run folder",
+        "storage = \"mysql://host/study\"",
+        "luthier.toml: `tune.storage` is `mysql://host/study`\n \
+         hint: name a file, or a PostgreSQL database as postgres://user@host/database",
     );
     check_setting(
         "label = \"label\"",

@@ -66,7 +66,7 @@ fn feature(axis: &Axis, coordinate: f64) -> f64 {
         Axis::Choice(_) if coordinate.is_nan() => NO_OPTION,
         Axis::Choice(_) | Axis::Lists(_) => coordinate,
         Axis::Range(_) if coordinate.is_nan() => MIDDLE,
-        Axis::Range(range) => (coordinate - range.low) / (range.high - range.low),
+        Axis::Range(range) => range.share(coordinate),
     }
 }
 

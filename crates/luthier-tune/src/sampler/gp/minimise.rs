@@ -1,6 +1,6 @@
 //! Minimising a smooth function in a box.
 
-use super::linear_algebra::{add_scaled, dot};
+use super::super::linear_algebra::{add_scaled, dot};
 
 /// Corrections that are remembered.
 const MEMORY: usize = 8;

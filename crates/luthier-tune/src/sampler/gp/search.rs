@@ -1,4 +1,4 @@
-//! Where the expected improvement is highest.
+//! Where most is to be gained.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -7,10 +7,9 @@ use super::super::axis::Axis;
 use super::super::frame::{Frame, Point};
 use super::super::proposed::Proposed;
 use super::super::sobol::Sequence;
+use super::acquisition::Acquisition;
 use super::features::features;
-use super::improvement::log_expected_improvement;
 use super::minimise::minimise;
-use super::model::Model;
 
 /// Points spread over the space that are looked at first.
 const SPREAD: u32 = 512;
@@ -34,9 +33,7 @@ const NEIGHBOURS: usize = 32;
 /// A search of one space for the point of which most is expected.
 pub(super) struct Search<'a> {
     pub(super) frame: &'a Frame<'a>,
-    pub(super) model: &'a Model<'a>,
-    /// The value to improve on.
-    pub(super) best: f64,
+    pub(super) acquisition: &'a Acquisition<'a>,
 }
 
 impl Search<'_> {
@@ -67,8 +64,7 @@ impl Search<'_> {
     }
 
     fn gain(&self, point: &Point) -> f64 {
-        let belief = self.model.belief(&features(self.frame, point));
-        log_expected_improvement(belief, self.best).0
+        self.acquisition.log(&features(self.frame, point))
     }
 
     /// A point near another: some of its dimensions are drawn anew, numbers mostly close by.
@@ -131,11 +127,8 @@ impl Search<'_> {
         let (low, high) = (vec![0.0; start.len()], vec![1.0; start.len()]);
         let (found, _) = minimise(&start, (&low, &high), STEPS, |x, gradient| {
             dimensions.iter().zip(x).for_each(|(index, x)| at[*index] = *x);
-            let (belief, of_mean, of_deviation) = self.model.slopes(&at, &dimensions);
-            let (log, by_mean, by_deviation) = log_expected_improvement(belief, self.best);
-            for ((slot, mean), deviation) in gradient.iter_mut().zip(of_mean).zip(of_deviation) {
-                *slot = -(by_mean * mean + by_deviation * deviation);
-            }
+            let (log, slopes) = self.acquisition.slopes(&at, &dimensions);
+            gradient.iter_mut().zip(slopes).for_each(|(slot, slope)| *slot = -slope);
             -log
         });
         // What breaks a constraint is drawn back towards what does not.

@@ -40,3 +40,26 @@ fn truncated_draws_have_the_moments_of_their_distribution() {
     assert_close(sum / count, mean, 0.02, "mean");
     assert_close((squares / count).sqrt(), deviation, 0.02, "deviation");
 }
+
+/// Expected values by `scipy.stats.norm.ppf`.
+#[test]
+fn quantiles_agree_with_scipy() {
+    let cases = [
+        (1e-300, -37.0470962993612),
+        (1e-20, -9.262340089798409),
+        (1e-6, -4.753424308822899),
+        (0.02, -2.053748910631823),
+        (0.3, -0.5244005127080409),
+        (0.5, 0.0),
+        (0.61, 0.27931903444745415),
+        (0.93, 1.475791028179171),
+        (0.99999, 4.264890793923841),
+    ];
+    for (probability, expected) in cases {
+        assert_close(quantile(probability), expected, 1e-14, &probability.to_string());
+        if probability > 1e-30 {
+            assert_close(probability_below(expected), probability, 1e-13, &expected.to_string());
+        }
+    }
+    assert_eq!([0.0, 1.0].map(quantile), [f64::NEG_INFINITY, f64::INFINITY]);
+}

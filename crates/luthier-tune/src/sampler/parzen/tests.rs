@@ -40,7 +40,8 @@ fn densities_are_those_of_optuna() {
             rows.iter().map(|values| frame.encode(values).unwrap()).collect()
         };
         let observations = points("observations");
-        let mixture = Mixture::fit(&frame, &observations.iter().collect::<Vec<_>>());
+        let mixture =
+            Mixture::fit(&frame, &observations.iter().collect::<Vec<_>>(), Weighing::Newest);
         let expected: Vec<f64> = serde_json::from_value(case["log_densities"].clone()).unwrap();
         let actual = mixture.log_densities(&points("points"));
         assert_all_close(&actual, &expected, 1e-5, &format!("{} observations", observations.len()));
@@ -60,7 +61,7 @@ fn probabilities_of_a_conditional_space_sum_to_one_and_draws_follow_them() {
     let points = enumerate(&frame);
     assert_eq!(points.len(), 4 + 6);
     let observations = [&points[1], &points[1], &points[7], &points[2]];
-    let mixture = Mixture::fit(&frame, &observations);
+    let mixture = Mixture::fit(&frame, &observations, Weighing::Newest);
     let probabilities: Vec<f64> =
         mixture.log_densities(&points).into_iter().map(f64::exp).collect();
     assert_close(probabilities.iter().sum(), 1.0, 1e-5, "sum");
@@ -81,7 +82,7 @@ fn a_continuous_density_integrates_to_one() {
     let space = Space::of([("x", Distribution::log_float(1.0, 1e4))]);
     let frame = Frame::new(&space).unwrap();
     let observations: Vec<Point> = [0.1, 2.0, 2.1, 9.0].map(|x| vec![x]).into();
-    let mixture = Mixture::fit(&frame, &observations.iter().collect::<Vec<_>>());
+    let mixture = Mixture::fit(&frame, &observations.iter().collect::<Vec<_>>(), Weighing::Newest);
     let width = 1e4f64.ln();
     let steps = 4000;
     let grid: Vec<Point> =

@@ -1,4 +1,4 @@
-//! Dense symmetric matrices, row after row in one vector, as far as a Gaussian process needs them.
+//! Dense symmetric matrices, row after row in one vector, as far as samplers need them.
 
 /// Numbers that are added at a time, so that no sum waits for the one before it.
 const LANES: usize = 8;
@@ -70,8 +70,8 @@ impl Inverse {
     }
 }
 
-/// The Cholesky factor in place of the lower triangle.
-fn factorise(matrix: &mut [f64], size: usize) -> Option<()> {
+/// The Cholesky factor in place of the lower triangle; `None` if the matrix is not positive definite.
+pub(super) fn factorise(matrix: &mut [f64], size: usize) -> Option<()> {
     for i in 0..size {
         let (above, row) = matrix.split_at_mut(i * size);
         for j in 0..i {
@@ -85,6 +85,21 @@ fn factorise(matrix: &mut [f64], size: usize) -> Option<()> {
         row[i] = square.sqrt();
     }
     Some(())
+}
+
+/// The solution of L y = x for a lower triangular L.
+pub(super) fn solve_lower(factor: &[f64], x: &[f64]) -> Vec<f64> {
+    let mut y: Vec<f64> = Vec::with_capacity(x.len());
+    for (row, x) in factor.chunks_exact(x.len().max(1)).zip(x) {
+        y.push((x - dot(&row[..y.len()], &y)) / row[y.len()]);
+    }
+    y
+}
+
+/// The product of a lower triangular matrix with a vector.
+pub(super) fn times_lower(factor: &[f64], x: &[f64]) -> Vec<f64> {
+    let rows = factor.chunks_exact(x.len().max(1)).enumerate();
+    rows.map(|(i, row)| dot(&row[..=i], &x[..=i])).collect()
 }
 
 /// The inverse of a lower triangular matrix, in its place.
@@ -126,6 +141,16 @@ mod tests {
             let product = dot(&column, &unit);
             assert!((inverse.quadratic(&column) - product).abs() < 1e-9);
         }
+    }
+
+    #[test]
+    fn a_factor_is_undone_by_solving() {
+        let mut matrix = [4.0, 9.0, 2.0, 3.0];
+        factorise(&mut matrix, 2).unwrap();
+        let x = solve_lower(&matrix, &[3.0, -5.0]);
+        assert_eq!(x, [1.5, (-5.0 - 1.5) / 2f64.sqrt()]);
+        let back = times_lower(&matrix, &x);
+        assert!((back[0] - 3.0).abs() < 1e-12 && (back[1] + 5.0).abs() < 1e-12);
     }
 
     #[test]

@@ -1,0 +1,745 @@
+//! Studies in SQLite files.
+//!
+//! A write-ahead log, so that readers and the writer do not wait for each other, and transactions
+//! that say from their beginning that they write, so that none has to be given up half way. A commit
+//! is in the operating system's hands when it returns and survives the death of the process
+//! (`synchronous = NORMAL`; after a power cut the last few may be missing, the file stays sound).
+//! What is in the file is format [`FORMAT`], whatever becomes of the types in memory.
+//!
+//! Beside the file are locks that the system takes away from a process that ends, however it ends:
+//! `<file>.lock`, which is held while a trial is proposed, and one `<file>.worker-<id>` for each
+//! process that evaluates trials.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use luthier_tune::{Step, Trial};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
+
+use super::{
+    Attributes, Changes, Entry, Held, Lease, Origin, PAUSED, RUNNING, Record, Records, Row,
+    Storage, WAITING, from_numbers, now, outlived, state_name, to_numbers,
+};
+use crate::{Locator, StudyError, StudySpec};
+
+/// The format that this release writes, kept in SQLite's `user_version`.
+const FORMAT: i64 = 2;
+/// Marks the file as a study, in SQLite's `application_id`.
+const APPLICATION: i64 = 0x4c75_7468;
+/// How long a transaction waits for others. Hundreds of processes may be before it.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// What the name of a worker's file ends in until it is locked.
+const NEW: &str = "new";
+
+const TABLES: &str = "
+    CREATE TABLE studies (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        spec TEXT NOT NULL,
+        revision INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE trials (
+        number INTEGER PRIMARY KEY,
+        state TEXT NOT NULL,
+        trial_values TEXT NOT NULL,
+        sampler TEXT NOT NULL,
+        pruner TEXT,
+        scores TEXT,
+        violations TEXT,
+        margin REAL,
+        loss REAL,
+        reason TEXT,
+        seconds REAL,
+        attempt INTEGER NOT NULL,
+        deaths INTEGER NOT NULL DEFAULT 0,
+        failures INTEGER NOT NULL DEFAULT 0,
+        worker INTEGER,
+        started INTEGER,
+        ended INTEGER,
+        revision INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX trials_by_revision ON trials (revision);
+    CREATE TABLE steps (
+        number INTEGER NOT NULL,
+        step INTEGER NOT NULL,
+        scores TEXT NOT NULL,
+        revision INTEGER NOT NULL,
+        PRIMARY KEY (number, step)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX steps_by_revision ON steps (revision);
+    CREATE TABLE workers (
+        id INTEGER PRIMARY KEY,
+        pid INTEGER NOT NULL,
+        seen INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE attributes (
+        number INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (number, key)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// The number under which the study's own attributes are kept.
+const STUDY: i64 = -1;
+
+/// An open file.
+pub(super) struct Sqlite {
+    path: PathBuf,
+    connection: Connection,
+    /// The revision up to which changes have been told.
+    told: i64,
+    /// `<file>.lock`.
+    proposing: Option<File>,
+    worker: Option<Worker>,
+}
+
+/// This process as one that evaluates trials.
+struct Worker {
+    id: i64,
+    path: PathBuf,
+    lock: File,
+}
+
+impl Sqlite {
+    /// Opens the file for writing, and makes it a study with `spec` if it is new.
+    pub(super) fn open(path: &Path, spec: &StudySpec) -> Result<Self, StudyError> {
+        // SQLite does not say that it is the folder that is missing.
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::metadata(folder).map_err(|error| StudyError::io(path, error))?;
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let mut storage = Self::connect(path, flags)?;
+        if storage.is_new()? {
+            // Another process may be about to create it too.
+            storage.begin_proposing()?;
+            if storage.is_new()? {
+                storage.create(spec)?;
+            }
+            let _ = storage.end_proposing()?;
+        }
+        storage.ready()?;
+        Ok(storage)
+    }
+
+    /// Opens an existing study for reading and notes.
+    pub(super) fn existing(path: &Path) -> Result<Self, StudyError> {
+        std::fs::metadata(path).map_err(|error| StudyError::io(path, error))?;
+        let flags = match OpenOptions::new().write(true).open(path) {
+            Ok(_) => OpenFlags::SQLITE_OPEN_READ_WRITE,
+            Err(_) => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        };
+        let storage = Self::connect(path, flags)?;
+        storage.check_format()?;
+        Ok(storage)
+    }
+
+    fn connect(path: &Path, flags: OpenFlags) -> Result<Self, StudyError> {
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)
+            .map_err(|error| StudyError::sqlite(path, error))?;
+        let path = path.to_owned();
+        let storage = Self { path, connection, told: 0, proposing: None, worker: None };
+        storage.guard(|connection| connection.busy_timeout(PATIENCE))?;
+        Ok(storage)
+    }
+
+    fn ready(&self) -> Result<(), StudyError> {
+        self.check_format()?;
+        self.guard(|connection| {
+            connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+            connection.execute_batch("PRAGMA synchronous = NORMAL")
+        })
+    }
+
+    /// Runs `work` and says which file its error comes from.
+    fn guard<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StudyError> {
+        work(&self.connection).map_err(|error| StudyError::sqlite(&self.path, error))
+    }
+
+    /// Changes the file in one transaction; `work` is given the revision that marks what it changes.
+    fn write<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>, i64) -> rusqlite::Result<T>,
+    ) -> Result<T, StudyError> {
+        let write = |connection: &mut Connection| {
+            let transaction =
+                connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let revision = transaction
+                .prepare_cached("UPDATE studies SET revision = revision + 1 RETURNING revision")?
+                .query_row([], |row| row.get(0))?;
+            let done = work(&transaction, revision)?;
+            transaction.commit()?;
+            Ok(done)
+        };
+        write(&mut self.connection).map_err(|error| StudyError::sqlite(&self.path, error))
+    }
+
+    /// Leaves room for so many more pages.
+    #[cfg(test)]
+    pub(super) fn limit_growth(&self, pages: i64) -> Result<(), StudyError> {
+        let most = self.pragma("page_count")? + pages;
+        let pragma = format!("PRAGMA max_page_count = {most}");
+        self.guard(|connection| connection.query_row(&pragma, [], |_| Ok(())))
+    }
+
+    fn pragma(&self, name: &str) -> Result<i64, StudyError> {
+        self.guard(|connection| connection.pragma_query_value(None, name, |row| row.get(0)))
+    }
+
+    fn is_new(&self) -> Result<bool, StudyError> {
+        let tables: i64 = self.guard(|connection| {
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        })?;
+        Ok(tables == 0 && self.pragma("user_version")? == 0)
+    }
+
+    fn check_format(&self) -> Result<(), StudyError> {
+        if self.pragma("application_id")? != APPLICATION {
+            return Err(self.corrupt("an SQLite file of some other program".to_owned()));
+        }
+        match self.pragma("user_version")? {
+            FORMAT => Ok(()),
+            format if format > FORMAT => {
+                Err(StudyError::Newer { storage: self.locator(), format, known: FORMAT })
+            }
+            format => Err(self.corrupt(format!("unknown format {format}"))),
+        }
+    }
+
+    fn locator(&self) -> Locator {
+        Locator::File(self.path.clone())
+    }
+
+    /// Creates the tables and the study, all or nothing.
+    fn create(&mut self, spec: &StudySpec) -> Result<(), StudyError> {
+        let json = self.to_json(spec)?;
+        let create = |connection: &mut Connection| {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(TABLES)?;
+            let insert = "INSERT INTO studies (id, spec, revision) VALUES (1, ?1, 0)";
+            transaction.execute(insert, [json])?;
+            transaction.pragma_update(None, "application_id", APPLICATION)?;
+            transaction.pragma_update(None, "user_version", FORMAT)?;
+            transaction.commit()
+        };
+        create(&mut self.connection).map_err(|error| StudyError::sqlite(&self.path, error))
+    }
+
+    fn to_json(&self, value: &impl serde::Serialize) -> Result<String, StudyError> {
+        serde_json::to_string(value).map_err(|error| StudyError::io(&self.path, error.into()))
+    }
+
+    /// A file beside the study.
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut name = OsString::from(&self.path);
+        name.push(suffix);
+        PathBuf::from(name)
+    }
+
+    /// The worker that this process is; from the first call on it is one.
+    fn worker(&mut self) -> Result<i64, StudyError> {
+        if let Some(worker) = &self.worker {
+            return Ok(worker.id);
+        }
+        let pid = std::process::id();
+        // Numbers of a process are its own; an earlier process may have had the same.
+        let first = i64::from(pid) << 20;
+        let id = self.write(|transaction, _| {
+            let insert = "INSERT OR IGNORE INTO workers (id, pid, seen) VALUES (?1, ?2, ?3)";
+            let mut insert = transaction.prepare_cached(insert)?;
+            let mut id = first;
+            while insert.execute(params![id, pid, now()])? == 0 {
+                id += 1;
+            }
+            Ok(id)
+        })?;
+        // After the row and, at the end, gone before it: no file is left behind. Until it is there,
+        // the row is as good as a beat. It gets its name when it is locked: one that is found free
+        // is that of a dead process.
+        let path = self.worker_file(id);
+        let io = |error| StudyError::io(&path, error);
+        let new = path.with_added_extension(NEW);
+        let lock = File::create(&new).map_err(io)?;
+        lock.lock().map_err(io)?;
+        std::fs::rename(&new, &path).map_err(io)?;
+        self.worker = Some(Worker { id, path, lock });
+        Ok(id)
+    }
+
+    /// The file that a worker locks.
+    fn worker_file(&self, worker: i64) -> PathBuf {
+        self.beside(&format!(".worker-{worker}"))
+    }
+
+    /// Whether a worker's process is known to be gone.
+    fn is_gone(&self, worker: i64) -> bool {
+        let file = File::open(self.worker_file(worker));
+        file.is_ok_and(|file| !matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+    }
+
+    /// Takes the trials of a worker that is gone.
+    fn bury(&mut self, worker: i64, retries: u32) -> Result<(), StudyError> {
+        // Another process may have done so.
+        let file = self.worker_file(worker);
+        let _ = std::fs::remove_file(file.with_added_extension(NEW));
+        let _ = std::fs::remove_file(file);
+        self.write(|transaction, revision| {
+            let mut select = transaction.prepare_cached(
+                "SELECT number, deaths FROM trials WHERE worker = ?1 AND state = ?2",
+            )?;
+            let held: Vec<(u64, u32)> = select
+                .query_map(params![worker, RUNNING], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            for (number, deaths) in held {
+                let deaths = deaths + 1;
+                let (state, reason, ended) = match deaths > retries {
+                    true => ("failed", Some(outlived(deaths)), Some(now())),
+                    false => (WAITING, None, None),
+                };
+                transaction
+                    .prepare_cached(
+                        "UPDATE trials SET state = ?2, reason = ?3, ended = ?4, deaths = ?5,
+                         worker = NULL, revision = ?6 WHERE number = ?1",
+                    )?
+                    .execute(params![number, state, reason, ended, deaths, revision])?;
+            }
+            transaction.execute("DELETE FROM workers WHERE id = ?1", [worker])
+        })?;
+        Ok(())
+    }
+}
+
+/// A row that a trial begins with.
+struct NewRow<'a> {
+    number: u64,
+    /// As JSON.
+    values: String,
+    origin: &'a str,
+    state: &'static str,
+    attempt: u32,
+    started: Option<u64>,
+}
+
+impl NewRow<'_> {
+    fn insert(
+        &self,
+        transaction: &Transaction<'_>,
+        worker: Option<i64>,
+        revision: i64,
+    ) -> rusqlite::Result<()> {
+        let Self { number, ref values, origin, state, attempt, started } = *self;
+        let mut insert = transaction.prepare_cached(
+            "INSERT INTO trials
+             (number, state, trial_values, sampler, attempt, worker, started, revision)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?;
+        insert
+            .execute(params![number, state, values, origin, attempt, worker, started, revision])?;
+        Ok(())
+    }
+}
+
+/// Writes steps that may be there already.
+fn write_steps(
+    transaction: &Transaction<'_>,
+    number: u64,
+    steps: &[Step],
+    revision: i64,
+) -> rusqlite::Result<()> {
+    let mut insert = transaction.prepare_cached(
+        "INSERT OR IGNORE INTO steps (number, step, scores, revision) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    for step in steps {
+        let scores = to_numbers(&step.scores).unwrap_or_else(|| "[]".to_owned());
+        insert.execute(params![number, step.step, scores, revision])?;
+    }
+    Ok(())
+}
+
+fn write_attribute(
+    transaction: &Transaction<'_>,
+    number: i64,
+    key: &str,
+    value: &serde_json::Value,
+) -> rusqlite::Result<()> {
+    let insert = "INSERT OR REPLACE INTO attributes (number, key, value) VALUES (?1, ?2, ?3)";
+    transaction.prepare_cached(insert)?.execute(params![number, key, value.to_string()])?;
+    Ok(())
+}
+
+/// A number as SQLite has it.
+fn to_integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The outcome of a trial that a lease holds.
+fn write_outcome(
+    transaction: &Transaction<'_>,
+    (lease, trial, pruner, ended): (Lease, &Trial, Option<&str>, Option<u64>),
+    revision: i64,
+) -> rusqlite::Result<usize> {
+    let mut update = transaction.prepare_cached(
+        "UPDATE trials SET state = ?3, scores = ?4, violations = ?5, margin = ?6, loss = ?7,
+         reason = ?8, seconds = ?9, pruner = ?10, ended = ?11, worker = NULL, revision = ?12
+         WHERE number = ?1 AND attempt = ?2 AND state IN ('running', 'waiting')",
+    )?;
+    update.execute(params![
+        lease.number,
+        lease.attempt,
+        state_name(trial.state),
+        to_numbers(&trial.scores),
+        to_numbers(&trial.violations),
+        trial.tiebreak.map(|tiebreak| tiebreak.margin),
+        trial.tiebreak.map(|tiebreak| tiebreak.loss),
+        trial.reason,
+        trial.seconds,
+        pruner,
+        ended,
+        revision,
+    ])
+}
+
+const COLUMNS: &str = "number, state, trial_values, scores, violations, margin, loss, reason, \
+                       seconds, attempt";
+
+fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    Ok(Row {
+        number: row.get(0)?,
+        state: row.get(1)?,
+        values: row.get(2)?,
+        scores: row.get(3)?,
+        violations: row.get(4)?,
+        tiebreak: (row.get(5)?, row.get(6)?),
+        reason: row.get(7)?,
+        seconds: row.get(8)?,
+        attempt: row.get(9)?,
+    })
+}
+
+impl Storage for Sqlite {
+    fn spec(&mut self) -> Result<StudySpec, StudyError> {
+        let json: String = self.guard(|connection| {
+            connection.query_row("SELECT spec FROM studies", [], |row| row.get(0))
+        })?;
+        StudySpec::from_json(&json).map_err(|detail| self.corrupt(format!("its setup: {detail}")))
+    }
+
+    fn set_spec(&mut self, spec: &StudySpec, trials: &[Trial]) -> Result<(), StudyError> {
+        let json = self.to_json(spec)?;
+        let values = trials.iter().map(|trial| Ok((trial.number, self.to_json(&trial.values)?)));
+        let values: Vec<(u64, String)> = values.collect::<Result<_, StudyError>>()?;
+        self.write(|transaction, revision| {
+            transaction.execute("UPDATE studies SET spec = ?1", [json])?;
+            let mut update = transaction.prepare_cached(
+                "UPDATE trials SET trial_values = ?2, revision = ?3 WHERE number = ?1",
+            )?;
+            for (number, values) in values {
+                update.execute(params![number, values, revision])?;
+            }
+            Ok(())
+        })
+    }
+
+    fn changes(&mut self) -> Result<Changes, StudyError> {
+        let told = self.told;
+        let read = |connection: &Connection| {
+            let revision: i64 = connection
+                .prepare_cached("SELECT revision FROM studies")?
+                .query_row([], |row| row.get(0))?;
+            if revision == told {
+                return Ok(None);
+            }
+            // One transaction, so that steps and trials are of the same moment.
+            let transaction = connection.unchecked_transaction()?;
+            let revision: i64 = transaction
+                .prepare_cached("SELECT revision FROM studies")?
+                .query_row([], |row| row.get(0))?;
+            let query = format!("SELECT {COLUMNS} FROM trials WHERE revision > ?1 ORDER BY number");
+            let mut select = transaction.prepare_cached(&query)?;
+            let rows: Vec<Row> =
+                select.query_map([told], read_row)?.collect::<rusqlite::Result<_>>()?;
+            let mut select = transaction.prepare_cached(
+                "SELECT number, step, scores FROM steps WHERE revision > ?1 ORDER BY number, step",
+            )?;
+            let steps: Vec<(u64, u64, String)> = select
+                .query_map([told], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok(Some((revision, rows, steps)))
+        };
+        let Some((revision, rows, steps)) = self.guard(read)? else {
+            return Ok(Changes::default());
+        };
+        let trials: Result<Vec<Entry>, String> = rows.into_iter().map(Row::entry).collect();
+        let steps = steps.into_iter().map(|(number, step, scores)| {
+            let scores = from_numbers(Some(&scores))?;
+            Ok((number, Step { step, scores }))
+        });
+        let steps: Result<_, String> = steps.collect();
+        let corrupt = |detail| self.corrupt(detail);
+        let changes = Changes { trials: trials.map_err(corrupt)?, steps: steps.map_err(corrupt)? };
+        self.told = revision;
+        Ok(changes)
+    }
+
+    fn begin_proposing(&mut self) -> Result<(), StudyError> {
+        let path = self.beside(".lock");
+        let io = |error| StudyError::io(&path, error);
+        if self.proposing.is_none() {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false);
+            self.proposing = Some(options.open(&path).map_err(io)?);
+        }
+        self.proposing.as_ref().map_or(Ok(()), |file| file.lock().map_err(io))
+    }
+
+    fn end_proposing(&mut self) -> Result<Held, StudyError> {
+        if let Some(file) = &self.proposing {
+            file.unlock().map_err(|error| StudyError::io(&self.beside(".lock"), error))?;
+        }
+        Ok(Held::Yes)
+    }
+
+    fn add(&mut self, trial: &Trial, origin: &Origin<'_>, run: bool) -> Result<Lease, StudyError> {
+        let (state, worker, attempt) = match run {
+            true => (RUNNING, Some(self.worker()?), 1),
+            false => (WAITING, None, 0),
+        };
+        let started = worker.map(|_| now());
+        let values = self.to_json(&trial.values)?;
+        let row =
+            NewRow { number: trial.number, values, origin: origin.0, state, attempt, started };
+        self.write(|transaction, revision| row.insert(transaction, worker, revision))?;
+        Ok(Lease { number: trial.number, attempt })
+    }
+
+    fn import(&mut self, records: &[Record]) -> Result<(), StudyError> {
+        let rows = records.iter().map(|record| {
+            let Record { ref trial, attempts: attempt, ref origin, started, .. } = *record;
+            let values = self.to_json(&trial.values)?;
+            Ok(NewRow { number: trial.number, values, origin, state: WAITING, attempt, started })
+        });
+        let rows = rows.collect::<Result<Vec<_>, StudyError>>()?;
+        self.write(|transaction, revision| {
+            for (row, record) in rows.iter().zip(records) {
+                row.insert(transaction, None, revision)?;
+                let Record { ref trial, attempts: attempt, ended, .. } = *record;
+                let lease = Lease { number: trial.number, attempt };
+                write_outcome(transaction, (lease, trial, None, ended), revision)?;
+                write_steps(transaction, trial.number, &trial.steps, revision)?;
+                for (key, value) in &record.attributes {
+                    write_attribute(transaction, to_integer(trial.number), key, value)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn take(&mut self, number: u64) -> Result<Option<Lease>, StudyError> {
+        let worker = self.worker()?;
+        let attempt: Option<u32> = self.write(|transaction, revision| {
+            let paused: Option<bool> = transaction
+                .prepare_cached(
+                    "SELECT state = ?2 FROM trials WHERE number = ?1 AND state IN (?2, ?3)",
+                )?
+                .query_row(params![number, PAUSED, WAITING], |row| row.get(0))
+                .optional()?;
+            if paused == Some(false) {
+                transaction
+                    .prepare_cached("DELETE FROM steps WHERE number = ?1")?
+                    .execute([number])?;
+            }
+            transaction
+                .prepare_cached(
+                    "UPDATE trials SET state = ?2, attempt = attempt + 1, worker = ?3,
+                     started = coalesce(started, ?4), revision = ?5
+                     WHERE number = ?1 AND state IN (?6, ?7) RETURNING attempt",
+                )?
+                .query_row(
+                    params![number, RUNNING, worker, now(), revision, WAITING, PAUSED],
+                    |row| row.get(0),
+                )
+                .optional()
+        })?;
+        Ok(attempt.map(|attempt| Lease { number, attempt }))
+    }
+
+    fn step(&mut self, lease: Lease, step: &Step) -> Result<Held, StudyError> {
+        let held = self.write(|transaction, revision| {
+            let held = transaction
+                .prepare_cached(
+                    "SELECT 1 FROM trials WHERE number = ?1 AND attempt = ?2 AND state = ?3",
+                )?
+                .exists(params![lease.number, lease.attempt, RUNNING])?;
+            if held {
+                write_steps(transaction, lease.number, std::slice::from_ref(step), revision)?;
+            }
+            Ok(held)
+        })?;
+        Ok(Held::if_changed(u64::from(held)))
+    }
+
+    fn finish(&mut self, lease: Lease, trial: &Trial, pruner: &str) -> Result<Held, StudyError> {
+        let changed = self.write(|transaction, revision| {
+            let changed =
+                write_outcome(transaction, (lease, trial, Some(pruner), Some(now())), revision)?;
+            if changed > 0 {
+                write_steps(transaction, lease.number, &trial.steps, revision)?;
+            }
+            Ok(changed)
+        })?;
+        Ok(Held::if_changed(changed as u64))
+    }
+
+    fn release(&mut self, lease: Lease, paused: Option<&[Step]>) -> Result<Held, StudyError> {
+        let state = if paused.is_some() { PAUSED } else { WAITING };
+        let changed = self.write(|transaction, revision| {
+            let changed = transaction
+                .prepare_cached(
+                    "UPDATE trials SET state = ?3, worker = NULL, revision = ?4
+                     WHERE number = ?1 AND attempt = ?2 AND state = ?5",
+                )?
+                .execute(params![lease.number, lease.attempt, state, revision, RUNNING])?;
+            if changed > 0 {
+                write_steps(transaction, lease.number, paused.unwrap_or(&[]), revision)?;
+            }
+            Ok(changed)
+        })?;
+        Ok(Held::if_changed(changed as u64))
+    }
+
+    fn retry(&mut self, lease: Lease, retries: u32) -> Result<bool, StudyError> {
+        let changed = self.write(|transaction, revision| {
+            transaction
+                .prepare_cached(
+                    "UPDATE trials SET state = ?3, failures = failures + 1, worker = NULL,
+                     revision = ?4
+                     WHERE number = ?1 AND attempt = ?2 AND state = ?5 AND failures < ?6",
+                )?
+                .execute(params![lease.number, lease.attempt, WAITING, revision, RUNNING, retries])
+        })?;
+        Ok(changed > 0)
+    }
+
+    fn beat(&mut self, grace: Duration, retries: u32) -> Result<(), StudyError> {
+        let own = self.worker()?;
+        let seen = now();
+        let grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        let (alive, others) = self.guard(|connection| {
+            let update = "UPDATE workers SET seen = ?2 WHERE id = ?1";
+            let alive = connection.prepare_cached(update)?.execute(params![own, seen])?;
+            let mut select = connection.prepare_cached(
+                "SELECT id, seen FROM workers WHERE id != ?1
+                 UNION SELECT worker, 0 FROM trials
+                 WHERE state = ?2 AND worker NOT IN (SELECT id FROM workers)",
+            )?;
+            let others: Vec<(i64, u64)> = select
+                .query_map(params![own, RUNNING], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok((alive > 0, others))
+        })?;
+        if !alive {
+            // It was taken for dead. Its trials are gone; the next one is taken under a new name.
+            self.worker = None;
+        }
+        for (worker, last) in others {
+            if last.saturating_add(grace) < seen || self.is_gone(worker) {
+                self.bury(worker, retries)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self) -> Result<(), StudyError> {
+        let Some(worker) = self.worker.take() else { return Ok(()) };
+        let _ = std::fs::remove_file(&worker.path);
+        self.write(|transaction, revision| {
+            let held = "UPDATE trials SET state = ?2, worker = NULL, revision = ?3
+                        WHERE worker = ?1 AND state = ?4";
+            transaction.execute(held, params![worker.id, WAITING, revision, RUNNING])?;
+            transaction.execute("DELETE FROM workers WHERE id = ?1", [worker.id])
+        })?;
+        // Closing is not enough: a child process that another thread has forked, and that has not
+        // replaced its program yet, holds the file open for a moment longer.
+        let _ = worker.lock.unlock();
+        Ok(())
+    }
+
+    fn set_attribute(
+        &mut self,
+        number: Option<u64>,
+        key: &str,
+        value: &serde_json::Value,
+    ) -> Result<(), StudyError> {
+        let number = number.map_or(STUDY, to_integer);
+        self.write(|transaction, _| write_attribute(transaction, number, key, value))
+    }
+
+    fn records(&mut self) -> Result<Records, StudyError> {
+        let spec = self.spec()?;
+        let read = |connection: &Connection| {
+            let transaction = connection.unchecked_transaction()?;
+            let query =
+                format!("SELECT {COLUMNS}, sampler, started, ended FROM trials ORDER BY number");
+            let mut select = transaction.prepare(&query)?;
+            let trials: Vec<(Row, String, Option<u64>, Option<u64>)> = select
+                .query_map([], |row| {
+                    Ok((read_row(row)?, row.get(10)?, row.get(11)?, row.get(12)?))
+                })?
+                .collect::<rusqlite::Result<_>>()?;
+            let mut select = transaction
+                .prepare("SELECT number, step, scores FROM steps ORDER BY number, step")?;
+            let steps: Vec<(u64, u64, String)> = select
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            let mut select = transaction.prepare("SELECT number, key, value FROM attributes")?;
+            let attributes: Vec<(i64, String, String)> = select
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok((trials, steps, attributes))
+        };
+        let (trials, steps, attributes) = self.guard(read)?;
+        let records = trials.into_iter().map(|(row, origin, started, ended)| {
+            let Entry { trial, attempt, .. } = row.entry()?;
+            let attributes = Attributes::new();
+            Ok(Record { trial, attempts: attempt, origin, started, ended, attributes })
+        });
+        let trials = records.collect::<Result<Vec<_>, String>>();
+        let mut records = Records {
+            spec,
+            trials: trials.map_err(|detail| self.corrupt(detail))?,
+            attributes: Attributes::new(),
+        };
+        records.check().map_err(|detail| self.corrupt(detail))?;
+        for (number, step, scores) in steps {
+            let scores = from_numbers(Some(&scores)).map_err(|detail| self.corrupt(detail))?;
+            records.add_step(number, Step { step, scores });
+        }
+        for (number, key, value) in attributes {
+            let value = serde_json::from_str(&value).unwrap_or(serde_json::Value::String(value));
+            records.add_attribute(u64::try_from(number).ok(), key, value);
+        }
+        Ok(records)
+    }
+
+    fn corrupt(&self, detail: String) -> StudyError {
+        StudyError::Corrupt { storage: self.locator(), detail }
+    }
+
+    #[cfg(test)]
+    fn abandon(&mut self) {
+        self.worker = None;
+    }
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        // Whoever finds the lock free later clears up.
+        let _ = self.leave();
+        let _ = self.end_proposing();
+    }
+}
