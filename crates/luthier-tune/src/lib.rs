@@ -12,6 +12,7 @@
 //! stopped, continued or spread over workers and propose the same trials. The crate knows nothing of
 //! models, threads, clocks, files or databases.
 
+mod mix;
 mod name;
 mod pruner;
 mod rank;

@@ -40,46 +40,58 @@ impl Default for Halving {
 
 impl Halving {
     /// Steps of the rungs, ascending; none where the first is not known yet.
-    fn rungs(&self, trials: &[Trial]) -> impl Iterator<Item = u64> {
+    pub(super) fn rungs(&self, trials: &[Trial]) -> impl Iterator<Item = u64> {
         let first = self.min_resource.or_else(|| Some(last_step(trials)? / 100));
         let factor = self.reduction_factor.max(2);
         std::iter::successors(first.map(|rung| rung.max(1)), move |rung| rung.checked_mul(factor))
     }
 
-    /// Whether a trial with these losses is among the part of those at its rung that goes on.
-    fn passes(&self, own: &[f64], others: &[Vec<f64>]) -> bool {
-        let reached = others.len() as u64 + 1;
-        (better(own, others) as u64) < (reached / self.reduction_factor.max(2)).max(1)
+    /// Of so many trials at a rung, how many pass it.
+    fn places(&self, reached: usize) -> usize {
+        let factor = usize::try_from(self.reduction_factor.max(2)).unwrap_or(usize::MAX);
+        (reached / factor).max(1)
+    }
+
+    /// [`Pruner::judge`] beside `others`, all of which count but the trial itself.
+    pub(super) fn judge_beside<'a>(
+        &self,
+        directions: &[Direction],
+        rungs: impl Iterator<Item = u64>,
+        others: &(impl Iterator<Item = &'a Trial> + Clone),
+        trial: &Trial,
+    ) -> Verdict {
+        let Some((last, before)) = trial.steps.split_last() else { return Verdict::Continue };
+        let reached = before.last().map(|before| before.step);
+        let own = losses(&last.scores, directions);
+        let unknown = own.iter().all(|loss| loss.is_nan());
+        if unknown && own.len() > 1 {
+            return Verdict::Continue;
+        }
+        let new = rungs
+            .take_while(|rung| *rung <= last.step)
+            .filter(|rung| reached.is_none_or(|reached| reached < *rung));
+        let fails = |rung| {
+            let others = others.clone().filter(|other| other.number != trial.number);
+            let others = others.filter_map(|other| at_rung(other, rung, directions));
+            let points: Vec<Vec<f64>> = std::iter::once(own.clone()).chain(others).collect();
+            unknown || standings(&points)[0] >= self.places(points.len())
+        };
+        match new.into_iter().any(fails) {
+            false => Verdict::Continue,
+            true if self.promote && !unknown => Verdict::Pause,
+            true => Verdict::Prune,
+        }
     }
 }
 
 impl Pruner for Halving {
     fn judge(&self, directions: &[Direction], trials: &[Trial], trial: &Trial) -> Verdict {
-        let Some((last, before)) = trial.steps.split_last() else { return Verdict::Continue };
-        let reached = before.last().map(|before| before.step);
-        let own = losses(&last.scores, directions);
-        if own.iter().all(|loss| loss.is_nan()) && own.len() > 1 {
-            return Verdict::Continue;
-        }
-        let new = self
-            .rungs(trials)
-            .take_while(|rung| *rung <= last.step)
-            .filter(|rung| reached.is_none_or(|reached| reached < *rung));
-        let fails = |rung| {
-            let others = trials.iter().filter(|other| other.number != trial.number);
-            let others: Vec<Vec<f64>> =
-                others.filter_map(|other| at_rung(other, rung, directions)).collect();
-            !self.passes(&own, &others)
-        };
-        match new.into_iter().any(fails) {
-            false => Verdict::Continue,
-            true if self.promote && own.iter().any(|loss| !loss.is_nan()) => Verdict::Pause,
-            true => Verdict::Prune,
-        }
+        self.judge_beside(directions, self.rungs(trials), &trials.iter(), trial)
     }
 
     fn promote(&self, directions: &[Direction], trials: &[Trial]) -> Option<u64> {
-        let furthest = trials.iter().filter_map(|trial| Some(trial.steps.last()?.step)).max()?;
+        let paused = || trials.iter().filter(|trial| trial.state == State::Paused);
+        let furthest = paused().filter_map(|trial| Some(trial.steps.last()?.step)).max()?;
         let rungs: Vec<u64> = self.rungs(trials).take_while(|rung| *rung <= furthest).collect();
         // Those who have come far come first.
         rungs.into_iter().rev().find_map(|rung| {
@@ -88,17 +100,16 @@ impl Pruner for Halving {
                 .iter()
                 .filter_map(|trial| Some((trial, at_rung(trial, rung, directions)?)))
                 .collect();
+            let points: Vec<Vec<f64>> = there.iter().map(|(_, losses)| losses.clone()).collect();
             let waits = |trial: &Trial| {
                 let here = trial.steps.last().is_some_and(|last| last.step < next);
                 trial.state == State::Paused && here
             };
-            let promoted = there.iter().enumerate().filter(|(_, (trial, _))| waits(trial));
-            let promoted = promoted.filter_map(|(place, (trial, own))| {
-                let others = there.iter().enumerate().filter(|(other, _)| *other != place);
-                let others: Vec<Vec<f64>> = others.map(|(_, (_, losses))| losses.clone()).collect();
-                let passes = self.passes(own, &others);
-                passes.then(|| (better(own, &others), trial.number))
-            });
+            let places = self.places(there.len());
+            let standings = standings(&points).into_iter().zip(&there);
+            let promoted = standings
+                .filter(|(standing, (trial, _))| *standing < places && waits(trial))
+                .map(|(standing, (trial, _))| (standing, trial.number));
             promoted.min().map(|(_, number)| number)
         })
     }
@@ -110,28 +121,25 @@ fn at_rung(trial: &Trial, rung: u64, directions: &[Direction]) -> Option<Vec<f64
     trial.steps.get(index).map(|Step { scores, .. }| losses(scores, directions))
 }
 
-/// How many of the others stand before one with these losses.
-fn better(own: &[f64], others: &[Vec<f64>]) -> usize {
-    if let [own] = own {
-        return match own.is_nan() {
-            true => others.len() + 1,
-            false => others.iter().filter(|other| other[0] < *own).count(),
-        };
-    }
-    // What is not known counts as the worst there is.
-    let known = |losses: &[f64]| -> Vec<f64> {
+/// How many of the others stand before each of these losses. What is not known counts as the worst
+/// there is.
+fn standings(points: &[Vec<f64>]) -> Vec<usize> {
+    let known = |losses: &Vec<f64>| -> Vec<f64> {
         losses.iter().map(|loss| if loss.is_nan() { f64::INFINITY } else { *loss }).collect()
     };
-    let points: Vec<Vec<f64>> =
-        std::iter::once(own).chain(others.iter().map(Vec::as_slice)).map(known).collect();
+    let points: Vec<Vec<f64>> = points.iter().map(known).collect();
+    let mut standings = vec![0; points.len()];
     let mut before = 0;
     for front in fronts(&points) {
-        if let Some(place) = front.iter().position(|index| *index == 0) {
-            let front: Vec<Vec<f64>> = front.iter().map(|index| points[*index].clone()).collect();
-            let space = crowding(&front);
-            return before + space.iter().filter(|other| **other > space[place]).count();
+        let losses: Vec<Vec<f64>> = front.iter().map(|index| points[*index].clone()).collect();
+        // With one objective all of a front are equal.
+        let space = if losses[0].len() > 1 { crowding(&losses) } else { vec![0.0; losses.len()] };
+        let mut sorted = space.clone();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        for (index, own) in front.iter().zip(&space) {
+            standings[*index] = before + sorted.partition_point(|other| other > own);
         }
         before += front.len();
     }
-    before
+    standings
 }

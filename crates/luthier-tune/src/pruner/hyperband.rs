@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Halving, Pruner, Verdict, last_step};
+use crate::mix::mix;
 use crate::{Direction, Trial};
 
 /// Several forms of [`Halving`] side by side, from one that stops early to one that stops nothing
@@ -42,7 +43,7 @@ impl Hyperband {
             (f64::from(last + 1) / (rungs + 1.0) * factor.powf(rungs)).ceil().min(1e15) as u64
         };
         let all: u64 = (0..=last).map(begin).sum();
-        let mut place = mixed(number) % all.max(1);
+        let mut place = mix(number.wrapping_add(1)) % all.max(1);
         for bracket in 0..last {
             if place < begin(bracket) {
                 return bracket;
@@ -64,16 +65,7 @@ impl Pruner for Hyperband {
         let min_resource =
             Some(self.min_resource.max(1).saturating_mul(reduction_factor.saturating_pow(bracket)));
         let beside = trials.iter().filter(|other| self.bracket(other.number, last) == bracket);
-        let beside: Vec<Trial> = beside.cloned().collect();
         let halving = Halving { min_resource, reduction_factor, promote: false };
-        halving.judge(directions, &beside, trial)
+        halving.judge_beside(directions, halving.rungs(&[]), &beside, trial)
     }
-}
-
-/// A number that has nothing to do with its neighbours' (the finalizer of SplitMix64).
-fn mixed(number: u64) -> u64 {
-    let mut x = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }

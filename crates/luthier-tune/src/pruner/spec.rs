@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     Halving, Hyperband, Median, Patience, Percentile, Pruner, Threshold, Verdict, Wilcoxon,
@@ -68,7 +68,7 @@ impl PrunerSpec {
     /// The pruner that a name or a table describes.
     pub fn from_value(value: Value) -> Result<Self, InvalidPruner> {
         let mut settings = match value {
-            Value::String(name) => serde_json::Map::from_iter([("kind".to_owned(), name.into())]),
+            Value::String(name) => Map::from_iter([("kind".to_owned(), name.into())]),
             Value::Object(settings) => settings,
             _ => return Err(InvalidPruner::Form),
         };
@@ -77,7 +77,7 @@ impl PrunerSpec {
         };
         let unknown = || UnknownName::new("pruner", &name, PRUNERS);
         let kind = *PRUNERS.iter().find(|known| **known == name).ok_or_else(unknown)?;
-        let spec = Self::of(kind, Value::Object(settings))
+        let spec = Self::of(kind, settings)
             .map_err(|error| InvalidPruner::Setting { kind, fault: error.to_string() })?;
         match spec.fault() {
             Some(fault) => Err(InvalidPruner::Setting { kind, fault: fault.to_owned() }),
@@ -85,8 +85,11 @@ impl PrunerSpec {
         }
     }
 
-    fn of(kind: &str, settings: Value) -> Result<Self, serde_json::Error> {
-        let read = serde_json::from_value::<Value>;
+    fn of(kind: &str, settings: Map<String, Value>) -> Result<Self, serde_json::Error> {
+        if let ("none", Some(setting)) = (kind, settings.keys().next()) {
+            return Err(serde_json::Error::custom(format!("unknown field `{setting}`")));
+        }
+        let settings = Value::Object(settings);
         Ok(match kind {
             "median" => Self::Median(Median::deserialize(settings)?),
             "percentile" => Self::Percentile(Percentile::deserialize(settings)?),
@@ -95,12 +98,7 @@ impl PrunerSpec {
             "halving" => Self::Halving(Halving::deserialize(settings)?),
             "hyperband" => Self::Hyperband(Hyperband::deserialize(settings)?),
             "wilcoxon" => Self::Wilcoxon(Wilcoxon::deserialize(settings)?),
-            _ => match read(settings)?.as_object().and_then(|map| map.keys().next()) {
-                Some(key) => {
-                    return Err(serde_json::Error::custom(format!("unknown field `{key}`")));
-                }
-                None => Self::None,
-            },
+            _ => Self::None,
         })
     }
 

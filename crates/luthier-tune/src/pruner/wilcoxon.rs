@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Pruner, Verdict};
 use crate::rank::best;
 use crate::sampler::normal::probability_below;
-use crate::{Direction, State, Trial};
+use crate::{Direction, Trial};
 
 /// Stops a trial that is worse than the best one on the steps that both have, which are folds or
 /// instances rather than epochs, by a one-sided signed-rank test (Wilcoxon 1945; Optuna's
@@ -30,12 +30,8 @@ impl Default for Wilcoxon {
 
 impl Pruner for Wilcoxon {
     fn judge(&self, directions: &[Direction], trials: &[Trial], trial: &Trial) -> Verdict {
-        let others: Vec<Trial> = trials
-            .iter()
-            .filter(|other| other.state == State::Complete && other.number != trial.number)
-            .cloned()
-            .collect();
-        let Some(best) = best(&others, directions) else { return Verdict::Continue };
+        // The trial itself has no final score yet, so it is not the best.
+        let Some(best) = best(trials, directions) else { return Verdict::Continue };
         let worse = |objective: usize, direction: &Direction| {
             let differences: Vec<f64> = trial
                 .steps

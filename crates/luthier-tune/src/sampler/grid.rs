@@ -10,6 +10,7 @@ use super::lattice::Lattice;
 use super::proposed::Proposed;
 use super::random::draw_new;
 use super::{Request, Sampler};
+use crate::mix::mix;
 
 /// Every combination once, branches of choices included, in an order shuffled by the study's seed.
 ///
@@ -86,11 +87,4 @@ impl Shuffle {
         }
         (left << self.half) | right
     }
-}
-
-/// The finalizer of SplitMix64.
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
