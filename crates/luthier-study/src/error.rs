@@ -70,8 +70,12 @@ pub enum StudyError {
         /// What the system or SQLite said.
         source: io::Error,
     },
-    /// There is no such study in the database.
-    #[error("`{storage}` has no study{}", name.as_ref().map_or_else(String::new, |name| format!(" `{name}`")))]
+    /// There is no such study in the database, or several and no word on which is meant.
+    #[error("`{storage}` has {}", match name {
+        Some(name) => format!("no study `{name}`"),
+        None if known.is_empty() => "no study".to_owned(),
+        None => format!("{} studies, name one", known.len()),
+    })]
     Absent {
         /// The database.
         storage: Locator,

@@ -8,7 +8,7 @@ use luthier_tune::{Direction, Pruner, Request, Sampler, State, Step, Tiebreak, T
 
 use crate::run::Retries;
 use crate::spec::filled;
-use crate::storage::{Changes, Entry, Held, Lease, Origin, Record, Storage, check_trial};
+use crate::storage::{Changes, Entry, Held, Lease, Record, Storage, check_trial};
 use crate::{Measured, StudyError, StudySpec};
 
 /// A worker that has not been heard of for so long is taken for dead, even if its lock is held.
@@ -160,7 +160,7 @@ impl Ledger {
             });
         };
         let trial = Trial::running(number, values);
-        let lease = self.storage.add(&trial, &Origin(&spec.sampler), true)?;
+        let lease = self.storage.add(&trial, &spec.sampler, true)?;
         self.leases.insert(number, lease);
         self.trials.push(trial.clone());
         self.attempts.push(lease.attempt);
@@ -199,7 +199,7 @@ impl Ledger {
     /// Adds a configuration that waits to be evaluated.
     pub(crate) fn enqueue(&mut self, values: Values, spec: &StudySpec) -> Result<u64, StudyError> {
         self.append(spec, |storage, number| {
-            storage.add(&Trial::running(number, values), &Origin("given"), false).map(|_| ())
+            storage.add(&Trial::running(number, values), "given", false).map(|_| ())
         })
     }
 
@@ -265,27 +265,32 @@ impl Ledger {
         step: &Step,
         spec: &StudySpec,
     ) -> Result<Noted, StudyError> {
-        let Some(&lease) = self.leases.get(&number) else { return Ok(Noted::Lost) };
-        let shared = spec.lag.is_none();
-        if !self.note(number, step.clone()) {
+        let place = number as usize;
+        let lease = self.leases.get(&number).copied();
+        // Taken by someone else, it is theirs that is known here.
+        let Some(lease) = lease.filter(|lease| lease.attempt == self.attempts[place]) else {
+            return Ok(Noted::Lost);
+        };
+        if !follows(&self.trials[place], step) {
             return Ok(Noted::Known);
         }
+        let shared = spec.lag.is_none();
+        if shared && self.storage.step(lease, step)? == Held::No {
+            return Ok(Noted::Lost);
+        }
+        self.note(number, step.clone());
         if shared {
-            if self.storage.step(lease, step)? == Held::No {
-                return Ok(Noted::Lost);
-            }
             self.sync(spec)?;
         }
         Ok(Noted::New)
     }
 
-    fn note(&mut self, number: u64, step: Step) -> bool {
-        let Some(trial) = self.trials.get_mut(number as usize) else { return false };
-        let new = trial.steps.last().is_none_or(|last| last.step < step.step);
-        if new {
+    /// Notes a step of a trial, unless it is known.
+    fn note(&mut self, number: u64, step: Step) {
+        let trial = self.trials.get_mut(number as usize);
+        if let Some(trial) = trial.filter(|trial| follows(trial, &step)) {
             trial.steps.push(step);
         }
-        new
     }
 
     /// Writes down how a running trial ended and returns it, unless it has been given to someone
@@ -309,7 +314,8 @@ impl Ledger {
             reason: outcome.reason,
             seconds: Some(outcome.elapsed.as_secs_f64()),
         };
-        if trial.state == State::Failed && self.storage.retry(lease, retries.failed)? {
+        let again = trial.state == State::Failed && retries.failed > 0;
+        if again && self.storage.retry(lease, retries.failed)? {
             self.give_back(number);
             return Ok(None);
         }
@@ -368,6 +374,11 @@ impl Ledger {
         let rest = self.trials[self.settled as usize..].iter();
         self.settled += rest.take_while(|trial| trial.state.is_finished()).count() as u64;
     }
+}
+
+/// Whether a step is above those that a trial has.
+fn follows(trial: &Trial, step: &Step) -> bool {
+    trial.steps.last().is_none_or(|last| last.step < step.step)
 }
 
 /// What became of a step.

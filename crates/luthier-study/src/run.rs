@@ -142,12 +142,11 @@ impl Study {
                 crew.work();
             });
         });
-        self.ledger().leave()?;
+        let left = self.ledger().leave();
         let progress = crew.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
-        match progress.error {
-            Some(error) => Err(error),
-            None => Ok(self.summary(progress.exhausted, progress.stopped)),
-        }
+        // What ended the run says more than what could not be cleared up after it.
+        progress.error.map_or(left, Err)?;
+        Ok(self.summary(progress.exhausted, progress.stopped))
     }
 
     fn summary(&self, exhausted: bool, stopped: bool) -> Summary {

@@ -34,8 +34,9 @@ pub(crate) trait Storage: Send {
     /// proposed in between, and what was going on has failed.
     fn end_proposing(&mut self) -> Result<Held, StudyError>;
 
-    /// Adds a trial. It runs under the lease that is returned, or waits for a worker.
-    fn add(&mut self, trial: &Trial, origin: &Origin<'_>, run: bool) -> Result<Lease, StudyError>;
+    /// Adds a trial that comes from a sampler of this name, or elsewhere. It runs under the lease that
+    /// is returned, or waits for a worker.
+    fn add(&mut self, trial: &Trial, origin: &str, run: bool) -> Result<Lease, StudyError>;
 
     /// Adds trials that are over, all or none.
     fn import(&mut self, records: &[Record]) -> Result<(), StudyError>;
@@ -125,10 +126,6 @@ impl Held {
     }
 }
 
-/// Where a configuration comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Origin<'a>(pub(crate) &'a str);
-
 /// What other processes and this one have done.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
@@ -136,6 +133,17 @@ pub(crate) struct Changes {
     pub(crate) trials: Vec<Entry>,
     /// New steps by trial, ascending.
     pub(crate) steps: Vec<(u64, Step)>,
+}
+
+impl Changes {
+    /// What rows of trials and of steps say.
+    fn of(
+        trials: impl Iterator<Item = Row>,
+        steps: impl Iterator<Item = StepRow>,
+    ) -> Result<Self, String> {
+        let trials = trials.map(Row::entry).collect::<Result<_, String>>()?;
+        Ok(Self { trials, steps: steps.map(read_step).collect::<Result<_, String>>()? })
+    }
 }
 
 /// A trial in the storage.
@@ -189,31 +197,40 @@ impl Record {
 pub type Attributes = BTreeMap<String, serde_json::Value>;
 
 impl Records {
-    /// What is wrong with the trials, if anything: they are numbered from 0 without gaps, and their
-    /// values fit the space.
-    fn check(&self) -> Result<(), String> {
-        for (place, record) in self.trials.iter().enumerate() {
-            check_trial(&record.trial, place as u64, &self.spec)?;
+    /// What rows of trials, of steps and of attributes say: trials numbered from 0 without gaps, with
+    /// values that fit the space.
+    fn of(
+        spec: StudySpec,
+        trials: impl Iterator<Item = RecordRow>,
+        steps: impl Iterator<Item = StepRow>,
+        attributes: impl Iterator<Item = (i64, String, String)>,
+    ) -> Result<Self, String> {
+        let mut records = Self { spec, trials: Vec::new(), attributes: Attributes::new() };
+        for (place, (row, origin, started, ended)) in (0..).zip(trials) {
+            let Entry { trial, attempt: attempts, .. } = row.entry()?;
+            check_trial(&trial, place, &records.spec)?;
+            let attributes = Attributes::new();
+            records.trials.push(Record { trial, attempts, origin, started, ended, attributes });
         }
-        Ok(())
+        for row in steps {
+            let (number, step) = read_step(row)?;
+            if let Some(record) = records.at(number) {
+                record.trial.steps.push(step);
+            }
+        }
+        for (number, key, value) in attributes {
+            let value = serde_json::from_str(&value).unwrap_or(serde_json::Value::String(value));
+            let attributes = match u64::try_from(number) {
+                Err(_) => Some(&mut records.attributes),
+                Ok(number) => records.at(number).map(|record| &mut record.attributes),
+            };
+            attributes.and_then(|attributes| attributes.insert(key, value));
+        }
+        Ok(records)
     }
 
-    fn add_step(&mut self, number: u64, step: Step) {
-        let place = usize::try_from(number).unwrap_or(usize::MAX);
-        if let Some(record) = self.trials.get_mut(place) {
-            record.trial.steps.push(step);
-        }
-    }
-
-    fn add_attribute(&mut self, number: Option<u64>, key: String, value: serde_json::Value) {
-        let place = number.map(|number| usize::try_from(number).unwrap_or(usize::MAX));
-        let attributes = match place {
-            None => Some(&mut self.attributes),
-            Some(place) => self.trials.get_mut(place).map(|record| &mut record.attributes),
-        };
-        if let Some(attributes) = attributes {
-            attributes.insert(key, value);
-        }
+    fn at(&mut self, number: u64) -> Option<&mut Record> {
+        self.trials.get_mut(usize::try_from(number).unwrap_or(usize::MAX))
     }
 
     /// The trials alone.
@@ -274,6 +291,39 @@ fn from_numbers(text: Option<&str>) -> Result<Vec<f64>, String> {
         None => value.as_f64(),
     };
     values.iter().map(|value| number(value).ok_or_else(|| format!("`{value}`"))).collect()
+}
+
+/// The number under which the study's own attributes are kept.
+const STUDY: i64 = -1;
+
+/// A number as databases have it.
+fn to_integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The columns of a [`Row`].
+const COLUMNS: &str = "number, state, trial_values, scores, violations, margin, loss, reason, \
+                       seconds, attempt";
+
+/// A trial with where it comes from, when it began and when it was over.
+type RecordRow = (Row, String, Option<u64>, Option<u64>);
+
+/// A trial's number, the step and the scores.
+type StepRow = (u64, u64, String);
+
+fn read_step((number, step, scores): StepRow) -> Result<(u64, Step), String> {
+    Ok((number, Step { step, scores: from_numbers(Some(&scores))? }))
+}
+
+/// The row that a trial begins with.
+struct NewRow<'a> {
+    number: u64,
+    /// As JSON.
+    values: String,
+    origin: &'a str,
+    state: &'static str,
+    attempt: u32,
+    started: Option<u64>,
 }
 
 /// A trial as its columns tell it, without steps.

@@ -41,9 +41,8 @@ impl Study {
     }
 
     /// Opens a study as [`Study::open`] does, and lets its space grow to that of `spec`: ranges may
-    /// become wider, options and parameters be added, constraints be
-    /// dropped. The values in `added` are what its trials have
-    /// had for parameters that did not exist, and become part of them.
+    /// become wider, options and parameters be added, constraints be dropped. The values in `added`
+    /// are what its trials have had for parameters that did not exist, and become part of them.
     ///
     /// A space that leaves out what was possible before, or adds a parameter without a word on what it
     /// has been, is [`StudyError::Changed`]. Other processes that run the study at that time end with
@@ -105,8 +104,7 @@ impl Study {
     /// returned on. Each must be over and fit the study.
     pub fn import(&self, records: Vec<Record>) -> Result<u64, StudyError> {
         for (place, record) in records.iter().enumerate() {
-            let fault = self.spec.fault_of_end(&record.trial);
-            if let Some(fault) = fault {
+            if let Some(fault) = self.spec.fault_of_end(&record.trial) {
                 return Err(StudyError::Import { place, fault });
             }
         }

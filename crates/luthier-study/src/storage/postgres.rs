@@ -14,8 +14,8 @@ use postgres::types::ToSql;
 use postgres::{Client, Config, GenericClient, NoTls, Transaction};
 
 use super::{
-    Attributes, Changes, Entry, Held, Lease, Origin, PAUSED, RUNNING, Record, Records, Row,
-    Storage, WAITING, from_numbers, now, outlived, state_name, to_numbers,
+    COLUMNS, Changes, Held, Lease, NewRow, PAUSED, RUNNING, Record, RecordRow, Records, Row, STUDY,
+    StepRow, Storage, WAITING, now, outlived, state_name, to_integer, to_numbers,
 };
 use crate::{Locator, StudyError, StudySpec};
 
@@ -85,9 +85,6 @@ const TABLES: &str = "
         PRIMARY KEY (study, number, key)
     );
 ";
-
-/// The number under which the study's own attributes are kept.
-const STUDY: i64 = -1;
 
 /// A study of a database.
 pub(super) struct Postgres {
@@ -304,29 +301,23 @@ fn database(locator: &Locator, error: &postgres::Error) -> StudyError {
 }
 
 fn time() -> i64 {
-    i64::try_from(now()).unwrap_or(i64::MAX)
+    to_integer(now())
 }
 
-/// A number as the database has it.
-fn number_of(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// The row that a trial begins with: where it comes from, its state, and since when it runs.
 fn insert(
     client: &mut impl GenericClient,
     study: i32,
-    (lease, trial): (Lease, &Trial),
-    (origin, state, started): (&str, &str, Option<i64>),
+    row: &NewRow<'_>,
     worker: Option<i32>,
 ) -> Answer<()> {
-    let values = serde_json::to_string(&trial.values).unwrap_or_default();
-    let (number, attempt) = (number_of(lease.number), i64::from(lease.attempt));
+    let NewRow { ref values, origin, state, .. } = *row;
+    let (number, attempt) = (to_integer(row.number), i64::from(row.attempt));
+    let started = row.started.map(to_integer);
     let insert = "INSERT INTO luthier_trials
                   (study, number, state, trial_values, sampler, attempt, worker, started)
                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     let columns: [&(dyn ToSql + Sync); 8] =
-        [&study, &number, &state, &values, &origin, &attempt, &worker, &started];
+        [&study, &number, &state, values, &origin, &attempt, &worker, &started];
     client.execute(insert, &columns)?;
     Ok(())
 }
@@ -342,7 +333,7 @@ fn write_steps(
         let scores = to_numbers(&step.scores).unwrap_or_else(|| "[]".to_owned());
         let insert = "INSERT INTO luthier_steps (study, number, step, scores)
                       VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
-        client.execute(insert, &[&study, &number_of(number), &number_of(step.step), &scores])?;
+        client.execute(insert, &[&study, &to_integer(number), &to_integer(step.step), &scores])?;
     }
     Ok(())
 }
@@ -374,7 +365,7 @@ fn write_outcome(
                   AND state IN ('running', 'waiting')";
     let columns: [&(dyn ToSql + Sync); 12] = [
         &study,
-        &number_of(lease.number),
+        &to_integer(lease.number),
         &i64::from(lease.attempt),
         &state_name(trial.state),
         &to_numbers(&trial.scores),
@@ -389,13 +380,13 @@ fn write_outcome(
     client.execute(update, &columns)
 }
 
-const COLUMNS: &str = "number, state, trial_values, scores, violations, margin, loss, reason, \
-                       seconds, attempt";
+fn unsigned(row: &postgres::Row, column: usize) -> u64 {
+    u64::try_from(row.get::<_, i64>(column)).unwrap_or(u64::MAX)
+}
 
 fn read_row(row: &postgres::Row) -> Row {
-    let unsigned = |column: usize| u64::try_from(row.get::<_, i64>(column)).unwrap_or(u64::MAX);
     Row {
-        number: unsigned(0),
+        number: unsigned(row, 0),
         state: row.get(1),
         values: row.get(2),
         scores: row.get(3),
@@ -403,14 +394,18 @@ fn read_row(row: &postgres::Row) -> Row {
         tiebreak: (row.get(5), row.get(6)),
         reason: row.get(7),
         seconds: row.get(8),
-        attempt: u32::try_from(unsigned(9)).unwrap_or(u32::MAX),
+        attempt: u32::try_from(unsigned(row, 9)).unwrap_or(u32::MAX),
     }
 }
 
-fn read_step(row: &postgres::Row) -> Result<(u64, Step), String> {
-    let unsigned = |column: usize| u64::try_from(row.get::<_, i64>(column)).unwrap_or(u64::MAX);
-    let scores = from_numbers(Some(row.get(2)))?;
-    Ok((unsigned(0), Step { step: unsigned(1), scores }))
+fn read_step(row: &postgres::Row) -> StepRow {
+    (unsigned(row, 0), unsigned(row, 1), row.get(2))
+}
+
+fn read_record(row: &postgres::Row) -> RecordRow {
+    let time =
+        |column: usize| -> Option<u64> { u64::try_from(row.get::<_, Option<i64>>(column)?).ok() };
+    (read_row(row), row.get(10), time(11), time(12))
 }
 
 impl Storage for Postgres {
@@ -430,7 +425,7 @@ impl Storage for Postgres {
                           changed = pg_current_xact_id() WHERE study = $1 AND number = $2";
             for trial in trials {
                 let values = serde_json::to_string(&trial.values).unwrap_or_default();
-                transaction.execute(update, &[&study, &number_of(trial.number), &values])?;
+                transaction.execute(update, &[&study, &to_integer(trial.number), &values])?;
             }
             Ok(())
         })
@@ -457,10 +452,8 @@ impl Storage for Postgres {
             transaction.commit()?;
             Ok((horizon, rows, steps))
         })?;
-        let trials: Result<_, String> = rows.iter().map(|row| read_row(row).entry()).collect();
-        let steps: Result<_, String> = steps.iter().map(read_step).collect();
-        let corrupt = |detail| self.corrupt(detail);
-        let changes = Changes { trials: trials.map_err(corrupt)?, steps: steps.map_err(corrupt)? };
+        let changes = Changes::of(rows.iter().map(read_row), steps.iter().map(read_step));
+        let changes = changes.map_err(|detail| self.corrupt(detail))?;
         self.told = horizon;
         Ok(changes)
     }
@@ -481,30 +474,32 @@ impl Storage for Postgres {
         Ok(Held::Yes)
     }
 
-    fn add(&mut self, trial: &Trial, origin: &Origin<'_>, run: bool) -> Result<Lease, StudyError> {
+    fn add(&mut self, trial: &Trial, origin: &str, run: bool) -> Result<Lease, StudyError> {
         let (state, worker, attempt) = match run {
             true => (RUNNING, Some(self.worker()?), 1),
             false => (WAITING, None, 0),
         };
-        let started = worker.map(|_| time());
-        let lease = Lease { number: trial.number, attempt };
-        let standing = (origin.0, state, started);
-        self.ask(|client, study| insert(client, study, (lease, trial), standing, worker))?;
-        Ok(lease)
+        let (number, started) = (trial.number, worker.map(|_| now()));
+        let values = serde_json::to_string(&trial.values).unwrap_or_default();
+        let row = NewRow { number, values, origin, state, attempt, started };
+        self.ask(|client, study| insert(client, study, &row, worker))?;
+        Ok(Lease { number, attempt })
     }
 
     fn import(&mut self, records: &[Record]) -> Result<(), StudyError> {
         self.write(|transaction, study| {
             for record in records {
                 let Record { ref trial, attempts: attempt, started, ended, .. } = *record;
-                let lease = Lease { number: trial.number, attempt };
-                let standing = (&*record.origin, WAITING, started.map(number_of));
-                insert(transaction, study, (lease, trial), standing, None)?;
-                let outcome = (lease, trial, None, ended.map(number_of));
+                let (number, state, origin) = (trial.number, WAITING, record.origin.as_str());
+                let values = serde_json::to_string(&trial.values).unwrap_or_default();
+                let row = NewRow { number, values, origin, state, attempt, started };
+                insert(transaction, study, &row, None)?;
+                let lease = Lease { number, attempt };
+                let outcome = (lease, trial, None, ended.map(to_integer));
                 write_outcome(transaction, study, outcome)?;
                 write_steps(transaction, study, trial.number, &trial.steps)?;
                 for (key, value) in &record.attributes {
-                    write_attribute(transaction, study, number_of(trial.number), key, value)?;
+                    write_attribute(transaction, study, to_integer(trial.number), key, value)?;
                 }
             }
             Ok(())
@@ -513,7 +508,7 @@ impl Storage for Postgres {
 
     fn take(&mut self, number: u64) -> Result<Option<Lease>, StudyError> {
         let worker = self.worker()?;
-        let row = number_of(number);
+        let row = to_integer(number);
         let attempt = self.write(|transaction, study| {
             let delete = "DELETE FROM luthier_steps USING luthier_trials AS trials
                           WHERE luthier_steps.study = $1 AND luthier_steps.number = $2
@@ -540,8 +535,8 @@ impl Storage for Postgres {
                       SELECT study, number, $4, $5 FROM luthier_trials
                       WHERE study = $1 AND number = $2 AND attempt = $3 AND state = 'running'
                       ON CONFLICT (study, number, step) DO UPDATE SET scores = excluded.scores";
-        let (number, attempt) = (number_of(lease.number), i64::from(lease.attempt));
-        let at = number_of(step.step);
+        let (number, attempt) = (to_integer(lease.number), i64::from(lease.attempt));
+        let at = to_integer(step.step);
         let written = self.ask(|client, study| {
             client.execute(insert, &[&study, &number, &attempt, &at, &scores])
         })?;
@@ -562,7 +557,7 @@ impl Storage for Postgres {
 
     fn release(&mut self, lease: Lease, paused: Option<&[Step]>) -> Result<Held, StudyError> {
         let state = if paused.is_some() { PAUSED } else { WAITING };
-        let (number, attempt) = (number_of(lease.number), i64::from(lease.attempt));
+        let (number, attempt) = (to_integer(lease.number), i64::from(lease.attempt));
         let changed = self.write(|transaction, study| {
             let update = "UPDATE luthier_trials SET state = $4, worker = NULL,
                           changed = pg_current_xact_id()
@@ -578,7 +573,7 @@ impl Storage for Postgres {
     }
 
     fn retry(&mut self, lease: Lease, retries: u32) -> Result<bool, StudyError> {
-        let (number, attempt) = (number_of(lease.number), i64::from(lease.attempt));
+        let (number, attempt) = (to_integer(lease.number), i64::from(lease.attempt));
         let retries = i64::from(retries);
         let update = "UPDATE luthier_trials SET state = $4, failures = failures + 1, worker = NULL,
                       changed = pg_current_xact_id()
@@ -648,7 +643,7 @@ impl Storage for Postgres {
         key: &str,
         value: &serde_json::Value,
     ) -> Result<(), StudyError> {
-        let number = number.map_or(STUDY, number_of);
+        let number = number.map_or(STUDY, to_integer);
         self.ask(|client, study| write_attribute(client, study, number, key, value))
     }
 
@@ -673,27 +668,9 @@ impl Storage for Postgres {
             transaction.commit()?;
             Ok((trials, steps, attributes))
         })?;
-        let unsigned = |time: Option<i64>| time.and_then(|time| u64::try_from(time).ok());
-        let records = trials.iter().map(|row| {
-            let Entry { trial, attempt, .. } = read_row(row).entry()?;
-            let (started, ended) = (unsigned(row.get(11)), unsigned(row.get(12)));
-            let (origin, attributes) = (row.get(10), Attributes::new());
-            Ok(Record { trial, attempts: attempt, origin, started, ended, attributes })
-        });
-        let records: Result<Vec<Record>, String> = records.collect();
-        let trials = records.map_err(|detail| self.corrupt(detail))?;
-        let mut records = Records { spec, trials, attributes: Attributes::new() };
-        records.check().map_err(|detail| self.corrupt(detail))?;
-        for row in &steps {
-            let (number, step) = read_step(row).map_err(|detail| self.corrupt(detail))?;
-            records.add_step(number, step);
-        }
-        for row in &attributes {
-            let (number, key, value): (i64, String, String) = (row.get(0), row.get(1), row.get(2));
-            let value = serde_json::from_str(&value).unwrap_or(serde_json::Value::String(value));
-            records.add_attribute(u64::try_from(number).ok(), key, value);
-        }
-        Ok(records)
+        let attributes = attributes.iter().map(|row| (row.get(0), row.get(1), row.get(2)));
+        let (trials, steps) = (trials.iter().map(read_record), steps.iter().map(read_step));
+        Records::of(spec, trials, steps, attributes).map_err(|detail| self.corrupt(detail))
     }
 
     fn corrupt(&self, detail: String) -> StudyError {

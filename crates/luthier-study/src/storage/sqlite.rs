@@ -19,8 +19,8 @@ use luthier_tune::{Step, Trial};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 
 use super::{
-    Attributes, Changes, Entry, Held, Lease, Origin, PAUSED, RUNNING, Record, Records, Row,
-    Storage, WAITING, from_numbers, now, outlived, state_name, to_numbers,
+    COLUMNS, Changes, Held, Lease, NewRow, PAUSED, RUNNING, Record, RecordRow, Records, Row, STUDY,
+    StepRow, Storage, WAITING, now, outlived, state_name, to_integer, to_numbers,
 };
 use crate::{Locator, StudyError, StudySpec};
 
@@ -30,6 +30,8 @@ const FORMAT: i64 = 2;
 const APPLICATION: i64 = 0x4c75_7468;
 /// How long a transaction waits for others. Hundreds of processes may be before it.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// The revision before the first change.
+const BEFORE_ALL: i64 = 0;
 /// What the name of a worker's file ends in until it is locked.
 const NEW: &str = "new";
 
@@ -80,9 +82,6 @@ const TABLES: &str = "
         PRIMARY KEY (number, key)
     ) STRICT, WITHOUT ROWID;
 ";
-
-/// The number under which the study's own attributes are kept.
-const STUDY: i64 = -1;
 
 /// An open file.
 pub(super) struct Sqlite {
@@ -140,17 +139,17 @@ impl Sqlite {
         let connection = Connection::open_with_flags(path, flags)
             .map_err(|error| StudyError::sqlite(path, error))?;
         let path = path.to_owned();
-        let storage = Self { path, connection, told: 0, proposing: None, worker: None };
-        storage.guard(|connection| connection.busy_timeout(PATIENCE))?;
+        let storage = Self { path, connection, told: BEFORE_ALL, proposing: None, worker: None };
+        storage.guard(|connection| {
+            connection.busy_timeout(PATIENCE)?;
+            connection.execute_batch("PRAGMA synchronous = NORMAL")
+        })?;
         Ok(storage)
     }
 
     fn ready(&self) -> Result<(), StudyError> {
         self.check_format()?;
-        self.guard(|connection| {
-            connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-            connection.execute_batch("PRAGMA synchronous = NORMAL")
-        })
+        self.guard(|connection| connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())))
     }
 
     /// Runs `work` and says which file its error comes from.
@@ -187,7 +186,7 @@ impl Sqlite {
         self.guard(|connection| connection.query_row(&pragma, [], |_| Ok(())))
     }
 
-    fn pragma(&self, name: &str) -> Result<i64, StudyError> {
+    pub(super) fn pragma(&self, name: &str) -> Result<i64, StudyError> {
         self.guard(|connection| connection.pragma_query_value(None, name, |row| row.get(0)))
     }
 
@@ -258,9 +257,8 @@ impl Sqlite {
             }
             Ok(id)
         })?;
-        // After the row and, at the end, gone before it: no file is left behind. Until it is there,
-        // the row is as good as a beat. It gets its name when it is locked: one that is found free
-        // is that of a dead process.
+        // Until the file is there, the row is as good as a beat. The file gets its name when it is
+        // locked: one that is found free is that of a dead process.
         let path = self.worker_file(id);
         let io = |error| StudyError::io(&path, error);
         let new = path.with_added_extension(NEW);
@@ -314,17 +312,6 @@ impl Sqlite {
     }
 }
 
-/// A row that a trial begins with.
-struct NewRow<'a> {
-    number: u64,
-    /// As JSON.
-    values: String,
-    origin: &'a str,
-    state: &'static str,
-    attempt: u32,
-    started: Option<u64>,
-}
-
 impl NewRow<'_> {
     fn insert(
         &self,
@@ -372,11 +359,6 @@ fn write_attribute(
     Ok(())
 }
 
-/// A number as SQLite has it.
-fn to_integer(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
 /// The outcome of a trial that a lease holds.
 fn write_outcome(
     transaction: &Transaction<'_>,
@@ -404,9 +386,6 @@ fn write_outcome(
     ])
 }
 
-const COLUMNS: &str = "number, state, trial_values, scores, violations, margin, loss, reason, \
-                       seconds, attempt";
-
 fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     Ok(Row {
         number: row.get(0)?,
@@ -419,6 +398,14 @@ fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         seconds: row.get(8)?,
         attempt: row.get(9)?,
     })
+}
+
+/// Steps that are newer than a revision, ascending.
+fn read_steps(transaction: &Transaction<'_>, told: i64) -> rusqlite::Result<Vec<StepRow>> {
+    let mut select = transaction.prepare_cached(
+        "SELECT number, step, scores FROM steps WHERE revision > ?1 ORDER BY number, step",
+    )?;
+    select.query_map([told], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
 }
 
 impl Storage for Sqlite {
@@ -463,25 +450,13 @@ impl Storage for Sqlite {
             let mut select = transaction.prepare_cached(&query)?;
             let rows: Vec<Row> =
                 select.query_map([told], read_row)?.collect::<rusqlite::Result<_>>()?;
-            let mut select = transaction.prepare_cached(
-                "SELECT number, step, scores FROM steps WHERE revision > ?1 ORDER BY number, step",
-            )?;
-            let steps: Vec<(u64, u64, String)> = select
-                .query_map([told], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-                .collect::<rusqlite::Result<_>>()?;
-            Ok(Some((revision, rows, steps)))
+            Ok(Some((revision, rows, read_steps(&transaction, told)?)))
         };
         let Some((revision, rows, steps)) = self.guard(read)? else {
             return Ok(Changes::default());
         };
-        let trials: Result<Vec<Entry>, String> = rows.into_iter().map(Row::entry).collect();
-        let steps = steps.into_iter().map(|(number, step, scores)| {
-            let scores = from_numbers(Some(&scores))?;
-            Ok((number, Step { step, scores }))
-        });
-        let steps: Result<_, String> = steps.collect();
-        let corrupt = |detail| self.corrupt(detail);
-        let changes = Changes { trials: trials.map_err(corrupt)?, steps: steps.map_err(corrupt)? };
+        let changes = Changes::of(rows.into_iter(), steps.into_iter());
+        let changes = changes.map_err(|detail| self.corrupt(detail))?;
         self.told = revision;
         Ok(changes)
     }
@@ -504,15 +479,14 @@ impl Storage for Sqlite {
         Ok(Held::Yes)
     }
 
-    fn add(&mut self, trial: &Trial, origin: &Origin<'_>, run: bool) -> Result<Lease, StudyError> {
+    fn add(&mut self, trial: &Trial, origin: &str, run: bool) -> Result<Lease, StudyError> {
         let (state, worker, attempt) = match run {
             true => (RUNNING, Some(self.worker()?), 1),
             false => (WAITING, None, 0),
         };
         let started = worker.map(|_| now());
         let values = self.to_json(&trial.values)?;
-        let row =
-            NewRow { number: trial.number, values, origin: origin.0, state, attempt, started };
+        let row = NewRow { number: trial.number, values, origin, state, attempt, started };
         self.write(|transaction, revision| row.insert(transaction, worker, revision))?;
         Ok(Lease { number: trial.number, attempt })
     }
@@ -690,44 +664,21 @@ impl Storage for Sqlite {
             let query =
                 format!("SELECT {COLUMNS}, sampler, started, ended FROM trials ORDER BY number");
             let mut select = transaction.prepare(&query)?;
-            let trials: Vec<(Row, String, Option<u64>, Option<u64>)> = select
+            let trials: Vec<RecordRow> = select
                 .query_map([], |row| {
                     Ok((read_row(row)?, row.get(10)?, row.get(11)?, row.get(12)?))
                 })?
-                .collect::<rusqlite::Result<_>>()?;
-            let mut select = transaction
-                .prepare("SELECT number, step, scores FROM steps ORDER BY number, step")?;
-            let steps: Vec<(u64, u64, String)> = select
-                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
                 .collect::<rusqlite::Result<_>>()?;
             let mut select = transaction.prepare("SELECT number, key, value FROM attributes")?;
             let attributes: Vec<(i64, String, String)> = select
                 .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
                 .collect::<rusqlite::Result<_>>()?;
-            Ok((trials, steps, attributes))
+            Ok((trials, read_steps(&transaction, BEFORE_ALL)?, attributes))
         };
         let (trials, steps, attributes) = self.guard(read)?;
-        let records = trials.into_iter().map(|(row, origin, started, ended)| {
-            let Entry { trial, attempt, .. } = row.entry()?;
-            let attributes = Attributes::new();
-            Ok(Record { trial, attempts: attempt, origin, started, ended, attributes })
-        });
-        let trials = records.collect::<Result<Vec<_>, String>>();
-        let mut records = Records {
-            spec,
-            trials: trials.map_err(|detail| self.corrupt(detail))?,
-            attributes: Attributes::new(),
-        };
-        records.check().map_err(|detail| self.corrupt(detail))?;
-        for (number, step, scores) in steps {
-            let scores = from_numbers(Some(&scores)).map_err(|detail| self.corrupt(detail))?;
-            records.add_step(number, Step { step, scores });
-        }
-        for (number, key, value) in attributes {
-            let value = serde_json::from_str(&value).unwrap_or(serde_json::Value::String(value));
-            records.add_attribute(u64::try_from(number).ok(), key, value);
-        }
-        Ok(records)
+        let (trials, steps) = (trials.into_iter(), steps.into_iter());
+        Records::of(spec, trials, steps, attributes.into_iter())
+            .map_err(|detail| self.corrupt(detail))
     }
 
     fn corrupt(&self, detail: String) -> StudyError {

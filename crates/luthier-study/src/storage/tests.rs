@@ -61,7 +61,7 @@ fn a_finished_trial_is_read_back_whole_and_once() {
     each(|open| {
         let mut storage = open();
         assert_eq!(storage.spec().unwrap(), spec());
-        let lease = storage.add(&trial(0), &Origin("random"), true).unwrap();
+        let lease = storage.add(&trial(0), "random", true).unwrap();
         assert_eq!(storage.finish(lease, &complete(0), "none").unwrap(), Held::Yes);
         let other = Trial { scores: vec![9.0], ..complete(0) };
         assert_eq!(storage.finish(lease, &other, "none").unwrap(), Held::No);
@@ -76,7 +76,7 @@ fn a_finished_trial_is_read_back_whole_and_once() {
 fn a_new_setup_comes_with_the_values_that_it_changes() {
     each(|open| {
         let (mut one, mut two) = (open(), open());
-        let lease = one.add(&trial(0), &Origin("random"), true).unwrap();
+        let lease = one.add(&trial(0), "random", true).unwrap();
         assert_eq!(one.finish(lease, &complete(0), "none").unwrap(), Held::Yes);
         assert_eq!(two.changes().unwrap().trials.len(), 1);
         let space = Space::of([("x", Distribution::float(0.0, 2.0))]);
@@ -94,7 +94,7 @@ fn changes_are_told_to_others() {
     each(|open| {
         let (mut one, mut two) = (open(), open());
         assert!(two.changes().unwrap().trials.is_empty());
-        let lease = one.add(&trial(0), &Origin("random"), true).unwrap();
+        let lease = one.add(&trial(0), "random", true).unwrap();
         let told = two.changes().unwrap();
         assert_eq!(told.trials, [Entry { trial: trial(0), attempt: 1, waiting: false }]);
         assert_eq!(one.step(lease, &(1, 0.25).into()).unwrap(), Held::Yes);
@@ -112,7 +112,7 @@ fn changes_are_told_to_others() {
 fn an_earlier_lease_can_do_nothing() {
     each(|open| {
         let (mut one, mut two) = (open(), open());
-        let old = one.add(&trial(0), &Origin("random"), true).unwrap();
+        let old = one.add(&trial(0), "random", true).unwrap();
         let _ = one.step(old, &(1, 0.5).into()).unwrap();
         assert_eq!(one.release(old, None).unwrap(), Held::Yes);
         let new = two.take(0).unwrap().unwrap();
@@ -130,7 +130,7 @@ fn an_earlier_lease_can_do_nothing() {
 fn a_paused_trial_keeps_its_steps() {
     each(|open| {
         let mut storage = open();
-        let lease = storage.add(&trial(0), &Origin("random"), true).unwrap();
+        let lease = storage.add(&trial(0), "random", true).unwrap();
         let steps = [Step::from((1, 0.5)), Step { step: 2, scores: vec![f64::NAN] }];
         assert_eq!(storage.release(lease, Some(&steps)).unwrap(), Held::Yes);
         let paused = found(open).remove(0);
@@ -148,7 +148,7 @@ fn trials_of_a_dead_worker_wait_again_until_there_were_too_many() {
         let mut alive = open();
         alive.beat(FOREVER, RETRIES).unwrap();
         let mut dying = open();
-        dying.add(&trial(0), &Origin("random"), true).unwrap();
+        dying.add(&trial(0), "random", true).unwrap();
         alive.beat(FOREVER, RETRIES).unwrap();
         assert!(alive.take(0).unwrap().is_none(), "its worker lives");
         // As the system does it for a process that is killed: nothing is said, the locks are freed.
@@ -172,14 +172,14 @@ fn trials_of_a_dead_worker_wait_again_until_there_were_too_many() {
 fn who_is_silent_for_too_long_loses_its_trials() {
     each(|open| {
         let (mut silent, mut other) = (open(), open());
-        let old = silent.add(&trial(0), &Origin("random"), true).unwrap();
+        let old = silent.add(&trial(0), "random", true).unwrap();
         std::thread::sleep(Duration::from_millis(30));
         other.beat(Duration::from_millis(10), RETRIES).unwrap();
         let new = other.take(0).unwrap().unwrap();
         assert_eq!(silent.finish(old, &complete(0), "none").unwrap(), Held::No);
         // It goes on under a new name.
         silent.beat(FOREVER, RETRIES).unwrap();
-        let next = silent.add(&trial(1), &Origin("random"), true).unwrap();
+        let next = silent.add(&trial(1), "random", true).unwrap();
         other.beat(FOREVER, RETRIES).unwrap();
         assert_eq!(silent.finish(next, &complete(1), "none").unwrap(), Held::Yes);
         assert_eq!(other.finish(new, &complete(0), "none").unwrap(), Held::Yes);
@@ -194,7 +194,7 @@ fn nothing_is_left_with_a_worker_that_was_taken_for_dead_and_then_dies() {
         std::thread::sleep(Duration::from_millis(30));
         other.beat(Duration::from_millis(10), RETRIES).unwrap();
         // It has not noticed yet.
-        silent.add(&trial(0), &Origin("random"), true).unwrap();
+        silent.add(&trial(0), "random", true).unwrap();
         silent.abandon();
         other.beat(FOREVER, RETRIES).unwrap();
         assert_eq!(other.take(0).unwrap().unwrap().attempt, 2);
@@ -205,7 +205,7 @@ fn nothing_is_left_with_a_worker_that_was_taken_for_dead_and_then_dies() {
 fn failures_are_tried_again_as_often_as_wanted() {
     each(|open| {
         let mut storage = open();
-        let mut lease = storage.add(&trial(0), &Origin("random"), true).unwrap();
+        let mut lease = storage.add(&trial(0), "random", true).unwrap();
         for _ in 0..2 {
             assert!(storage.retry(lease, 2).unwrap());
             lease = storage.take(0).unwrap().unwrap();
@@ -228,7 +228,7 @@ fn one_at_a_time_proposes() {
                 trials
             });
             std::thread::sleep(Duration::from_millis(50));
-            one.add(&trial(0), &Origin("random"), true).unwrap();
+            one.add(&trial(0), "random", true).unwrap();
             assert_eq!(one.end_proposing().unwrap(), Held::Yes);
             assert_eq!(second.join().unwrap(), 1, "the second waits for the first");
         });
@@ -267,14 +267,14 @@ fn studies_of_one_database_are_apart() {
     assert!(matches!(absent, StudyError::Absent { .. }), "{absent}");
     let mut one = open(&locator, &spec()).unwrap();
     let mut two = open(&locator, &StudySpec { name: "other".into(), ..spec() }).unwrap();
-    one.add(&trial(0), &Origin("random"), true).unwrap();
-    two.add(&trial(0), &Origin("random"), true).unwrap();
-    two.add(&trial(1), &Origin("random"), true).unwrap();
+    one.add(&trial(0), "random", true).unwrap();
+    two.add(&trial(0), "random", true).unwrap();
+    two.add(&trial(1), "random", true).unwrap();
     let count = |name| existing(&locator, Some(name)).unwrap().records().unwrap().trials.len();
     assert_eq!((count("test"), count("other")), (1, 2));
-    let StudyError::Absent { known, .. } = existing(&locator, None).err().unwrap() else {
-        panic!("two studies and no name");
-    };
+    let error = existing(&locator, None).err().unwrap();
+    assert!(error.to_string().ends_with("has 2 studies, name one"), "{error}");
+    let StudyError::Absent { known, .. } = error else { panic!("two studies and no name") };
     assert_eq!(known, ["other", "test"]);
     let nowhere: Locator = "postgres://luthier:secret@127.0.0.1:1/x".parse().unwrap();
     let error = open(&nowhere, &spec()).err().unwrap().to_string();
@@ -287,7 +287,7 @@ fn a_full_disk_is_told_and_harms_nothing() {
     let path = scratch.path().join("study.db");
     let mut storage = sqlite::Sqlite::open(&path, &spec()).unwrap();
     storage.limit_growth(2).unwrap();
-    let lease = storage.add(&trial(0), &Origin("random"), true).unwrap();
+    let lease = storage.add(&trial(0), "random", true).unwrap();
     let long = Trial { state: State::Failed, reason: Some("x".repeat(100_000)), ..trial(0) };
     let error = storage.finish(lease, &long, "none").unwrap_err();
     assert!(matches!(error, StudyError::DiskFull { .. }), "{error}");
@@ -296,6 +296,15 @@ fn a_full_disk_is_told_and_harms_nothing() {
     let short = Trial { reason: Some("short".into()), ..long };
     assert_eq!(storage.finish(lease, &short, "none").unwrap(), Held::Yes);
     assert_eq!(trials_at(&path), [short]);
+}
+
+#[test]
+fn commits_reach_the_system_before_they_return() {
+    let scratch = Scratch::new();
+    let path = scratch.path().join("study.db");
+    let opened = sqlite::Sqlite::open(&path, &spec()).unwrap();
+    let found = sqlite::Sqlite::existing(&path).unwrap();
+    assert_eq!([&opened, &found].map(|storage| storage.pragma("synchronous").unwrap()), [1, 1]);
 }
 
 fn trials_at(path: &Path) -> Vec<Trial> {
