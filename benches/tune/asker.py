@@ -29,9 +29,8 @@ class Asker:
         return self
 
     def __exit__(self, *_):
-        self.program.stdin.close()
-        self.program.stdout.close()
-        self.program.wait()
+        # What it proposes after the last answer is of no use, but has to be read for it to end.
+        self.program.communicate()
 
     def ask(self):
         """Number and values of the next trial, or of a paused one; `None` if there is no more."""

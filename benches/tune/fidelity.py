@@ -148,7 +148,8 @@ def measure(quick, samplers):
     if not problems.has_surrogate("lcbench"):
         return []
     names, seeds = (TASKS[:2], range(2)) if quick else (TASKS, range(SEEDS))
-    keep(len(seeds))
+    if not quick:
+        keep(len(seeds))
     asker.build()
     curves = {BASELINE: peers.complete(peers.kept(BASELINE, VERSION), names)}
     curves["random"] = searched(names, seeds, by_chance)
