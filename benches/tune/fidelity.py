@@ -6,6 +6,7 @@ came to its end.
 """
 
 import functools
+import math
 import random
 import statistics
 import time
@@ -208,9 +209,13 @@ def figures_of(regrets, method, seeds):
         f"the end; within half of it on {within} tasks: {each}"
     )
     name = f"{method}: simulated time to what Optuna's Hyperband and TPE end with"
-    if method.endswith(f", {JUDGED}"):
-        return [figures.at_most(name, whole, "of theirs", 0.5, how)]
-    return [figures.told(name, whole, "of theirs", how)]
+    judged = method.endswith(f", {JUDGED}")
+    told = figures.at_most(name, whole, "of theirs", 0.5, how) if judged else (
+        figures.told(name, whole, "of theirs", how)
+    )
+    if math.isinf(whole):
+        told.value = "never"  # JSON has no infinity.
+    return [told]
 
 
 def over_tasks(regrets):
