@@ -31,9 +31,7 @@ fn draft(position: usize) -> Draft {
     let values = learner.space().pick(|_, dimension| match &dimension.distribution {
         Distribution::Float { high, .. } => Value::Float(*high / 2.0),
         Distribution::Int { high, .. } => Value::Int(*high),
-        Distribution::Choice { options } | Distribution::Ordinal { options } => {
-            options[options.len() - 1].clone()
-        }
+        other => other.options().last().unwrap().clone(),
     });
     let job = Job { data: &data, values: &values, seed: 1 };
     let fitted = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap().text_network();

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::Value;
+use crate::values::joined;
 
 /// The values one parameter may take. Bounds are inclusive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,7 +48,24 @@ pub enum Distribution {
         /// The options.
         options: Vec<Value>,
     },
+    /// All items, in any order: a list. At least one and at most 18 of them.
+    Permutation {
+        /// The items, which are plain values.
+        items: Vec<Value>,
+    },
+    /// Some of the items, in the order in which they stand here: a list. At most 2⁵³ subsets.
+    Subset {
+        /// The items, which are plain values.
+        items: Vec<Value>,
+        /// Fewest items of a subset.
+        least: usize,
+        /// Most items of a subset.
+        most: usize,
+    },
 }
+
+/// Most values of a permutation or a subset: numbers up to which a float has a place for each.
+const MOST_LISTS: u64 = 1 << 53;
 
 /// What equal distances between numbers mean: which changes count as equally large.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +133,20 @@ impl Distribution {
         Self::Ordinal { options: options.into_iter().map(Into::into).collect() }
     }
 
+    /// All of `items`, in any order.
+    pub fn permutation<V: Into<Value>, const N: usize>(items: [V; N]) -> Self {
+        Self::Permutation { items: items.into_iter().map(Into::into).collect() }
+    }
+
+    /// From `least` to `most` of `items`.
+    pub fn subset<V: Into<Value>, const N: usize>(
+        items: [V; N],
+        least: usize,
+        most: usize,
+    ) -> Self {
+        Self::Subset { items: items.into_iter().map(Into::into).collect(), least, most }
+    }
+
     /// Whether `value` is one of the distribution's values (floats are accepted between steps only
     /// within rounding).
     pub fn contains(&self, value: &Value) -> bool {
@@ -131,6 +163,14 @@ impl Distribution {
             }
             (Self::Ordinal { .. } | Self::Choice { .. }, value) => {
                 self.option_index(value).is_some()
+            }
+            (Self::Permutation { items }, Value::List(list)) => {
+                list.len() == items.len() && items.iter().all(|item| list.contains(item))
+            }
+            (Self::Subset { items, least, most }, Value::List(list)) => {
+                let mut rest = items.iter();
+                (*least..=*most).contains(&list.len())
+                    && list.iter().all(|item| rest.any(|next| next == item))
             }
             _ => false,
         }
@@ -164,6 +204,15 @@ impl Distribution {
         }
     }
 
+    /// The options of an ordinal or a choice, or the items of a permutation or a subset.
+    pub fn options(&self) -> &[Value] {
+        match self {
+            Self::Float { .. } | Self::Int { .. } => &[],
+            Self::Ordinal { options } | Self::Choice { options } => options,
+            Self::Permutation { items } | Self::Subset { items, .. } => items,
+        }
+    }
+
     /// Position of `value` among the options of an ordinal or a choice.
     pub fn option_index(&self, value: &Value) -> Option<usize> {
         match self {
@@ -174,7 +223,7 @@ impl Distribution {
         }
     }
 
-    /// Number of distinct values; `None` for a continuous range.
+    /// Number of distinct values; `None` for a continuous range, or where it is too large.
     pub fn cardinality(&self) -> Option<u64> {
         match self {
             Self::Float { low, high, .. } if low == high => Some(1),
@@ -186,6 +235,10 @@ impl Distribution {
                 Some(low.abs_diff(*high) / step.unsigned_abs() + 1)
             }
             Self::Ordinal { options } | Self::Choice { options } => Some(options.len() as u64),
+            Self::Permutation { items } => {
+                (1..=items.len() as u64).try_fold(1u64, u64::checked_mul)
+            }
+            Self::Subset { items, least, most } => subsets(items.len(), *least, *most),
         }
     }
 
@@ -225,10 +278,56 @@ impl Distribution {
             {
                 "an option appears twice"
             }
+            Self::Permutation { items } | Self::Subset { items, .. } => {
+                return self.fault_of_list(items).map(str::to_owned);
+            }
             _ => return None,
         };
         Some(fault.to_owned())
     }
+
+    fn fault_of_list(&self, items: &[Value]) -> Option<&'static str> {
+        let is_list = |item: &Value| matches!(item, Value::List(_));
+        if items.is_empty() {
+            return Some("there must be at least one item");
+        }
+        if items.iter().any(is_list) {
+            return Some("items must be plain values");
+        }
+        if items.iter().enumerate().any(|(i, item)| items[..i].contains(item)) {
+            return Some("an item appears twice");
+        }
+        match *self {
+            Self::Subset { least, most, .. } if least > most => {
+                return Some("the first size is above the second");
+            }
+            Self::Subset { most, .. } if most > items.len() => {
+                return Some("the second size is above the number of items");
+            }
+            _ => {}
+        }
+        if self.cardinality().is_some_and(|count| count <= MOST_LISTS) {
+            return None;
+        }
+        Some(match self {
+            Self::Permutation { .. } => "there may be at most 18 items",
+            _ => "there are more than 2^53 subsets: give fewer items or a smaller second size",
+        })
+    }
+}
+
+/// Number of subsets of `items` things with `least` to `most` of them.
+fn subsets(items: usize, least: usize, most: usize) -> Option<u64> {
+    (least..=most.min(items)).try_fold(0u64, |sum, size| sum.checked_add(binomial(items, size)?))
+}
+
+/// Number of subsets of `items` things with `size` of them.
+fn binomial(items: usize, size: usize) -> Option<u64> {
+    let step = |count: u64, taken: usize| {
+        let more = u128::from(count) * (items - taken) as u128 / (taken as u128 + 1);
+        u64::try_from(more).ok()
+    };
+    (0..size.min(items - size)).try_fold(1, step)
 }
 
 impl fmt::Display for Distribution {
@@ -251,8 +350,14 @@ impl fmt::Display for Distribution {
                 }
             }
             Self::Ordinal { options } | Self::Choice { options } => {
-                let names: Vec<_> = options.iter().map(Value::to_string).collect();
-                write!(f, "one of {}", names.join(", "))
+                write!(f, "one of {}", joined(options))
+            }
+            Self::Permutation { items } => write!(f, "{} in any order", joined(items)),
+            Self::Subset { items, least, most } if least == most => {
+                write!(f, "{least} of {}", joined(items))
+            }
+            Self::Subset { items, least, most } => {
+                write!(f, "{least} to {most} of {}", joined(items))
             }
         }
     }

@@ -3,25 +3,65 @@
 //! Start from [`Space`], an ordered list of [`Dimension`]s. A dimension has a [`Distribution`] and
 //! may depend on one option of an earlier choice ([`Condition`]); it is *active* in a set of
 //! [`Values`] when that choice is active and took that option. Parents always come before their
-//! children, so samplers walk the list once, from front to back.
+//! children, so samplers walk the list once, from front to back. A [`Constraint`] is an expression that
+//! the values of several dimensions must make true.
 //!
 //! The crate knows nothing of models, samplers or storage: it describes, checks and converts.
 
+mod constraint;
 mod distribution;
 mod form;
 mod values;
 
+pub use constraint::{Constraint, ConstraintError, Known};
 pub use distribution::{Distribution, Scale};
 pub use form::FormError;
 pub use values::{Value, ValueError, Values};
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
-/// The dimensions of a search, parents before children.
+/// The dimensions of a search, parents before children, and the constraints between them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "Stored", into = "Stored")]
 pub struct Space {
     dimensions: Vec<Dimension>,
+    constraints: Vec<Constraint>,
+}
+
+/// A space in files: the list of its dimensions, or, with constraints, an object of both.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Free(Vec<Dimension>),
+    Constrained { dimensions: Vec<Dimension>, constraints: Vec<String> },
+}
+
+impl From<Space> for Stored {
+    fn from(Space { dimensions, constraints }: Space) -> Self {
+        match constraints.as_slice() {
+            [] => Self::Free(dimensions),
+            constraints => {
+                let constraints = constraints.iter().map(|c| c.text().to_owned()).collect();
+                Self::Constrained { dimensions, constraints }
+            }
+        }
+    }
+}
+
+impl TryFrom<Stored> for Space {
+    type Error = ConstraintError;
+
+    fn try_from(stored: Stored) -> Result<Self, ConstraintError> {
+        let (dimensions, constraints) = match stored {
+            Stored::Free(dimensions) => (dimensions, Vec::new()),
+            Stored::Constrained { dimensions, constraints } => (dimensions, constraints),
+        };
+        let mut space = Self { dimensions, constraints: Vec::new() };
+        constraints.iter().try_for_each(|text| space.constrain(text))?;
+        Ok(space)
+    }
 }
 
 /// One named parameter of a [`Space`].
@@ -82,10 +122,16 @@ impl Space {
         let names = options.iter().map(|(option, _)| Value::Text(option.clone())).collect();
         space.push(name.to_owned(), Distribution::Choice { options: names }, None);
         for (index, (option, child)) in options.into_iter().enumerate() {
-            let scoped = child.dimensions.into_iter().map(|d| (format!("{option}.{}", d.name), d));
-            space.extend_under(scoped, Condition { parent: 0, option: index });
+            let scoped = |inner: &str| format!("{option}.{inner}");
+            space.extend_under(child, Condition { parent: 0, option: index }, scoped);
         }
         space
+    }
+
+    /// Adds a constraint on parameters that are there already.
+    pub fn subject_to(mut self, constraint: &str) -> Result<Self, ConstraintError> {
+        self.constrain(constraint)?;
+        Ok(self)
     }
 
     /// Adds `child`, active only when dimension `parent` takes option `option`.
@@ -98,14 +144,18 @@ impl Space {
             }
             _ => panic!("parent `{parent}` is not a choice"),
         };
-        let dimensions = child.dimensions.into_iter().map(|d| (d.name.clone(), d));
-        self.extend_under(dimensions, Condition { parent: index, option });
+        self.extend_under(child, Condition { parent: index, option }, str::to_owned);
         self
     }
 
     /// All dimensions, parents before children.
     pub fn dimensions(&self) -> &[Dimension] {
         &self.dimensions
+    }
+
+    /// What must hold between the dimensions.
+    pub fn constraints(&self) -> &[Constraint] {
+        &self.constraints
     }
 
     /// Number of dimensions, active or not.
@@ -139,7 +189,7 @@ impl Space {
     }
 
     /// Walks the space front to back, asking `pick` for a value of each dimension that is active
-    /// given the values picked before it.
+    /// given the values picked before it. Constraints are not looked at.
     pub fn pick(&self, mut pick: impl FnMut(usize, &Dimension) -> Value) -> Values {
         let mut values = Values::default();
         for (index, dimension) in self.dimensions.iter().enumerate() {
@@ -150,7 +200,8 @@ impl Space {
         values
     }
 
-    /// Checks that `values` has exactly the active dimensions, each inside its distribution.
+    /// Checks that `values` has exactly the active dimensions, each inside its distribution, and
+    /// keeps the constraints.
     pub fn check(&self, values: &Values) -> Result<(), ValueError> {
         for (index, dimension) in self.dimensions.iter().enumerate() {
             match (self.is_active(index, values), values.get(&dimension.name)) {
@@ -168,14 +219,22 @@ impl Space {
                 _ => {}
             }
         }
-        match values.iter().find(|(name, _)| self.position(name).is_none()) {
-            Some((name, _)) => Err(ValueError::Unknown { name: name.to_owned() }),
+        if let Some((name, _)) = values.iter().find(|(name, _)| self.position(name).is_none()) {
+            return Err(ValueError::Unknown { name: name.to_owned() });
+        }
+        let look = |index: usize| {
+            let value = values.get(&self.dimensions[index].name);
+            value.map_or(Known::Inactive, |value| Known::Value(Cow::Borrowed(value)))
+        };
+        let mut constraints = self.constraints.iter();
+        match constraints.find(|constraint| constraint.judge(look) != Some(true)) {
+            Some(broken) => Err(ValueError::Constraint { text: broken.text().to_owned() }),
             None => Ok(()),
         }
     }
 
-    /// Number of distinct configurations; `None` when a continuous dimension makes it infinite or
-    /// the count does not fit.
+    /// Number of distinct configurations, constraints not considered; `None` when a continuous
+    /// dimension makes it infinite or the count does not fit.
     pub fn cardinality(&self) -> Option<u64> {
         self.cardinality_under(None)
     }
@@ -205,19 +264,26 @@ impl Space {
         self.dimensions.push(Dimension { name, distribution, condition });
     }
 
+    fn constrain(&mut self, constraint: &str) -> Result<(), ConstraintError> {
+        self.constraints.push(Constraint::parse(constraint, &self.dimensions)?);
+        Ok(())
+    }
+
     fn extend_under(
         &mut self,
-        dimensions: impl Iterator<Item = (String, Dimension)>,
+        child: Space,
         root: Condition,
+        rename: impl Fn(&str) -> String + Copy,
     ) {
-        let offset = self.dimensions.len();
-        for (name, dimension) in dimensions {
+        let offset = self.len();
+        for dimension in child.dimensions {
             let condition = match dimension.condition {
                 None => root,
                 Some(inner) => Condition { parent: inner.parent + offset, ..inner },
             };
-            self.push(name, dimension.distribution, Some(condition));
+            self.push(rename(&dimension.name), dimension.distribution, Some(condition));
         }
+        self.constraints.extend(child.constraints.iter().map(|c| c.moved(offset, rename)));
     }
 }
 

@@ -18,6 +18,8 @@ pub enum Value {
     Float(f64),
     /// A name.
     Text(String),
+    /// Plain values in an order: what a permutation or a subset takes.
+    List(Vec<Value>),
 }
 
 impl Value {
@@ -29,6 +31,11 @@ impl Value {
             _ => None,
         }
     }
+}
+
+/// Values as they are shown, one after the other.
+pub(crate) fn joined(values: &[Value]) -> String {
+    values.iter().map(Value::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl From<&str> for Value {
@@ -55,6 +62,12 @@ impl From<bool> for Value {
     }
 }
 
+impl<V: Into<Value>> From<Vec<V>> for Value {
+    fn from(items: Vec<V>) -> Self {
+        Self::List(items.into_iter().map(Into::into).collect())
+    }
+}
+
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -65,6 +78,7 @@ impl fmt::Display for Value {
             }
             Self::Float(x) => write!(f, "{}", (x * 1e4).round() / 1e4),
             Self::Text(x) => f.write_str(x),
+            Self::List(items) => write!(f, "[{}]", joined(items)),
         }
     }
 }
@@ -97,6 +111,12 @@ pub enum ValueError {
     Inactive {
         /// The parameter.
         name: String,
+    },
+    /// The values together break a constraint of the space.
+    #[error("the values break the constraint `{text}`")]
+    Constraint {
+        /// The constraint as written.
+        text: String,
     },
     /// The space has no such parameter.
     #[error("the space has no parameter `{name}`")]
@@ -157,6 +177,14 @@ impl Values {
         match self.required(name)? {
             Value::Int(x) => Ok(*x),
             other => Err(wrong_type(name, other, "an integer")),
+        }
+    }
+
+    /// The list called `name`.
+    pub fn list(&self, name: &str) -> Result<&[Value], ValueError> {
+        match self.required(name)? {
+            Value::List(items) => Ok(items),
+            other => Err(wrong_type(name, other, "a list")),
         }
     }
 

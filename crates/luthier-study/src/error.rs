@@ -27,6 +27,14 @@ pub enum StudyError {
     /// Given values do not fit the space.
     #[error(transparent)]
     Values(#[from] luthier_space::ValueError),
+    /// A trial that was evaluated elsewhere has no place in the study.
+    #[error("trial {place} of those to import: {fault}")]
+    Import {
+        /// Its place among those that were given, from 0.
+        place: usize,
+        /// What is wrong with it.
+        fault: String,
+    },
     /// The setup names a sampler that does not exist.
     #[error(transparent)]
     UnknownName(#[from] UnknownName),

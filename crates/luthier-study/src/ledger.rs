@@ -8,7 +8,7 @@ use luthier_tune::{Direction, Pruner, Request, Sampler, State, Step, Tiebreak, T
 
 use crate::run::Retries;
 use crate::spec::filled;
-use crate::storage::{Changes, Entry, Held, Lease, Origin, Storage, check_trial};
+use crate::storage::{Changes, Entry, Held, Lease, Origin, Record, Storage, check_trial};
 use crate::{Measured, StudyError, StudySpec};
 
 /// A worker that has not been heard of for so long is taken for dead, even if its lock is held.
@@ -35,7 +35,7 @@ pub(crate) struct Ledger {
 pub(crate) enum Claim {
     /// This one, which is now marked as running. It has the steps that it was paused with.
     Trial(Trial),
-    /// None before others have finished.
+    /// None at present: others have to finish first, or the storage was lost for a moment.
     Later,
     /// None at all: as many trials as wanted have been taken, and none of them can come back.
     Enough,
@@ -127,8 +127,10 @@ impl Ledger {
     pub(crate) fn claim(&mut self, proposer: &Proposer<'_>) -> Result<Claim, StudyError> {
         self.storage.begin_proposing()?;
         let claim = self.sync(proposer.spec).and_then(|()| self.propose(proposer));
-        self.storage.end_proposing()?;
-        claim
+        match (claim, self.storage.end_proposing()?) {
+            (Err(_), Held::No) => Ok(Claim::Later),
+            (claim, _) => claim,
+        }
     }
 
     fn propose(&mut self, proposer: &Proposer<'_>) -> Result<Claim, StudyError> {
@@ -201,10 +203,17 @@ impl Ledger {
         })
     }
 
-    /// Adds a trial that is over, under a number of its own.
-    pub(crate) fn import(&mut self, trial: Trial, spec: &StudySpec) -> Result<u64, StudyError> {
-        self.append(spec, |storage, number| {
-            storage.import(&Trial { number, ..trial }, &Origin("imported"))
+    /// Adds trials that are over, under new numbers from the one that is returned on.
+    pub(crate) fn import(
+        &mut self,
+        mut records: Vec<Record>,
+        spec: &StudySpec,
+    ) -> Result<u64, StudyError> {
+        self.append(spec, |storage, first| {
+            for (number, record) in (first..).zip(&mut records) {
+                record.trial.number = number;
+            }
+            storage.import(&records)
         })
     }
 
@@ -228,7 +237,7 @@ impl Ledger {
             }
             self.storage.set_spec(spec, &changed)
         });
-        self.storage.end_proposing()?;
+        let _ = self.storage.end_proposing()?;
         extended
     }
 
@@ -244,7 +253,7 @@ impl Ledger {
             self.sync(spec)?;
             Ok(number)
         });
-        self.storage.end_proposing()?;
+        let _ = self.storage.end_proposing()?;
         added
     }
 

@@ -11,6 +11,7 @@ pub enum Locator {
     /// An SQLite file, which holds one study.
     File(PathBuf),
     /// A PostgreSQL database, `postgres://user:password@host:port/database`, which may hold many.
+    /// Connections are not encrypted: a network in between has to be one to trust, or a tunnel.
     Postgres(String),
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use luthier_space::{Dimension, Distribution, Space, Value, Values};
-use luthier_tune::{Direction, PrunerSpec};
+use luthier_tune::{Direction, PrunerSpec, State, Trial};
 use serde::{Deserialize, Serialize};
 
 use crate::Measured;
@@ -115,6 +115,19 @@ impl StudySpec {
             1 => format!("the score is {score}"),
             _ => format!("{} is {score}", self.objectives[wrong].metric),
         })
+    }
+
+    /// Why a trial is not one of this study that is over, if so.
+    pub(crate) fn fault_of_end(&self, trial: &Trial) -> Option<String> {
+        if let Err(error) = self.space.check(&trial.values) {
+            return Some(error.to_string());
+        }
+        let (scores, violations) = (trial.scores.clone(), trial.violations.clone());
+        match trial.state {
+            State::Complete => self.fault_of(&Measured { scores, violations, tiebreak: None }),
+            State::Pruned | State::Failed => None,
+            State::Running | State::Paused => Some("it is not over".to_owned()),
+        }
     }
 
     /// The first parameter without sensible values, and what is wrong with it.

@@ -30,14 +30,15 @@ pub(crate) trait Storage: Send {
     /// [`Storage::end_proposing`] or the end of the process.
     fn begin_proposing(&mut self) -> Result<(), StudyError>;
 
-    /// See [`Storage::begin_proposing`].
-    fn end_proposing(&mut self) -> Result<(), StudyError>;
+    /// See [`Storage::begin_proposing`]. If the storage was lost for a moment others may have
+    /// proposed in between, and what was going on has failed.
+    fn end_proposing(&mut self) -> Result<Held, StudyError>;
 
     /// Adds a trial. It runs under the lease that is returned, or waits for a worker.
     fn add(&mut self, trial: &Trial, origin: &Origin<'_>, run: bool) -> Result<Lease, StudyError>;
 
-    /// Adds a trial that is over.
-    fn import(&mut self, trial: &Trial, origin: &Origin<'_>) -> Result<(), StudyError>;
+    /// Adds trials that are over, all or none.
+    fn import(&mut self, records: &[Record]) -> Result<(), StudyError>;
 
     /// Takes a trial that waits or is paused; `None` if it does neither any more. The steps of a
     /// paused one stay.
@@ -109,12 +110,12 @@ pub(crate) struct Lease {
     pub(crate) attempt: u32,
 }
 
-/// Whether a lease still held when it was used.
+/// Whether a right was still held when it was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Held {
     Yes,
-    /// The trial has been given to someone else, and nothing was written.
+    /// It has passed to someone else, and nothing was written.
     No,
 }
 
@@ -173,6 +174,15 @@ pub struct Record {
     pub ended: Option<u64>,
     /// What was noted about it.
     pub attributes: Attributes,
+}
+
+impl Record {
+    /// A trial that was evaluated elsewhere.
+    pub fn imported(trial: Trial) -> Self {
+        let (started, ended) = (None, None);
+        let (origin, attributes) = ("imported".to_owned(), Attributes::new());
+        Self { trial, attempts: 1, origin, started, ended, attributes }
+    }
 }
 
 /// Notes by name.

@@ -7,7 +7,7 @@ use luthier_tune::{Sampler, Trial, sampler_by_name};
 
 use crate::ledger::Ledger;
 use crate::spec::narrowed;
-use crate::storage::{self, Records};
+use crate::storage::{self, Record, Records};
 use crate::{Locator, StudyError, StudySpec};
 
 /// An open study. Any number of processes may have it open and run it at once.
@@ -100,10 +100,16 @@ impl Study {
         self.ledger().enqueue(values, &self.spec)
     }
 
-    /// Adds a trial that is over, evaluated elsewhere, and gives the number that it got.
-    pub fn import(&self, trial: Trial) -> Result<u64, StudyError> {
-        self.spec.space.check(&trial.values)?;
-        self.ledger().import(trial, &self.spec)
+    /// Adds trials that were evaluated elsewhere, all or none, under new numbers from the one that is
+    /// returned on. Each must be over and fit the study.
+    pub fn import(&self, records: Vec<Record>) -> Result<u64, StudyError> {
+        for (place, record) in records.iter().enumerate() {
+            let fault = self.spec.fault_of_end(&record.trial);
+            if let Some(fault) = fault {
+                return Err(StudyError::Import { place, fault });
+            }
+        }
+        self.ledger().import(records, &self.spec)
     }
 
     /// Notes something about a trial, or without a number about the study: a tag, a remark, the

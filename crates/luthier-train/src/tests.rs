@@ -40,9 +40,7 @@ fn middle(learner: &dyn Learner) -> Values {
     learner.space().pick(|_, dimension| match &dimension.distribution {
         Distribution::Float { low, high, .. } => Value::Float((low * high).max(0.01).sqrt()),
         Distribution::Int { low, high, .. } => Value::Int((low + high) / 2),
-        Distribution::Choice { options } | Distribution::Ordinal { options } => {
-            options[options.len() - 1].clone()
-        }
+        other => other.options().last().unwrap().clone(),
     })
 }
 

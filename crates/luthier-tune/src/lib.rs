@@ -1,11 +1,11 @@
 //! Samplers, pruners, trials: the thinking part of a study.
 //!
-//! Start from [`Sampler`]: given a space, a direction and the trials so far ([`Request`]), it names
-//! the configuration to try next. A [`Pruner`] says when a running [`Trial`] is not worth finishing.
-//! [`Tpe`] is the default sampler and follows the tree-structured Parzen estimator of Optuna 5, with
-//! two differences: conditional dimensions are part of the joint model, and no configuration that
-//! was already tried is proposed again. [`Gp`] costs more per proposal and needs far fewer of them
-//! where scores are smooth.
+//! Start from [`Sampler`]: given a space, which scores are better and the trials so far ([`Request`]),
+//! it names the configuration to try next. A [`Pruner`] says when a running [`Trial`] is not worth
+//! finishing. [`Auto`], the default sampler, hands over between the others: [`Gp`], a Gaussian process,
+//! needs the fewest trials where scores are smooth; [`Tpe`] follows the tree-structured Parzen
+//! estimator of Optuna 5, but takes conditional dimensions into the joint model; [`CmaEs`] and
+//! [`Nsga2`] are for long searches. None proposes again what was already tried.
 //!
 //! Everything here is a pure function of its arguments. A sampler keeps no state between calls and
 //! draws from a generator keyed by the study's seed and the trial's number, so a study can be
@@ -26,7 +26,7 @@ pub use pruner::{
 };
 pub use rank::{best, front, hypervolume, margin};
 pub use sampler::{
-    CmaEs, Gp, Grid, Nsga2, Random, Request, SAMPLERS, Sampler, Sobol, Tpe, sampler_by_name,
+    Auto, CmaEs, Gp, Grid, Nsga2, Random, Request, SAMPLERS, Sampler, Sobol, Tpe, sampler_by_name,
     trial_seed,
 };
 pub use trial::{Direction, State, Step, Tiebreak, Trial};

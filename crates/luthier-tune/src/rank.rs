@@ -6,7 +6,7 @@ use crate::{Direction, Trial};
 
 mod hypervolume;
 
-pub(crate) use hypervolume::subset;
+pub(crate) use hypervolume::{subset, volume};
 
 /// The best complete trial. Trials that keep their limits come before those that do not, and of the
 /// latter the one that is the least beyond them.
@@ -49,7 +49,7 @@ pub fn hypervolume(trials: &[Trial], directions: &[Direction], reference: &[f64]
     let front = front(trials, directions).into_iter();
     let losses_of = |scores: &[f64]| losses(scores, directions);
     let points: Vec<Vec<f64>> = front.map(|trial| losses_of(&trial.scores)).collect();
-    hypervolume::hypervolume(&points, &losses_of(reference))
+    volume(&points, &losses_of(reference))
 }
 
 /// Places of `points`, which are losses and not NaN, front by front: the second front is that of what

@@ -1,5 +1,6 @@
 //! Where to look next.
 
+mod auto;
 mod axis;
 mod cma_es;
 mod frame;
@@ -8,6 +9,7 @@ mod grid;
 mod history;
 mod lattice;
 mod linear_algebra;
+mod lists;
 pub(crate) mod normal;
 mod nsga2;
 mod parzen;
@@ -23,6 +25,7 @@ use rand_chacha::rand_core::Rng;
 
 use crate::{Direction, Trial, UnknownName};
 
+pub use auto::Auto;
 pub use cma_es::CmaEs;
 pub use gp::Gp;
 pub use grid::Grid;
@@ -41,7 +44,9 @@ pub use tpe::Tpe;
 /// it.
 pub trait Sampler: Send + Sync {
     /// The configuration for trial `request.number`; `None` when the space has none left. A space
-    /// with a faulty distribution has none.
+    /// with a faulty distribution has none. Which configurations keep the constraints of a space is
+    /// known exactly where some 16,000 values of single dimensions tell it; otherwise there are none
+    /// left if a bounded search finds none.
     fn suggest(&self, request: &Request<'_>) -> Option<Values>;
 }
 
@@ -86,11 +91,11 @@ pub fn trial_seed(seed: u64, number: u64) -> u64 {
 /// The names that [`sampler_by_name`] knows.
 pub const SAMPLERS: &[&str] = &["auto", "tpe", "gp", "cma-es", "nsga2", "sobol", "random", "grid"];
 
-/// The sampler called `auto` (which is `tpe`), `tpe`, `gp`, `cma-es`, `nsga2`, `sobol`, `random` or `grid`,
-/// with its default settings.
+/// The sampler of that name, with its default settings.
 pub fn sampler_by_name(name: &str) -> Result<Box<dyn Sampler>, UnknownName> {
     match name {
-        "auto" | "tpe" => Ok(Box::new(Tpe::default())),
+        "auto" => Ok(Box::new(Auto)),
+        "tpe" => Ok(Box::new(Tpe::default())),
         "gp" => Ok(Box::new(Gp::default())),
         "cma-es" => Ok(Box::new(CmaEs::default())),
         "nsga2" => Ok(Box::new(Nsga2::default())),

@@ -10,7 +10,7 @@ use luthier_data::DataError;
 use luthier_eval::EvalError;
 use luthier_serve::ServeError;
 use luthier_ship::ShipError;
-use luthier_space::FormError;
+use luthier_space::{ConstraintError, FormError};
 use luthier_study::StudyError;
 use luthier_train::TrainError;
 
@@ -206,7 +206,10 @@ impl From<FormError> for Failure {
             FormError::Unknown { nearest, known, .. } => {
                 failure.hint(meant_or_known(nearest.as_deref(), &known))
             }
-            FormError::Parameter { .. } => failure,
+            FormError::Constraint(ConstraintError { nearest: Some(name), .. }) => {
+                failure.hint(did_you_mean(&name))
+            }
+            FormError::Constraint(_) | FormError::Parameter { .. } => failure,
         }
     }
 }

@@ -542,7 +542,7 @@ fn proposal(learner: &dyn Learner) -> Values {
 
 /// A replaced parameter must give values of the kind that the learner reads.
 fn check_kinds(learner: &str, own: &Space, replaced: &Space) -> Result<(), Failure> {
-    use luthier_space::Distribution::{Choice, Float, Int, Ordinal};
+    use luthier_space::Distribution::{Choice, Float, Int, Ordinal, Permutation, Subset};
     for dimension in replaced.dimensions() {
         let Some(known) = own.get(&dimension.name) else { continue };
         let fits = |value: &Value| match &known.distribution {
@@ -552,11 +552,13 @@ fn check_kinds(learner: &str, own: &Space, replaced: &Space) -> Result<(), Failu
                 Value::Text(_) => options.contains(value),
                 _ => matches!(value, Value::Int(_)),
             },
+            Permutation { .. } | Subset { .. } => matches!(value, Value::List(_)),
         };
         let sound = match &dimension.distribution {
             Float { .. } => matches!(known.distribution, Float { .. }),
             Int { low, .. } => fits(&Value::Int(*low)),
             Ordinal { options } | Choice { options } => options.iter().all(fits),
+            Permutation { .. } | Subset { .. } => fits(&Value::List(Vec::new())),
         };
         if !sound {
             let message =

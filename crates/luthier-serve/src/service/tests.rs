@@ -36,7 +36,7 @@ pub(crate) fn draft(name: &str) -> Draft {
     let values = learner.space().pick(|_, dimension| match &dimension.distribution {
         Distribution::Float { low, .. } => Value::Float(*low),
         Distribution::Int { low, .. } => Value::Int(*low),
-        Distribution::Choice { options } | Distribution::Ordinal { options } => options[0].clone(),
+        other => other.options()[0].clone(),
     });
     let job = luthier_train::Job { data: &data, values: &values, seed: 1 };
     let fitted = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap().text_network();

@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use luthier_tune::{Step, Trial};
+use postgres::error::{DbError, Severity};
 use postgres::types::ToSql;
 use postgres::{Client, Config, GenericClient, NoTls, Transaction};
 
@@ -178,7 +179,7 @@ impl Postgres {
         for _ in 0..TRIES {
             match ask(&mut self.client, self.study) {
                 Ok(answer) => return Ok(answer),
-                Err(error) if !self.client.is_closed() => {
+                Err(error) if !self.client.is_closed() && !is_fatal(&error) => {
                     return Err(database(&self.locator, &error));
                 }
                 Err(_) => {}
@@ -255,26 +256,6 @@ impl Postgres {
         })?;
         Ok(())
     }
-
-    fn insert(
-        &mut self,
-        trial: &Trial,
-        origin: &Origin<'_>,
-        (state, worker, attempt): (&str, Option<i32>, i64),
-    ) -> Result<(), StudyError> {
-        let values = serde_json::to_string(&trial.values).unwrap_or_default();
-        let (number, started) = (number_of(trial.number), worker.map(|_| time()));
-        self.ask(|client, study| {
-            let insert = "INSERT INTO luthier_trials
-                          (study, number, state, trial_values, sampler, attempt, worker, started)
-                          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-            client.execute(
-                insert,
-                &[&study, &number, &state, &values, &origin.0, &attempt, &worker, &started],
-            )
-        })?;
-        Ok(())
-    }
 }
 
 fn connected(url: &str) -> Result<(Locator, Config, Client), StudyError> {
@@ -305,6 +286,12 @@ fn has_tables(client: &mut Client) -> Answer<bool> {
     Ok(client.query_one(there, &[])?.get(0))
 }
 
+/// Whether the server ends the session with this error; it closes the connection a moment later.
+fn is_fatal(error: &postgres::Error) -> bool {
+    let severity = error.as_db_error().and_then(DbError::parsed_severity);
+    matches!(severity, Some(Severity::Fatal | Severity::Panic))
+}
+
 fn database(locator: &Locator, error: &postgres::Error) -> StudyError {
     let detail = match error.as_db_error() {
         Some(error) => error.message().to_owned(),
@@ -325,6 +312,25 @@ fn number_of(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// The row that a trial begins with: where it comes from, its state, and since when it runs.
+fn insert(
+    client: &mut impl GenericClient,
+    study: i32,
+    (lease, trial): (Lease, &Trial),
+    (origin, state, started): (&str, &str, Option<i64>),
+    worker: Option<i32>,
+) -> Answer<()> {
+    let values = serde_json::to_string(&trial.values).unwrap_or_default();
+    let (number, attempt) = (number_of(lease.number), i64::from(lease.attempt));
+    let insert = "INSERT INTO luthier_trials
+                  (study, number, state, trial_values, sampler, attempt, worker, started)
+                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let columns: [&(dyn ToSql + Sync); 8] =
+        [&study, &number, &state, &values, &origin, &attempt, &worker, &started];
+    client.execute(insert, &columns)?;
+    Ok(())
+}
+
 /// Writes steps that may be there already.
 fn write_steps(
     client: &mut impl GenericClient,
@@ -341,11 +347,25 @@ fn write_steps(
     Ok(())
 }
 
+fn write_attribute(
+    client: &mut impl GenericClient,
+    study: i32,
+    number: i64,
+    key: &str,
+    value: &serde_json::Value,
+) -> Answer<()> {
+    let insert = "INSERT INTO luthier_attributes (study, number, key, value)
+                  VALUES ($1, $2, $3, $4)
+                  ON CONFLICT (study, number, key) DO UPDATE SET value = excluded.value";
+    client.execute(insert, &[&study, &number, &key, &value.to_string()])?;
+    Ok(())
+}
+
 /// The outcome of a trial that a lease holds.
 fn write_outcome(
     client: &mut impl GenericClient,
     study: i32,
-    (lease, trial, pruner): (Lease, &Trial, &str),
+    (lease, trial, pruner, ended): (Lease, &Trial, Option<&str>, Option<i64>),
 ) -> Answer<u64> {
     let update = "UPDATE luthier_trials SET state = $4, scores = $5, violations = $6, margin = $7,
                   loss = $8, reason = $9, seconds = $10, pruner = $11, ended = $12, worker = NULL,
@@ -364,7 +384,7 @@ fn write_outcome(
         &trial.reason,
         &trial.seconds,
         &pruner,
-        &time(),
+        &ended,
     ];
     client.execute(update, &columns)
 }
@@ -452,27 +472,42 @@ impl Storage for Postgres {
         Ok(())
     }
 
-    fn end_proposing(&mut self) -> Result<(), StudyError> {
-        if std::mem::take(&mut self.proposing) {
-            let unlock = "SELECT pg_advisory_unlock($1, $2)";
-            self.ask(|client, study| client.execute(unlock, &[&study, &PROPOSING]))?;
+    fn end_proposing(&mut self) -> Result<Held, StudyError> {
+        if !std::mem::take(&mut self.proposing) {
+            return Ok(Held::No);
         }
-        Ok(())
+        let unlock = "SELECT pg_advisory_unlock($1, $2)";
+        self.ask(|client, study| client.execute(unlock, &[&study, &PROPOSING]))?;
+        Ok(Held::Yes)
     }
 
     fn add(&mut self, trial: &Trial, origin: &Origin<'_>, run: bool) -> Result<Lease, StudyError> {
-        let worker = if run { Some(self.worker()?) } else { None };
-        let (state, attempt) = if run { (RUNNING, 1) } else { (WAITING, 0) };
-        self.insert(trial, origin, (state, worker, i64::from(attempt)))?;
-        Ok(Lease { number: trial.number, attempt })
+        let (state, worker, attempt) = match run {
+            true => (RUNNING, Some(self.worker()?), 1),
+            false => (WAITING, None, 0),
+        };
+        let started = worker.map(|_| time());
+        let lease = Lease { number: trial.number, attempt };
+        let standing = (origin.0, state, started);
+        self.ask(|client, study| insert(client, study, (lease, trial), standing, worker))?;
+        Ok(lease)
     }
 
-    fn import(&mut self, trial: &Trial, origin: &Origin<'_>) -> Result<(), StudyError> {
-        self.insert(trial, origin, (WAITING, None, 0))?;
-        let lease = Lease { number: trial.number, attempt: 0 };
+    fn import(&mut self, records: &[Record]) -> Result<(), StudyError> {
         self.write(|transaction, study| {
-            write_outcome(transaction, study, (lease, trial, origin.0))?;
-            write_steps(transaction, study, trial.number, &trial.steps)
+            for record in records {
+                let Record { ref trial, attempts: attempt, started, ended, .. } = *record;
+                let lease = Lease { number: trial.number, attempt };
+                let standing = (&*record.origin, WAITING, started.map(number_of));
+                insert(transaction, study, (lease, trial), standing, None)?;
+                let outcome = (lease, trial, None, ended.map(number_of));
+                write_outcome(transaction, study, outcome)?;
+                write_steps(transaction, study, trial.number, &trial.steps)?;
+                for (key, value) in &record.attributes {
+                    write_attribute(transaction, study, number_of(trial.number), key, value)?;
+                }
+            }
+            Ok(())
         })
     }
 
@@ -515,7 +550,8 @@ impl Storage for Postgres {
 
     fn finish(&mut self, lease: Lease, trial: &Trial, pruner: &str) -> Result<Held, StudyError> {
         let changed = self.write(|transaction, study| {
-            let changed = write_outcome(transaction, study, (lease, trial, pruner))?;
+            let changed =
+                write_outcome(transaction, study, (lease, trial, Some(pruner), Some(time())))?;
             if changed > 0 {
                 write_steps(transaction, study, lease.number, &trial.steps)?;
             }
@@ -612,12 +648,8 @@ impl Storage for Postgres {
         key: &str,
         value: &serde_json::Value,
     ) -> Result<(), StudyError> {
-        let (number, value) = (number.map_or(STUDY, number_of), value.to_string());
-        let insert = "INSERT INTO luthier_attributes (study, number, key, value)
-                      VALUES ($1, $2, $3, $4)
-                      ON CONFLICT (study, number, key) DO UPDATE SET value = excluded.value";
-        self.ask(|client, study| client.execute(insert, &[&study, &number, &key, &value]))?;
-        Ok(())
+        let number = number.map_or(STUDY, number_of);
+        self.ask(|client, study| write_attribute(client, study, number, key, value))
     }
 
     fn records(&mut self) -> Result<Records, StudyError> {

@@ -117,7 +117,7 @@ impl Sqlite {
             if storage.is_new()? {
                 storage.create(spec)?;
             }
-            storage.end_proposing()?;
+            let _ = storage.end_proposing()?;
         }
         storage.ready()?;
         Ok(storage)
@@ -312,32 +312,34 @@ impl Sqlite {
         })?;
         Ok(())
     }
+}
 
+/// A row that a trial begins with.
+struct NewRow<'a> {
+    number: u64,
+    /// As JSON.
+    values: String,
+    origin: &'a str,
+    state: &'static str,
+    attempt: u32,
+    started: Option<u64>,
+}
+
+impl NewRow<'_> {
     fn insert(
-        &mut self,
-        trial: &Trial,
-        origin: &Origin<'_>,
-        (state, worker, attempt): (&str, Option<i64>, u32),
-    ) -> Result<(), StudyError> {
-        let values = self.to_json(&trial.values)?;
-        let started = worker.map(|_| now());
-        self.write(|transaction, revision| {
-            let mut insert = transaction.prepare_cached(
-                "INSERT INTO trials
-                 (number, state, trial_values, sampler, attempt, worker, started, revision)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?;
-            insert.execute(params![
-                trial.number,
-                state,
-                values,
-                origin.0,
-                attempt,
-                worker,
-                started,
-                revision
-            ])
-        })?;
+        &self,
+        transaction: &Transaction<'_>,
+        worker: Option<i64>,
+        revision: i64,
+    ) -> rusqlite::Result<()> {
+        let Self { number, ref values, origin, state, attempt, started } = *self;
+        let mut insert = transaction.prepare_cached(
+            "INSERT INTO trials
+             (number, state, trial_values, sampler, attempt, worker, started, revision)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?;
+        insert
+            .execute(params![number, state, values, origin, attempt, worker, started, revision])?;
         Ok(())
     }
 }
@@ -359,10 +361,26 @@ fn write_steps(
     Ok(())
 }
 
+fn write_attribute(
+    transaction: &Transaction<'_>,
+    number: i64,
+    key: &str,
+    value: &serde_json::Value,
+) -> rusqlite::Result<()> {
+    let insert = "INSERT OR REPLACE INTO attributes (number, key, value) VALUES (?1, ?2, ?3)";
+    transaction.prepare_cached(insert)?.execute(params![number, key, value.to_string()])?;
+    Ok(())
+}
+
+/// A number as SQLite has it.
+fn to_integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 /// The outcome of a trial that a lease holds.
 fn write_outcome(
     transaction: &Transaction<'_>,
-    (lease, trial, pruner): (Lease, &Trial, &str),
+    (lease, trial, pruner, ended): (Lease, &Trial, Option<&str>, Option<u64>),
     revision: i64,
 ) -> rusqlite::Result<usize> {
     let mut update = transaction.prepare_cached(
@@ -381,7 +399,7 @@ fn write_outcome(
         trial.reason,
         trial.seconds,
         pruner,
-        now(),
+        ended,
         revision,
     ])
 }
@@ -479,27 +497,45 @@ impl Storage for Sqlite {
         self.proposing.as_ref().map_or(Ok(()), |file| file.lock().map_err(io))
     }
 
-    fn end_proposing(&mut self) -> Result<(), StudyError> {
-        let path = self.beside(".lock");
-        let unlock = |file: &File| file.unlock().map_err(|error| StudyError::io(&path, error));
-        self.proposing.as_ref().map_or(Ok(()), unlock)
+    fn end_proposing(&mut self) -> Result<Held, StudyError> {
+        if let Some(file) = &self.proposing {
+            file.unlock().map_err(|error| StudyError::io(&self.beside(".lock"), error))?;
+        }
+        Ok(Held::Yes)
     }
 
     fn add(&mut self, trial: &Trial, origin: &Origin<'_>, run: bool) -> Result<Lease, StudyError> {
-        let standing = match run {
+        let (state, worker, attempt) = match run {
             true => (RUNNING, Some(self.worker()?), 1),
             false => (WAITING, None, 0),
         };
-        self.insert(trial, origin, standing)?;
-        Ok(Lease { number: trial.number, attempt: standing.2 })
+        let started = worker.map(|_| now());
+        let values = self.to_json(&trial.values)?;
+        let row =
+            NewRow { number: trial.number, values, origin: origin.0, state, attempt, started };
+        self.write(|transaction, revision| row.insert(transaction, worker, revision))?;
+        Ok(Lease { number: trial.number, attempt })
     }
 
-    fn import(&mut self, trial: &Trial, origin: &Origin<'_>) -> Result<(), StudyError> {
-        self.insert(trial, origin, (WAITING, None, 0))?;
-        let lease = Lease { number: trial.number, attempt: 0 };
+    fn import(&mut self, records: &[Record]) -> Result<(), StudyError> {
+        let rows = records.iter().map(|record| {
+            let Record { ref trial, attempts: attempt, ref origin, started, .. } = *record;
+            let values = self.to_json(&trial.values)?;
+            Ok(NewRow { number: trial.number, values, origin, state: WAITING, attempt, started })
+        });
+        let rows = rows.collect::<Result<Vec<_>, StudyError>>()?;
         self.write(|transaction, revision| {
-            write_outcome(transaction, (lease, trial, origin.0), revision)?;
-            write_steps(transaction, trial.number, &trial.steps, revision)
+            for (row, record) in rows.iter().zip(records) {
+                row.insert(transaction, None, revision)?;
+                let Record { ref trial, attempts: attempt, ended, .. } = *record;
+                let lease = Lease { number: trial.number, attempt };
+                write_outcome(transaction, (lease, trial, None, ended), revision)?;
+                write_steps(transaction, trial.number, &trial.steps, revision)?;
+                for (key, value) in &record.attributes {
+                    write_attribute(transaction, to_integer(trial.number), key, value)?;
+                }
+            }
+            Ok(())
         })
     }
 
@@ -549,7 +585,8 @@ impl Storage for Sqlite {
 
     fn finish(&mut self, lease: Lease, trial: &Trial, pruner: &str) -> Result<Held, StudyError> {
         let changed = self.write(|transaction, revision| {
-            let changed = write_outcome(transaction, (lease, trial, pruner), revision)?;
+            let changed =
+                write_outcome(transaction, (lease, trial, Some(pruner), Some(now())), revision)?;
             if changed > 0 {
                 write_steps(transaction, lease.number, &trial.steps, revision)?;
             }
@@ -638,13 +675,8 @@ impl Storage for Sqlite {
         key: &str,
         value: &serde_json::Value,
     ) -> Result<(), StudyError> {
-        let number = number.map_or(STUDY, |number| i64::try_from(number).unwrap_or(i64::MAX));
-        self.write(|transaction, _| {
-            let insert =
-                "INSERT OR REPLACE INTO attributes (number, key, value) VALUES (?1, ?2, ?3)";
-            transaction.execute(insert, params![number, key, value.to_string()])
-        })?;
-        Ok(())
+        let number = number.map_or(STUDY, to_integer);
+        self.write(|transaction, _| write_attribute(transaction, number, key, value))
     }
 
     fn records(&mut self) -> Result<Records, StudyError> {

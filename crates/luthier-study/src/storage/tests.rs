@@ -224,12 +224,12 @@ fn one_at_a_time_proposes() {
             let second = scope.spawn(move || {
                 two.begin_proposing().unwrap();
                 let trials = two.changes().unwrap().trials.len();
-                two.end_proposing().unwrap();
+                assert_eq!(two.end_proposing().unwrap(), Held::Yes);
                 trials
             });
             std::thread::sleep(Duration::from_millis(50));
             one.add(&trial(0), &Origin("random"), true).unwrap();
-            one.end_proposing().unwrap();
+            assert_eq!(one.end_proposing().unwrap(), Held::Yes);
             assert_eq!(second.join().unwrap(), 1, "the second waits for the first");
         });
         one.begin_proposing().unwrap();
@@ -242,14 +242,20 @@ fn one_at_a_time_proposes() {
 fn notes_and_imported_trials_are_kept() {
     each(|open| {
         let mut storage = open();
-        storage.import(&complete(0), &Origin("imported")).unwrap();
+        let attributes = [("commit".to_owned(), "abc".into())].into_iter().collect();
+        let (started, ended) = (Some(1_000), Some(2_500));
+        let record = Record { started, ended, attributes, ..Record::imported(complete(0)) };
+        let failed = Trial { state: State::Failed, reason: Some("no".into()), ..trial(1) };
+        let records = [record, Record::imported(failed)];
+        storage.import(&records).unwrap();
+        assert_eq!(open().records().unwrap().trials, records);
         storage.set_attribute(None, "owner", &"risk".into()).unwrap();
         storage.set_attribute(Some(0), "tags", &serde_json::json!(["a"])).unwrap();
         storage.set_attribute(Some(0), "tags", &serde_json::json!(["a", "b"])).unwrap();
         let records = open().records().unwrap();
         assert_eq!(records.attributes["owner"], "risk");
         assert_eq!(records.trials[0].attributes["tags"], serde_json::json!(["a", "b"]));
-        assert_eq!(records.into_trials(), [complete(0)]);
+        assert_eq!(records.into_trials()[0], complete(0));
     });
 }
 

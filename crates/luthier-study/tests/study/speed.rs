@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use luthier_space::{Distribution, Space, Value};
-use luthier_study::{Session, Study, StudySpec};
+use luthier_study::{Record, Session, Study, StudySpec};
 use luthier_test::Scratch;
 use luthier_tune::{PrunerSpec, State, Trial};
 
@@ -54,14 +54,14 @@ fn milliseconds_to_load_and_mebibytes_to_hold() {
     let path = scratch.path().join("study.db");
     let study = Study::open(&path, &spec).unwrap();
     let (before, start) = (resident(), Instant::now());
-    for number in 0..TRIALS {
+    let trials = (0..TRIALS).map(|number| {
         let value = |index| Value::Float((number * 10 + index) as f64 / 5e4 + 1e-9);
         let values = names.iter().zip((0..).map(value)).map(|(name, value)| (*name, value));
         let (state, scores) = (State::Complete, vec![1.0 / 3.0]);
         let steps = (1..=5).map(|step| (step, 0.1 * step as f64).into()).collect();
-        let trial = Trial { state, scores, steps, ..Trial::running(number, values.collect()) };
-        study.import(trial).unwrap();
-    }
+        Trial { state, scores, steps, ..Trial::running(number, values.collect()) }
+    });
+    study.import(trials.map(Record::imported).collect()).unwrap();
     let micros = start.elapsed().as_secs_f64() * 1e6 / TRIALS as f64;
     println!("{micros:.0} µs to import a trial");
     drop(study);

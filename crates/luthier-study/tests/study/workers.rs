@@ -186,7 +186,7 @@ fn given_configurations_come_first_where_they_fit() {
     let lowest = spec.space.pick(|_, dimension| match &dimension.distribution {
         Distribution::Float { low, .. } => Value::Float(*low),
         Distribution::Int { low, .. } => Value::Int(*low),
-        Distribution::Choice { options } | Distribution::Ordinal { options } => options[0].clone(),
+        other => other.options()[0].clone(),
     });
     let first = [lowest.clone(), Values::default(), lowest.clone()];
     let study = Study::open(&scratch.path().join("study.db"), &spec).unwrap();

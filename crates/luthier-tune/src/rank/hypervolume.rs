@@ -5,14 +5,14 @@ use super::{dominates, fronts};
 /// The volume of all points that some of `points` dominates and that dominate `reference`. Points
 /// that do not dominate the reference add nothing. The cost grows with the power of the number of
 /// objectives.
-pub(crate) fn hypervolume(points: &[Vec<f64>], reference: &[f64]) -> f64 {
+pub(crate) fn volume(points: &[Vec<f64>], reference: &[f64]) -> f64 {
     let inside = |point: &&Vec<f64>| point.iter().zip(reference).all(|(x, end)| x < end);
-    volume(points.iter().filter(inside).map(Vec::as_slice).collect(), reference)
+    sliced(points.iter().filter(inside).map(Vec::as_slice).collect(), reference)
 }
 
 /// Slice by slice along the last objective: every point in turn adds a slice whose base is what the
 /// points up to it dominate in the other objectives.
-fn volume(mut points: Vec<&[f64]>, reference: &[f64]) -> f64 {
+fn sliced(mut points: Vec<&[f64]>, reference: &[f64]) -> f64 {
     let Some((end, base)) = reference.split_last() else { return 0.0 };
     let depth = |point: &[f64]| point[base.len()];
     if base.is_empty() {
@@ -28,7 +28,7 @@ fn volume(mut points: Vec<&[f64]>, reference: &[f64]) -> f64 {
         if !below.iter().any(hidden) {
             below.retain(|other| !dominates(shadow, other));
             below.push(shadow);
-            area = volume(below.clone(), base);
+            area = sliced(below.clone(), base);
         }
         sum += area * (next - depth(point));
     }
@@ -90,7 +90,7 @@ fn next_chosen(
             chosen.iter().map(|other| worse(point, &points[*other])).collect();
         let front = fronts(&shared).into_iter().next().unwrap_or_default();
         shared = front.into_iter().map(|index| std::mem::take(&mut shared[index])).collect();
-        gains[left[place]] = box_volume(point, reference) - hypervolume(&shared, reference);
+        gains[left[place]] = box_volume(point, reference) - volume(&shared, reference);
     }
 }
 
@@ -125,7 +125,7 @@ mod tests {
     fn volumes_are_those_of_boxes_without_what_they_share() {
         let check = |points: &[&[f64]], reference: &[f64], expected: f64| {
             let points: Vec<Vec<f64>> = points.iter().map(|point| point.to_vec()).collect();
-            assert_close(hypervolume(&points, reference), expected, 1e-12, "volume");
+            assert_close(volume(&points, reference), expected, 1e-12, "volume");
         };
         check(&[], &[1.0, 1.0], 0.0);
         check(&[&[0.25]], &[1.0], 0.75);
@@ -149,7 +149,7 @@ mod tests {
             for _ in 0..8 {
                 let volume_with = |more: usize| {
                     let set = greedy.iter().chain([&more]).map(|i| points[*i].clone());
-                    hypervolume(&set.collect::<Vec<_>>(), &reference)
+                    volume(&set.collect::<Vec<_>>(), &reference)
                 };
                 let better = |a: usize, b| {
                     if volume_with(b) > volume_with(a) + 1e-12 { b } else { a }

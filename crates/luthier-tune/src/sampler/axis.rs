@@ -1,11 +1,15 @@
 //! A dimension as a line of numbers: the coordinates in which samplers think.
 
+use std::borrow::Cow;
+
 use luthier_space::{Distribution, Scale, Value};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-/// One dimension's values as coordinates. Options are their indices; numbers are themselves, or what
-/// their scale makes of them.
+use super::lists::Lists;
+
+/// One dimension's values as coordinates. Options are their indices, lists their numbers; numbers are
+/// themselves, or what their scale makes of them.
 pub(super) enum Axis {
     /// The only value, at coordinate 0.
     Fixed(Value),
@@ -13,6 +17,8 @@ pub(super) enum Axis {
     Choice(Vec<Value>),
     /// Numbers, and options in an order.
     Range(Range),
+    /// Permutations and subsets.
+    Lists(Lists),
 }
 
 /// Numbers between two bounds, all of them or at a fixed distance from each other.
@@ -53,6 +59,12 @@ impl Axis {
                 let gaps = low.abs_diff(high) / step.unsigned_abs();
                 (Kind::Integer { low, step, levels: gaps.saturating_add(1) }, scale)
             }
+            Distribution::Permutation { ref items } => {
+                return Self::of_lists(Lists::permutations(items));
+            }
+            Distribution::Subset { ref items, least, most } => {
+                return Self::of_lists(Lists::subsets(items, least, most));
+            }
         };
         if kind.levels() == Some(1) {
             return Self::Fixed(kind.value(0));
@@ -71,21 +83,30 @@ impl Axis {
         Self::Fixed(kind.value(0))
     }
 
+    fn of_lists(lists: Lists) -> Self {
+        match lists.count() {
+            1 => Self::Fixed(lists.value(0)),
+            _ => Self::Lists(lists),
+        }
+    }
+
     /// The coordinate of `value`, if it is one of the dimension's values.
     pub(super) fn coordinate(&self, value: &Value) -> Option<f64> {
         match self {
             Self::Fixed(only) => (only == value).then_some(0.0),
             Self::Choice(options) => Some(options.iter().position(|o| o == value)? as f64),
             Self::Range(range) => range.coordinate(value),
+            Self::Lists(lists) => Some(lists.number(value)? as f64),
         }
     }
 
     /// The value at a coordinate.
-    pub(super) fn value(&self, coordinate: f64) -> Value {
+    pub(super) fn value(&self, coordinate: f64) -> Cow<'_, Value> {
         match self {
-            Self::Fixed(only) => only.clone(),
-            Self::Choice(options) => options[coordinate as usize].clone(),
-            Self::Range(range) => range.value(coordinate),
+            Self::Fixed(only) => Cow::Borrowed(only),
+            Self::Choice(options) => Cow::Borrowed(&options[coordinate as usize]),
+            Self::Range(range) => Cow::Owned(range.value(coordinate)),
+            Self::Lists(lists) => Cow::Owned(lists.value(coordinate as u64)),
         }
     }
 
@@ -103,6 +124,7 @@ impl Axis {
             Self::Fixed(_) => 0.0,
             Self::Choice(options) => (share * options.len() as f64).floor(),
             Self::Range(range) => range.snap(range.at(share)),
+            Self::Lists(lists) => (share * lists.count() as f64).floor(),
         }
     }
 
@@ -112,6 +134,7 @@ impl Axis {
             Self::Fixed(_) => Some(1),
             Self::Choice(options) => Some(options.len() as u64),
             Self::Range(range) => range.kind.levels(),
+            Self::Lists(lists) => Some(lists.count()),
         }
     }
 
@@ -119,7 +142,7 @@ impl Axis {
     pub(super) fn at_level(&self, level: u64) -> f64 {
         match self {
             Self::Fixed(_) => 0.0,
-            Self::Choice(_) => level as f64,
+            Self::Choice(_) | Self::Lists(_) => level as f64,
             Self::Range(range) => range.scale(range.kind.number(level)),
         }
     }
@@ -128,7 +151,7 @@ impl Axis {
     pub(super) fn level(&self, coordinate: f64) -> u64 {
         match self {
             Self::Fixed(_) => 0,
-            Self::Choice(_) => coordinate as u64,
+            Self::Choice(_) | Self::Lists(_) => coordinate as u64,
             Self::Range(range) => range.kind.nearest(range.unscale(coordinate)),
         }
     }
@@ -290,7 +313,7 @@ mod tests {
     fn the_middle_of_a_range_is_that_of_its_scale() {
         let check = |low: f64, high: f64, scale: Scale, expected: f64| {
             let axis = Axis::of(&Distribution::Float { low, high, scale, step: None });
-            let Value::Float(middle) = axis.value(axis.at_share(0.5)) else { panic!() };
+            let middle = axis.value(axis.at_share(0.5)).as_f64().unwrap();
             assert!((middle - expected).abs() < 1e-9, "{scale:?}: {middle}");
         };
         check(1.0, 100.0, Scale::Linear, 50.5);
@@ -307,7 +330,8 @@ mod tests {
         for (level, option) in (0..).zip(["s", "m", "l"]) {
             let coordinate = axis.at_level(level);
             assert_eq!(axis.coordinate(&option.into()), Some(coordinate));
-            assert_eq!((axis.value(coordinate), axis.level(coordinate)), (option.into(), level));
+            assert_eq!(*axis.value(coordinate), option.into());
+            assert_eq!(axis.level(coordinate), level);
         }
         assert_eq!(axis.coordinate(&"xl".into()), None);
         assert!(matches!(Axis::of(&Distribution::ordinal(["s"])), Axis::Fixed(_)));

@@ -65,7 +65,7 @@ impl Sampler for CmaEs {
         }
         let evolution = self.replay(&cube, &history, request.seed);
         let mut drawn = (0..ATTEMPTS).map(|_| cube.point(&draw(&evolution, &mut rng)));
-        let point = drawn.find(|point| !proposed.contains(point));
+        let point = drawn.find(|point| !proposed.excludes(point));
         let point = point.or_else(|| draw_new(&frame, &proposed, &mut rng))?;
         Some(frame.decode(&point))
     }
@@ -73,7 +73,7 @@ impl Sampler for CmaEs {
 
 /// Whether a space is all numbers and there is one thing to minimise.
 pub(super) fn can_search(frame: &Frame<'_>, request: &Request<'_>) -> bool {
-    let choice = frame.axes.iter().any(|axis| matches!(axis, Axis::Choice(_)));
+    let choice = frame.axes.iter().any(|axis| matches!(axis, Axis::Choice(_) | Axis::Lists(_)));
     !choice && request.directions.len() == 1
 }
 

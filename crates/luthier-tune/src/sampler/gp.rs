@@ -1,11 +1,13 @@
 //! Bayesian optimisation with a Gaussian process.
 
 use luthier_space::Values;
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::frame::{Frame, Point};
 use super::history::History;
 use super::lattice::Lattice;
+use super::normal::quantile;
 use super::proposed::Proposed;
 use super::random::draw_new;
 use super::sobol;
@@ -21,7 +23,7 @@ mod observed;
 mod search;
 mod warp;
 
-use acquisition::Acquisition;
+use acquisition::{Acquisition, Goal};
 use features::{Kind, features, kinds};
 use model::{Model, Shape};
 use observed::Observed;
@@ -32,8 +34,13 @@ use search::Search;
 ///
 /// It begins with a Sobol sequence. Losses are warped by rank where they are bad, so that a few
 /// disasters do not flatten the rest; the value to improve on is the highest that the process
-/// believes in at a point that was tried, not the luckiest observation; pending trials count as if
-/// they had the value believed. Pruned trials count as no better than the median of the others.
+/// believes in at a point that was tried, not the luckiest observation. The values of pending trials
+/// are imagined in several versions, over which the improvement is averaged. A trial that was stopped
+/// is taken to end as the complete ones did that had its rank at its last step.
+///
+/// Each of several objectives has a process of its own, and the improvement is the volume that a
+/// point is expected to add to what the front dominates; no more than three are advisable. Each
+/// measured limit has one too: what is expected is multiplied by the probability that all are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Gp {
     /// Number of complete and pruned trials below which the Sobol sequence is followed; `None` for
@@ -50,6 +57,9 @@ impl Default for Gp {
         Self { startup_trials: None, most_trials: 320, most_fitted: 112 }
     }
 }
+
+/// Versions in which the values of pending trials are imagined.
+const VERSIONS: u32 = 32;
 
 impl Sampler for Gp {
     fn suggest(&self, request: &Request<'_>) -> Option<Values> {
@@ -94,9 +104,19 @@ impl Gp {
         let (goal, seen) = (observed.goal(&believed), observed.best_first(&believed));
         let pending: Vec<_> =
             history.pending.iter().map(|seen| features(frame, &seen.point)).collect();
-        let objectives = objectives.into_iter().map(|model| model.pretending(pending.clone()));
-        let objectives = objectives.collect::<Option<_>>()?;
-        let acquisition = Acquisition { objectives, goal, limits };
+        let acquisition = match goal {
+            Goal::Best(best) if !pending.is_empty() => {
+                let draws = normal_draws(pending.len(), rng);
+                let imagined = objectives.into_iter().next()?.imagining(pending, &draws)?;
+                Acquisition { objectives: Vec::new(), goal: Goal::BestOf(best, imagined), limits }
+            }
+            goal => {
+                let objectives =
+                    objectives.into_iter().map(|model| model.pretending(pending.clone()));
+                let objectives = objectives.collect::<Option<_>>()?;
+                Acquisition { objectives, goal, limits }
+            }
+        };
         Search { frame, acquisition: &acquisition }.find(&seen, proposed, rng)
     }
 
@@ -115,6 +135,16 @@ impl Gp {
         );
         Model::new(kinds, shape, points, values)
     }
+}
+
+/// Draws of so many numbers from the standard normal distribution, spread by the Sobol sequence.
+fn normal_draws(count: usize, rng: &mut ChaCha8Rng) -> Vec<Vec<f64>> {
+    let scramble = rng.random();
+    let draw = |version: u32, index: usize| {
+        let share = f64::from(sobol_burley::sample(version, index as u32 % 256, scramble));
+        quantile(share.clamp(1e-6, 1.0 - 1e-6))
+    };
+    (0..VERSIONS).map(|version| (0..count).map(|index| draw(version, index)).collect()).collect()
 }
 
 /// Places of at most `most` values, in order: the best half of them, and others evenly from the rest

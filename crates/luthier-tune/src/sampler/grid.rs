@@ -15,7 +15,9 @@ use super::{Request, Sampler};
 ///
 /// Ranges that are continuous, or logarithmic and longer than that, contribute `points_per_float`
 /// evenly spaced points on their scale, ends included; all other dimensions contribute all their
-/// values. A grid of more than 2⁶⁴ points is sampled at random instead.
+/// values. A grid of more than 2⁶⁴ points is sampled at random instead. Points that break a constraint
+/// are left out; of a grid that is not searched through for them in advance, because it has more than
+/// about 16,384 points, 65,536 are looked at for each proposal.
 #[derive(Debug, Clone, Copy)]
 pub struct Grid {
     /// Points on a continuous range, from 1 (in the middle) to 65,536.
@@ -27,6 +29,9 @@ impl Default for Grid {
         Self { points_per_float: 5 }
     }
 }
+
+/// Places that are looked at for one that keeps the constraints, beside those that are taken.
+const LOOKED_AT: usize = 1 << 16;
 
 impl Sampler for Grid {
     fn suggest(&self, request: &Request<'_>) -> Option<Values> {
@@ -44,9 +49,9 @@ impl Sampler for Grid {
         // Trials from another sampler may have taken places, so the search goes on from the trial's
         // own place and round to it again; one is free.
         let start = request.number % size;
-        let mut free =
-            (start..size).chain(0..start).filter_map(|place| proposed.at_rank(order.at(place)));
-        free.next().map(|point| frame.decode(&point))
+        let looked_at = (start..size).chain(0..start).take(LOOKED_AT + request.trials.len());
+        let mut free = looked_at.filter_map(|place| proposed.at_rank(order.at(place)));
+        free.find(|point| frame.allows(point)).map(|point| frame.decode(&point))
     }
 }
 

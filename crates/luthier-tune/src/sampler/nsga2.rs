@@ -60,7 +60,7 @@ impl Sampler for Nsga2 {
         let population = self.population.unwrap_or(fifth.clamp(20, 100));
         let parents = parents(&history, population.max(1));
         let mut children = (0..ATTEMPTS).map(|_| child(&frame, &parents, &mut rng));
-        let point = children.find(|point| !proposed.contains(point));
+        let point = children.find(|point| !proposed.excludes(point));
         let point = point.or_else(|| draw_new(&frame, &proposed, &mut rng))?;
         Some(frame.decode(&point))
     }

@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::axis::{Axis, Range};
 use super::frame::{Frame, Point};
+use super::lists::{self, Lists};
 use super::normal::{LN_SQRT_TAU, draw_truncated, log_mass};
 
 /// A density over the configurations of a space: a mixture with one kernel per observation and one
@@ -32,6 +33,21 @@ enum Column {
     /// Of a discrete range: truncated normals, gathered in the cell around each value, and which of
     /// them each kernel has. Kernels of equal observations share theirs.
     Discrete { normals: Normals, shares: Vec<u32> },
+    /// Of permutations or subsets: their probabilities fall with the distance from the one observed.
+    Lists(Near),
+}
+
+/// Distributions around observed lists, over all `count` of them.
+struct Near {
+    /// Coordinates of the observed lists, NaN for kernels that have none and are uniform.
+    observed: Vec<f64>,
+    /// Their bits, `words` for each kernel.
+    bits: Vec<u64>,
+    words: usize,
+    /// The factor for each bit that differs.
+    ratio: f64,
+    /// Logarithms of what the factors add up to, over all lists.
+    log_sums: Vec<f64>,
 }
 
 /// Truncated normal distributions.
@@ -78,12 +94,11 @@ impl<'a> Mixture<'a> {
         Self { frame, weights, columns: columns.collect() }
     }
 
-    /// Draws a configuration.
-    pub(super) fn draw(&self, rng: &mut ChaCha8Rng) -> Point {
+    /// Draws a configuration; `None` if that takes too long within the constraints.
+    pub(super) fn draw(&self, rng: &mut ChaCha8Rng) -> Option<Point> {
         let kernel = self.draw_kernel(rng);
         let columns = &self.columns;
-        let point = self.frame.walk(|index, axis| Some(columns[index].draw(axis, kernel, rng)));
-        point.unwrap_or_default()
+        self.frame.draw_in_turn(|index, axis| columns[index].draw(axis, kernel, rng))
     }
 
     /// Draws a coordinate of one dimension, whatever the others are.
@@ -156,6 +171,7 @@ impl Column {
                 Self::Choice { observed, options: options.len(), hit, miss }
             }
             Axis::Range(range) => Self::fit_range(range, &coordinates),
+            Axis::Lists(lists) => Self::Lists(Near::fit(lists, coordinates)),
         }
     }
 
@@ -206,6 +222,7 @@ impl Column {
             (Self::Discrete { normals, shares }, Axis::Range(range)) => {
                 range.snap(normals.draw(shares[kernel] as usize, range, rng))
             }
+            (Self::Lists(near), Axis::Lists(lists)) => near.draw(kernel, lists, rng),
             _ => 0.0,
         }
     }
@@ -220,6 +237,9 @@ impl Column {
             },
             (Self::Discrete { normals, shares }, Axis::Range(range)) => {
                 normals.log_probability(shares[kernel] as usize, range.cell(x))
+            }
+            (Self::Lists(near), Axis::Lists(lists)) => {
+                near.log_probability(kernel, &bits(lists, x))
             }
             _ => 0.0,
         }
@@ -254,9 +274,59 @@ impl Column {
                     };
                 }
             }
+            (Self::Lists(near), Axis::Lists(lists)) => {
+                let bits = bits(lists, x);
+                for (term, &kernel) in terms {
+                    *term += near.log_probability(kernel as usize, &bits);
+                }
+            }
             _ => {}
         }
     }
+}
+
+impl Near {
+    fn fit(lists: &Lists, mut coordinates: Vec<f64>) -> Self {
+        let active = coordinates.iter().filter(|x| !x.is_nan()).count();
+        coordinates.push(f64::NAN);
+        // As another option of a choice costs, but the root of it: of the many bits of a list several
+        // may differ for one reason.
+        let ratio = 1.0 / ((active + 2) as f64).sqrt();
+        let words = lists.words().count();
+        let mut bits = Vec::with_capacity(words * coordinates.len());
+        let mut log_sums = Vec::with_capacity(coordinates.len());
+        for &x in &coordinates {
+            if x.is_nan() {
+                bits.resize(bits.len() + words, 0);
+                log_sums.push((lists.count() as f64).ln());
+            } else {
+                lists.write_bits(x as u64, &mut bits);
+                log_sums.push(lists.log_sum(x as u64, ratio));
+            }
+        }
+        Self { observed: coordinates, bits, words, ratio, log_sums }
+    }
+
+    fn draw(&self, kernel: usize, lists: &Lists, rng: &mut ChaCha8Rng) -> f64 {
+        match self.observed[kernel] {
+            x if x.is_nan() => rng.random_range(0..lists.count()) as f64,
+            x => lists.draw_near(x as u64, self.ratio, rng) as f64,
+        }
+    }
+
+    fn log_probability(&self, kernel: usize, bits: &[u64]) -> f64 {
+        if self.observed[kernel].is_nan() {
+            return -self.log_sums[kernel];
+        }
+        let own = &self.bits[kernel * self.words..(kernel + 1) * self.words];
+        f64::from(lists::distance(own, bits)) * self.ratio.ln() - self.log_sums[kernel]
+    }
+}
+
+fn bits(lists: &Lists, x: f64) -> Vec<u64> {
+    let mut bits = Vec::new();
+    lists.write_bits(x as u64, &mut bits);
+    bits
 }
 
 /// The larger of the distances to the neighbours of an observation among all, sorted. The ends of

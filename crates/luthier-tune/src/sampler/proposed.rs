@@ -51,8 +51,11 @@ impl<'a> Proposed<'a> {
         ranks.binary_search(&rank).is_err().then(|| lattice.point(rank))
     }
 
-    /// Whether a point was proposed.
-    pub(super) fn contains(&self, point: &[f64]) -> bool {
+    /// Whether a point is not to be proposed: it was already, or it breaks a constraint.
+    pub(super) fn excludes(&self, point: &[f64]) -> bool {
+        if !self.frame.allows(point) {
+            return true;
+        }
         match &self.finite {
             Some((lattice, ranks)) => {
                 lattice.rank(point).is_some_and(|rank| ranks.binary_search(&rank).is_ok())

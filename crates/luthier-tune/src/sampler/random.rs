@@ -24,8 +24,8 @@ impl Sampler for Random {
     }
 }
 
-/// A random point that was not proposed before; `None` if none is left. An infinite space with a
-/// finite branch may repeat a point of that branch, after some tries to avoid it.
+/// A random point that was not proposed before; `None` if none is left or found. An infinite space
+/// with a finite branch may repeat a point of that branch, after some tries to avoid it.
 pub(super) fn draw_new(
     frame: &Frame<'_>,
     proposed: &Proposed<'_>,
@@ -35,15 +35,16 @@ pub(super) fn draw_new(
     if left == Some(0) {
         return None;
     }
-    let mut point = frame.draw(rng);
+    let mut repeated = None;
     for _ in 0..ATTEMPTS {
-        if !proposed.contains(&point) {
-            return Some(point);
+        match frame.draw(rng) {
+            Some(point) if !proposed.excludes(&point) => return Some(point),
+            Some(point) => repeated = Some(point),
+            None => break,
         }
-        point = frame.draw(rng);
     }
     match left {
         Some(left) => proposed.nth_left(rng.random_range(0..left)),
-        None => Some(point),
+        None => repeated.filter(|_| frame.is_infinite()),
     }
 }

@@ -12,11 +12,12 @@ use super::{Request, Sampler};
 
 /// The scrambled Sobol sequence (Owen 1998, by the hash of Burley 2020): fills a space more evenly
 /// than random draws, whose clumps and holes it does not have. Trial *n* gets element *n*, so that
-/// several workers need not wait for each other.
+/// several workers need not wait for each other; where that one is taken or breaks a constraint, it
+/// gets the same element of another scrambling.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sobol;
 
-/// Elements that are looked through for a configuration that is new.
+/// Scramblings that are looked through for a configuration that is new.
 const ATTEMPTS: u32 = 32;
 /// Dimensions that the sequence has.
 const DIMENSIONS: usize = sobol_burley::NUM_DIMENSIONS as usize;
@@ -33,8 +34,8 @@ impl Sampler for Sobol {
     }
 }
 
-/// The element of the sequence that belongs to the trial, or the next one that was not proposed
-/// before; `None` if nothing is left.
+/// The element that belongs to the trial in the first scrambling in which it was not proposed before;
+/// `None` if nothing is left.
 pub(super) fn next_new(
     frame: &Frame<'_>,
     proposed: &Proposed<'_>,
@@ -44,11 +45,11 @@ pub(super) fn next_new(
     if proposed.left() == Some(0) {
         return None;
     }
-    let sequence = Sequence::new(request.seed);
-    let first = request.number as u32;
-    let mut elements =
-        (0..ATTEMPTS).map(|more| sequence.point(frame, first.wrapping_add(more), rng));
-    match elements.find(|point| !proposed.contains(point)) {
+    let mut elements = (0..ATTEMPTS).map(|attempt| {
+        let sequence = Sequence::new(request.seed.wrapping_add(u64::from(attempt) << 16));
+        sequence.point(frame, request.number as u32, rng)
+    });
+    match elements.find(|point| !proposed.excludes(point)) {
         Some(point) => Some(point),
         None => draw_new(frame, proposed, rng),
     }

@@ -52,7 +52,49 @@ fn spaces() -> Vec<Space> {
         ("batch", Distribution::ordinal([16, 32, 64, 128])),
     ]);
     let only = Space::of([("only", Distribution::float(0.0, 1.0))]);
-    vec![finite(), wild, ints, scales, only]
+    let mut spaces = vec![finite(), wild, ints, scales, only, lists()];
+    spaces.extend(CONSTRAINTS.map(constrained));
+    spaces
+}
+
+fn lists() -> Space {
+    let letters = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"];
+    Space::of([
+        ("order", Distribution::permutation(letters)),
+        ("some", Distribution::subset(letters, 2, 5)),
+        ("first", Distribution::choice(["order", "other"])),
+        ("single", Distribution::permutation(["a"])),
+        ("all", Distribution::subset(["a", "b"], 2, 2)),
+        ("x", Distribution::float(0.0, 1.0)),
+    ])
+    .when("first", "other", Space::of([("other", Distribution::permutation(["p", "q", "r"]))]))
+    .subject_to("position(order, 'a') < position(order, 'b') and 'c' not in some")
+    .unwrap()
+}
+
+/// From those that most points keep to those that hardly any does.
+const CONSTRAINTS: [&str; 6] = [
+    "low < high and high < top",
+    "units * layers <= 4096 and units != layers",
+    "mode == 'slow' or rate < 1e-3",
+    "rest > 2 or high - low > 0.9",
+    "abs(low - high) < 1e-3",
+    "low + units + layers == 40 + low and abs(top - 0.75) < 0.01",
+];
+
+fn constrained(constraint: &str) -> Space {
+    Space::of([
+        ("low", Distribution::float(0.0, 1.0)),
+        ("high", Distribution::float(0.0, 1.0)),
+        ("top", Distribution::float(0.0, 1.0)),
+        ("units", Distribution::log_int(1, 4096)),
+        ("layers", Distribution::int(1, 64)),
+        ("mode", Distribution::choice(["fast", "slow"])),
+        ("rate", Distribution::log_float(1e-5, 1.0)),
+    ])
+    .when("mode", "slow", Space::of([("rest", Distribution::float(1.0, 3.0))]))
+    .subject_to(constraint)
+    .unwrap()
 }
 
 /// The trials of a study with one objective; see [`study_of`].
@@ -183,6 +225,67 @@ fn a_finite_space_is_exhausted_exactly() {
         let trials = study(sampler, &space, 11, 1000);
         let distinct: HashSet<String> = trials.iter().map(|t| t.values.to_string()).collect();
         assert_eq!((trials.len(), distinct.len()), (16, 16), "{name}");
+    });
+}
+
+#[test]
+fn a_finite_space_is_exhausted_exactly_within_its_constraints() {
+    let of = |constraint| finite().subject_to(constraint).unwrap();
+    let constraints = [
+        "flag or branch == 'b'",
+        "steps >= 2",
+        "share < 0.4 and flag",
+        "branch == 'c' or deep == 'p' or share > 0.4",
+        "branch == 'a' and branch == 'b'",
+    ];
+    for constraint in constraints {
+        let space = of(constraint);
+        // The whole space, counted by another way than the samplers'.
+        let all = study(&Random, &finite(), 3, 100);
+        let count = all.iter().filter(|trial| space.check(&trial.values).is_ok()).count();
+        each(|name, sampler| {
+            let trials = study(sampler, &space, 11, 1000);
+            let distinct: HashSet<String> = trials.iter().map(|t| t.values.to_string()).collect();
+            assert_eq!((trials.len(), distinct.len()), (count, count), "{name}: {constraint}");
+        });
+    }
+}
+
+#[test]
+fn permutations_and_subsets_are_exhausted_exactly() {
+    let space = Space::of([
+        ("order", Distribution::permutation([1, 2, 3])),
+        ("some", Distribution::subset(["a", "b", "c"], 1, 2)),
+    ]);
+    let within = space.clone().subject_to("position(order, 2) > 0 and 'b' in some").unwrap();
+    for (space, count) in [(space, 36), (within, 4 * 3)] {
+        each(|name, sampler| {
+            let trials = study(sampler, &space, 11, 1000);
+            let distinct: HashSet<String> = trials.iter().map(|t| t.values.to_string()).collect();
+            assert_eq!((trials.len(), distinct.len()), (count, count), "{name}");
+        });
+    }
+}
+
+#[test]
+fn contradictory_constraints_leave_nothing() {
+    for constraint in ["low < high and high < low", "units > layers and layers > units * 2"] {
+        each(|name, sampler| {
+            assert_eq!(study(sampler, &constrained(constraint), 1, 3), [], "{name}: {constraint}");
+        });
+    }
+}
+
+#[test]
+fn large_finite_spaces_end_where_few_configurations_keep_the_constraints() {
+    let side = || Distribution::int(1, 2000);
+    let space = Space::of([("a", side()), ("b", side()), ("c", side())])
+        .subject_to("a <= 3 and b == 4 * a and 5 == c - b")
+        .unwrap();
+    each(|name, sampler| {
+        let trials = study(sampler, &space, 4, 20);
+        let distinct: HashSet<String> = trials.iter().map(|t| t.values.to_string()).collect();
+        assert_eq!((trials.len(), distinct.len()), (3, 3), "{name}");
     });
 }
 

@@ -68,10 +68,9 @@ impl Sampler for Tpe {
         let found = if several {
             let mut found =
                 (0..ATTEMPTS).map(|_| by_dimension(&frame, &good, &bad, candidates, &mut rng));
-            found.find(|point| !proposed.contains(point))
+            found.find(|point| !proposed.excludes(point))
         } else {
-            let drawn = (0..candidates).map(|_| good.draw(&mut rng)).collect();
-            best_new(drawn, &good, &bad, &proposed)
+            best_new(drawn(&good, candidates, &mut rng), &good, &bad, &proposed)
         };
         let best = found.or_else(|| {
             let left = left_over(&frame, &proposed, &mut rng);
@@ -110,7 +109,7 @@ fn best_new(
     bad: &Mixture<'_>,
     proposed: &Proposed<'_>,
 ) -> Option<Point> {
-    ranked(points, good, bad).into_iter().find(|point| !proposed.contains(point))
+    ranked(points, good, bad).into_iter().find(|point| !proposed.excludes(point))
 }
 
 /// Points by the ratio of good to bad density, the highest first.
@@ -122,6 +121,11 @@ fn ranked(points: Vec<Point>, good: &Mixture<'_>, bad: &Mixture<'_>) -> Vec<Poin
     ranked.into_iter().map(|(_, point)| point).collect()
 }
 
+/// So many points drawn from the good density, or fewer where they seldom keep the constraints.
+fn drawn(good: &Mixture<'_>, count: usize, rng: &mut ChaCha8Rng) -> Vec<Point> {
+    (0..count.saturating_mul(4)).filter_map(|_| good.draw(rng)).take(count).collect()
+}
+
 /// Configurations of a finite space that are left: all, or so many drawn at random.
 fn left_over(frame: &Frame<'_>, proposed: &Proposed<'_>, rng: &mut ChaCha8Rng) -> Vec<Point> {
     match proposed.left() {
@@ -131,6 +135,6 @@ fn left_over(frame: &Frame<'_>, proposed: &Proposed<'_>, rng: &mut ChaCha8Rng) -
         Some(left) => {
             (0..LEFT_OVER).filter_map(|_| proposed.nth_left(rng.random_range(0..left))).collect()
         }
-        None => (0..LEFT_OVER).map(|_| frame.draw(rng)).collect(),
+        None => (0..LEFT_OVER).map_while(|_| frame.draw(rng)).collect(),
     }
 }

@@ -3,7 +3,7 @@
 use std::f64::consts::PI;
 
 use luthier_space::{Distribution, Scale, Space, Values};
-use luthier_tune::{Direction, Request, Sampler, State, Trial};
+use luthier_tune::{Direction, Request, Sampler, State, Trial, best};
 
 /// A function to minimise; its minimum is 0.
 pub(crate) struct Function {
@@ -84,13 +84,46 @@ pub(crate) fn study(
     seed: u64,
     count: u64,
 ) -> Vec<Trial> {
-    let mut trials = Vec::new();
+    study_of_workers(sampler, function, seed, count, 1)
+}
+
+/// The trials of a study of so many workers, each of which begins a trial when its last one is
+/// finished: all others are pending then. All trials take equally long.
+pub(crate) fn study_of_workers(
+    sampler: &dyn Sampler,
+    function: &Function,
+    seed: u64,
+    count: u64,
+    workers: usize,
+) -> Vec<Trial> {
+    let mut trials: Vec<Trial> = Vec::new();
     for number in 0..count {
         let directions = &[Direction::Minimize];
         let request = Request { space: &function.space, directions, trials: &trials, number, seed };
         let Some(values) = sampler.suggest(&request) else { break };
-        let scores = vec![(function.value)(&values)];
-        trials.push(Trial { state: State::Complete, scores, ..Trial::running(number, values) });
+        trials.push(Trial::running(number, values));
+        if let Some(trial) = trials.iter_mut().rev().nth(workers - 1) {
+            trial.scores = vec![(function.value)(&trial.values)];
+            trial.state = State::Complete;
+        }
+    }
+    for trial in trials.iter_mut().filter(|trial| trial.state == State::Running) {
+        trial.scores = vec![(function.value)(&trial.values)];
+        trial.state = State::Complete;
     }
     trials
+}
+
+/// What the best of so many trials falls short of the minimum, on average over seeds.
+pub(crate) fn mean_regret(
+    sampler: &dyn Sampler,
+    function: &Function,
+    trials: u64,
+    seeds: u64,
+) -> f64 {
+    let regret = |seed| {
+        let trials = study(sampler, function, seed, trials);
+        best(&trials, &[Direction::Minimize]).and_then(Trial::score).unwrap()
+    };
+    (0..seeds).map(regret).sum::<f64>() / seeds as f64
 }

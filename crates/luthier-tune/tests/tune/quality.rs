@@ -2,7 +2,7 @@
 
 use luthier_tune::{Direction, Gp, Random, Sampler, Tpe, Trial, best};
 
-use crate::functions::{Function, all, study};
+use crate::functions::{Function, all, mean_regret, study_of_workers};
 
 #[test]
 fn regret_is_far_below_random_search_and_level_with_optuna() {
@@ -29,10 +29,19 @@ fn a_gaussian_process_is_left_with_less_regret_than_the_estimator() {
     }
 }
 
-fn mean_regret(sampler: &dyn Sampler, function: &Function, trials: u64, seeds: u64) -> f64 {
-    let regret = |seed| {
-        let trials = study(sampler, function, seed, trials);
-        best(&trials, &[Direction::Minimize]).and_then(Trial::score).unwrap()
+#[test]
+fn eight_workers_with_a_gaussian_process_do_better_than_one_with_the_estimator() {
+    let mean_log = |sampler: &dyn Sampler, function: &Function, workers: usize| {
+        let log = |seed| {
+            let trials = study_of_workers(sampler, function, seed, 64, workers);
+            let regret = best(&trials, &[Direction::Minimize]).and_then(Trial::score).unwrap();
+            regret.max(1e-9).log10()
+        };
+        (0..5).map(log).sum::<f64>() / 5.0
     };
-    (0..seeds).map(regret).sum::<f64>() / seeds as f64
+    for function in all() {
+        let tpe = mean_log(&Tpe::default(), &function, 1);
+        let gp = mean_log(&Gp::default(), &function, 8);
+        assert!(gp < tpe - 1.0, "{}: gp {gp}, tpe {tpe}", function.name);
+    }
 }

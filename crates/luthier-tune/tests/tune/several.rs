@@ -107,6 +107,37 @@ impl Problem {
     }
 }
 
+/// Checks that a sampler gets at least to this share of where Optuna's gets, after as many trials as
+/// one of the fixture's checkpoints says.
+fn check(name: &str, seeds: u64, checkpoint: usize, share: f64) {
+    let fixture = include_str!("../fixtures/optuna_several.json");
+    let fixture: serde_json::Value = serde_json::from_str(fixture).unwrap();
+    let trials = fixture["checkpoints"][checkpoint].as_u64().unwrap() as usize;
+    let sampler = sampler_by_name(name).unwrap();
+    for problem in problems() {
+        let optuna = fixture["reached"][problem.name][name][checkpoint].as_f64().unwrap();
+        let ours = problem.mean_reached(sampler.as_ref(), seeds, &[trials])[0];
+        let is_loss = problem.reference.is_empty();
+        let reached = if is_loss { optuna / ours } else { ours / optuna };
+        assert!(reached > share, "{} {name}: {ours}, Optuna {optuna}", problem.name);
+    }
+}
+
+#[test]
+fn tpe_is_level_with_optunas() {
+    check("tpe", 20, 0, 0.9);
+}
+
+#[test]
+fn nsga2_gets_farther_than_optunas() {
+    check("nsga2", 5, 1, 1.0);
+}
+
+#[test]
+fn a_gaussian_process_is_level_with_optunas() {
+    check("gp", 3, 0, 0.98);
+}
+
 #[test]
 #[ignore = "prints what is reached"]
 #[allow(clippy::print_stdout)]

@@ -130,6 +130,6 @@ fn middle_values() -> Values {
         Distribution::Choice { options } if dimension.name == "chars" => {
             options[options.len() / 2].clone()
         }
-        Distribution::Choice { options } => options[0].clone(),
+        other => other.options()[0].clone(),
     })
 }

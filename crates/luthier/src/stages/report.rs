@@ -200,9 +200,10 @@ fn tuning(parts: &Parts<'_>) -> Tuning {
         let (kind, scale) = match &dimension.distribution {
             Distribution::Float { scale, .. } => (ParameterKind::Float, *scale),
             Distribution::Int { scale, .. } => (ParameterKind::Int, *scale),
-            Distribution::Ordinal { .. } | Distribution::Choice { .. } => {
-                (ParameterKind::Choice, Scale::Linear)
-            }
+            Distribution::Ordinal { .. }
+            | Distribution::Choice { .. }
+            | Distribution::Permutation { .. }
+            | Distribution::Subset { .. } => (ParameterKind::Choice, Scale::Linear),
         };
         let log = scale == Scale::Log;
         Parameter { name: dimension.name.clone(), log, kind }

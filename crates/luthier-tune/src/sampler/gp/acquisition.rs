@@ -5,21 +5,25 @@ use super::super::normal::{LN_SQRT_TAU, log_mass};
 use super::super::parzen::log_sum_exp;
 use super::boxes::LossBox;
 use super::improvement::log_expected_improvement;
-use super::model::{Belief, Model};
+use super::model::{Belief, Imagined, Model};
 
 /// The logarithm of the gain expected of a point, times the probability that it keeps the limits.
 pub(super) struct Acquisition<'a> {
     /// What is maximised: a process for each objective.
     pub(super) objectives: Vec<Model<'a>>,
-    pub(super) goal: Goal,
+    pub(super) goal: Goal<'a>,
     /// Processes with the value that each has to be above.
     pub(super) limits: Vec<(Model<'a>, f64)>,
 }
 
 /// What counts as a gain.
-pub(super) enum Goal {
+pub(super) enum Goal<'a> {
     /// To improve on this value of the only objective.
     Best(f64),
+    /// The same while trials are pending, whose values are imagined in several versions: the mean over
+    /// these, in each of which the highest value imagined is to be improved on if it is higher
+    /// (Wilson et al. 2018; Ament et al. 2023).
+    BestOf(f64, Imagined<'a>),
     /// To add to the volume that is dominated: these boxes, of negative values, are not. The processes
     /// are taken to be independent, so that what is expected of each box is a product (Yang et al.
     /// 2019).
@@ -40,7 +44,11 @@ impl Acquisition<'_> {
     /// At a point, by its features.
     pub(super) fn log(&self, point: &[f64]) -> f64 {
         let beliefs: Vec<Belief> = self.models().map(|model| model.belief(point)).collect();
-        self.of_beliefs(&beliefs).0
+        let imagined = match &self.goal {
+            Goal::BestOf(best, imagined) => mean_improvement(&imagined.beliefs(point), *best).0,
+            _ => 0.0,
+        };
+        imagined + self.of_beliefs(&beliefs).0
     }
 
     /// The same with its gradient by the features in `dimensions`, which are numbers.
@@ -54,7 +62,13 @@ impl Acquisition<'_> {
             add_scaled(&mut gradient, by.by_mean, of_mean);
             add_scaled(&mut gradient, by.by_deviation, of_deviation);
         }
-        (log, gradient)
+        let Goal::BestOf(best, imagined) = &self.goal else { return (log, gradient) };
+        let (more, by) = mean_improvement(&imagined.beliefs(point), *best);
+        let weights: Vec<f64> = by.iter().map(|by| by.by_mean).collect();
+        let (of_mean, of_deviation) = imagined.slopes(point, dimensions, &weights);
+        add_scaled(&mut gradient, 1.0, &of_mean);
+        add_scaled(&mut gradient, by.iter().map(|by| by.by_deviation).sum(), &of_deviation);
+        (log + more, gradient)
     }
 
     fn models(&self) -> impl Iterator<Item = &Model<'_>> {
@@ -70,7 +84,7 @@ impl Acquisition<'_> {
                 (gain.log, vec![gain])
             }
             Goal::Front(boxes) => log_volume(objectives, boxes),
-            Goal::Limits => {
+            Goal::BestOf(..) | Goal::Limits => {
                 (0.0, vec![Sloped { log: 0.0, by_mean: 0.0, by_deviation: 0.0 }; objectives.len()])
             }
         };
@@ -81,6 +95,22 @@ impl Acquisition<'_> {
         }
         (log, sloped)
     }
+}
+
+/// The logarithm of the mean over several versions of the improvement expected on `best`, or on the
+/// value that comes with the belief; and its derivatives by the beliefs of each.
+fn mean_improvement(versions: &[(Belief, f64)], best: f64) -> (f64, Vec<Sloped>) {
+    let gains =
+        versions.iter().map(|(belief, highest)| Sloped::improvement(*belief, best.max(*highest)));
+    let mut gains: Vec<Sloped> = gains.collect();
+    let logs: Vec<f64> = gains.iter().map(|gain| gain.log).collect();
+    let log = log_sum_exp(&logs);
+    for gain in &mut gains {
+        let weight = (gain.log - log).exp();
+        gain.by_mean *= weight;
+        gain.by_deviation *= weight;
+    }
+    (log - (versions.len() as f64).ln(), gains)
 }
 
 /// The logarithm of the volume expected to be added in all boxes.
@@ -132,5 +162,108 @@ impl Sloped {
         let log = log_mass(-z, f64::INFINITY);
         let slope = (-0.5 * z * z - LN_SQRT_TAU - log).exp() / belief.deviation;
         Self { log, by_mean: slope, by_deviation: -z * slope }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use luthier_test::assert_close;
+
+    use super::super::super::normal::quantile;
+    use super::super::boxes::free_boxes;
+    use super::super::features::Kind;
+    use super::super::model::Shape;
+    use super::*;
+
+    fn beliefs() -> [Belief; 2] {
+        [Belief { mean: -0.6, deviation: 0.4 }, Belief { mean: -1.1, deviation: 0.7 }]
+    }
+
+    #[test]
+    fn the_volume_expected_is_the_mean_over_what_may_come() {
+        let front = [vec![0.2, 1.5], vec![0.7, 0.9], vec![1.2, 0.1]];
+        let reference = [2.0, 2.0];
+        let boxes = free_boxes(&front, &reference);
+        let (log, _) = log_volume(&beliefs(), &boxes);
+        let before = crate::rank::volume(&front, &reference);
+        let shares: Vec<f64> = (0..200).map(|i| quantile((f64::from(i) + 0.5) / 200.0)).collect();
+        let mut sum = 0.0;
+        for (a, b) in shares.iter().flat_map(|a| shares.iter().map(move |b| (a, b))) {
+            let [first, second] = beliefs();
+            let point =
+                vec![-first.mean - first.deviation * a, -second.mean - second.deviation * b];
+            let with: Vec<Vec<f64>> = front.iter().cloned().chain([point]).collect();
+            sum += (crate::rank::volume(&with, &reference) - before) / 40_000.0;
+        }
+        assert_close(log.exp(), sum, 1e-3, "volume");
+    }
+
+    #[test]
+    fn derivatives_are_those_of_differences() {
+        fn check(index: usize, of: impl Fn(&[Belief]) -> (f64, Vec<Sloped>)) {
+            let at = |mean: f64, deviation: f64| {
+                let mut beliefs = beliefs();
+                beliefs[index].mean += mean;
+                beliefs[index].deviation += deviation;
+                of(&beliefs).0
+            };
+            let found = of(&beliefs()).1[index];
+            let step = 1e-6;
+            let by_mean = (at(step, 0.0) - at(-step, 0.0)) / (2.0 * step);
+            let by_deviation = (at(0.0, step) - at(0.0, -step)) / (2.0 * step);
+            assert_close(found.by_mean, by_mean, 1e-6, "by mean");
+            assert_close(found.by_deviation, by_deviation, 1e-6, "by deviation");
+        }
+        let boxes = free_boxes(&[vec![0.2, 1.5], vec![0.7, 0.9]], &[2.0, 2.0]);
+        for index in 0..2 {
+            check(index, |beliefs| log_volume(beliefs, &boxes));
+            check(index, |beliefs| {
+                let kept: Vec<Sloped> = beliefs.iter().map(|b| Sloped::above(*b, -0.8)).collect();
+                (kept.iter().map(|kept| kept.log).sum(), kept)
+            });
+        }
+    }
+
+    #[test]
+    fn hopeless_points_still_have_an_order() {
+        let boxes = free_boxes(&[vec![0.0, 0.0]], &[1.0, 1.0]);
+        let far = |mean| {
+            let belief = Belief { mean, deviation: 0.01 };
+            log_volume(&[belief, belief], &boxes).0 + Sloped::above(belief, 0.0).log
+        };
+        assert!(far(-30.0) > far(-40.0) && far(-40.0).is_finite());
+    }
+
+    /// Of the whole, with a limit, while two trials are pending.
+    #[test]
+    fn the_gradient_is_that_of_differences() {
+        let kinds = [Kind::Number; 2];
+        let points: Vec<Vec<f64>> =
+            (0..12).map(|i| vec![f64::from(i * 5 % 12) / 12.0, f64::from(i) / 12.0]).collect();
+        let values: Vec<f64> = points.iter().map(|p| (6.0 * p[0]).sin() - p[1]).collect();
+        let model = |values: &[f64]| {
+            let shape = Shape::fit(&kinds, &points, values);
+            Model::new(&kinds, shape, points.clone(), values).unwrap()
+        };
+        let draws = [vec![0.7, -0.2], vec![-1.1, 0.4], vec![0.1, 1.6]];
+        let pending = vec![vec![0.3, 0.2], vec![0.9, 0.6]];
+        let imagined = model(&values).imagining(pending, &draws).unwrap();
+        let turned: Vec<f64> = values.iter().map(|value| -value).collect();
+        let acquisition = Acquisition {
+            objectives: Vec::new(),
+            goal: Goal::BestOf(0.5, imagined),
+            limits: vec![(model(&turned), -0.2)],
+        };
+        let at = [0.41, 0.37];
+        let (log, gradient) = acquisition.slopes(&at, &[0, 1]);
+        assert_close(log, acquisition.log(&at), 1e-12, "log");
+        for (dimension, slope) in gradient.into_iter().enumerate() {
+            let near = |by: f64| {
+                let mut near = at;
+                near[dimension] += by;
+                acquisition.log(&near)
+            };
+            assert_close(slope, (near(1e-5) - near(-1e-5)) / 2e-5, 1e-4, "slope");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Gaussian process regression (Rasmussen and Williams 2006).
 
-use super::super::linear_algebra::{Inverse, add_scaled, dot};
+use super::super::linear_algebra::{Inverse, add_scaled, dot, factorise, times_lower};
 use super::features::Kind;
 use super::minimise::minimise;
 
@@ -31,6 +31,20 @@ pub(super) struct Model<'a> {
     inverse: Inverse,
     /// The inverse times the values.
     loads: Vec<f64>,
+}
+
+/// A process with values at some more points that are not known yet, in several versions.
+pub(super) struct Imagined<'a> {
+    /// With all points; its values are those of no version.
+    model: Model<'a>,
+    versions: Vec<Version>,
+}
+
+struct Version {
+    /// The inverse times the values of this version.
+    loads: Vec<f64>,
+    /// The highest value imagined.
+    highest: f64,
 }
 
 /// What a process says of a point.
@@ -184,6 +198,36 @@ impl<'a> Model<'a> {
         Self::new(self.kinds, self.shape, points, &values)
     }
 
+    /// The same with values at `more` points that are not known yet, drawn from what is believed of
+    /// them together. `draws` are draws from the standard normal distribution, a version each.
+    pub(super) fn imagining(self, more: Vec<Vec<f64>>, draws: &[Vec<f64>]) -> Option<Imagined<'a>> {
+        let size = more.len();
+        let kernels: Vec<Vec<f64>> = more.iter().map(|point| self.kernel(point)).collect();
+        let solved: Vec<Vec<f64>> = kernels.iter().map(|k| self.inverse.times(k)).collect();
+        let mut covariance = vec![0.0; size * size];
+        for i in 0..size {
+            for j in 0..=i {
+                let kernel = matern(distance(self.kinds, &self.shape, &more[i], &more[j])).0;
+                covariance[i * size + j] = self.shape.scale * kernel - dot(&kernels[i], &solved[j]);
+            }
+            covariance[i * size + i] += 1e-6 * self.shape.scale;
+        }
+        factorise(&mut covariance, size)?;
+        let means: Vec<f64> = kernels.iter().map(|kernel| dot(kernel, &self.loads)).collect();
+        let seen = self.values();
+        let points = self.points.into_iter().chain(more).collect();
+        let model = Self::new(self.kinds, self.shape, points, &vec![0.0; seen.len() + size])?;
+        let version = |draw: &Vec<f64>| {
+            let steps = times_lower(&covariance, draw);
+            let imagined: Vec<f64> = means.iter().zip(steps).map(|(m, step)| m + step).collect();
+            let highest = imagined.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let values: Vec<f64> = seen.iter().copied().chain(imagined).collect();
+            Version { loads: model.inverse.times(&values), highest }
+        };
+        let versions = draws.iter().map(version).collect();
+        Some(Imagined { versions, model })
+    }
+
     /// The values that were seen: the kernel with its noise, times the loads.
     fn values(&self) -> Vec<f64> {
         let value = |(i, point): (usize, &Vec<f64>)| {
@@ -219,6 +263,15 @@ impl<'a> Model<'a> {
         point: &[f64],
         dimensions: &[usize],
     ) -> (Belief, Vec<f64>, Vec<f64>) {
+        self.slopes_with(point, dimensions, &self.loads)
+    }
+
+    fn slopes_with(
+        &self,
+        point: &[f64],
+        dimensions: &[usize],
+        loads: &[f64],
+    ) -> (Belief, Vec<f64>, Vec<f64>) {
         let shape = &self.shape;
         let (mut kernel, mut steepness) = (Vec::new(), Vec::new());
         for other in &self.points {
@@ -235,13 +288,40 @@ impl<'a> Model<'a> {
             let (mut mean, mut deviated) = (0.0, 0.0);
             for (i, other) in self.points.iter().enumerate() {
                 let slope = steepness[i] * weight * (point[dimension] - other[dimension]);
-                mean += slope * self.loads[i];
+                mean += slope * loads[i];
                 deviated += slope * solved[i];
             }
             of_mean.push(mean);
             of_deviation.push(-deviated / deviation);
         }
-        (Belief { mean: dot(&kernel, &self.loads), deviation }, of_mean, of_deviation)
+        (Belief { mean: dot(&kernel, loads), deviation }, of_mean, of_deviation)
+    }
+}
+
+impl Imagined<'_> {
+    /// What is believed of a point in each version, with the highest value imagined there.
+    pub(super) fn beliefs(&self, point: &[f64]) -> Vec<(Belief, f64)> {
+        let kernel = self.model.kernel(point);
+        let deviation = self.model.belief_of_kernel(&kernel).deviation;
+        let belief = |version: &Version| {
+            (Belief { mean: dot(&kernel, &version.loads), deviation }, version.highest)
+        };
+        self.versions.iter().map(belief).collect()
+    }
+
+    /// The gradients of the mean, summed over the versions with these weights, and of the deviation.
+    pub(super) fn slopes(
+        &self,
+        point: &[f64],
+        dimensions: &[usize],
+        weights: &[f64],
+    ) -> (Vec<f64>, Vec<f64>) {
+        let mut loads = vec![0.0; self.model.points.len()];
+        for (version, weight) in self.versions.iter().zip(weights) {
+            add_scaled(&mut loads, *weight, &version.loads);
+        }
+        let (_, of_mean, of_deviation) = self.model.slopes_with(point, dimensions, &loads);
+        (of_mean, of_deviation)
     }
 }
 

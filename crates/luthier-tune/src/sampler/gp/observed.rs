@@ -6,7 +6,7 @@ use super::acquisition::Goal;
 use super::boxes::free_boxes;
 use super::features::features;
 use super::model::Model;
-use super::warp::{standardise, values_of};
+use super::warp::{fenced_values_of, quartile, standardise, values_of};
 use crate::rank::{crowding, fronts};
 
 /// Trials as features and values.
@@ -33,9 +33,7 @@ impl<'a> Observed<'a> {
     /// Complete and partial trials, or `most` of them.
     pub(super) fn new(frame: &Frame<'_>, history: &'a History<'_>, most: usize) -> Self {
         let seen: Vec<&Observation<'_>> = history.complete.iter().chain(&history.partial).collect();
-        let values: Vec<Vec<f64>> = (0..history.objectives())
-            .map(|objective| values_of(&losses(history, objective)))
-            .collect();
+        let values = values(history);
         let kept = kept(&merits(&values), most);
         let pick = |all: &Vec<f64>| -> Vec<f64> { kept.iter().map(|at| all[*at]).collect() };
         let seen: Vec<&Observation<'_>> = kept.iter().map(|at| seen[*at]).collect();
@@ -87,7 +85,7 @@ impl<'a> Observed<'a> {
     }
 
     /// What is to be gained beyond the trials that keep the limits.
-    pub(super) fn goal(&self, believed: &[Vec<f64>]) -> Goal {
+    pub(super) fn goal(&self, believed: &[Vec<f64>]) -> Goal<'static> {
         let kept = believed.iter().zip(&self.violation).filter(|(_, beyond)| **beyond <= 0.0);
         let kept: Vec<Vec<f64>> = kept.map(|(losses, _)| losses.clone()).collect();
         let Some(first) = kept.first() else { return Goal::Limits };
@@ -97,7 +95,7 @@ impl<'a> Observed<'a> {
         }
         let front = fronts(&kept).into_iter().next().unwrap_or_default();
         let front: Vec<Vec<f64>> = front.into_iter().map(|at| kept[at].clone()).collect();
-        Goal::Front(free_boxes(&front, &reference(&front)))
+        Goal::Front(free_boxes(&front, &reference(&front, &kept)))
     }
 
     /// The trials, the best first: those that keep the limits before others, front by front, of one
@@ -120,18 +118,41 @@ impl<'a> Observed<'a> {
     }
 }
 
-/// A point a tenth of the front's extent beyond its worst in each objective, so that its ends gain
-/// something too (as BoTorch infers it).
-fn reference(front: &[Vec<f64>]) -> Vec<f64> {
-    let objectives = front.first().map_or(0, Vec::len);
-    let beyond = |objective: usize| {
-        let losses = front.iter().map(|losses| losses[objective]);
-        let worst = losses.clone().fold(f64::NEG_INFINITY, f64::max);
-        let best = losses.fold(f64::INFINITY, f64::min);
-        // The values have variance 1, which says what is far if the front does not.
-        worst + 0.1 * if worst > best { worst - best } else { 1.0 }
+/// The point up to which the volume counts: the worst of three quarters of the trials, or a tenth of
+/// the front's extent beyond its worst where that is farther, so that the ends of the front gain
+/// something and points beyond them too.
+fn reference(front: &[Vec<f64>], all: &[Vec<f64>]) -> Vec<f64> {
+    let sorted = |losses: &[Vec<f64>], objective: usize| {
+        let mut sorted: Vec<f64> = losses.iter().map(|losses| losses[objective]).collect();
+        sorted.sort_by(f64::total_cmp);
+        sorted
     };
-    (0..objectives).map(beyond).collect()
+    let beyond = |objective: usize| {
+        let on_front = sorted(front, objective);
+        let (best, worst) = (on_front[0], on_front[on_front.len() - 1]);
+        // The values have variance 1, which says what is far if the front does not.
+        let extent = if worst > best { worst - best } else { 1.0 };
+        quartile(&sorted(all, objective), 3).max(worst + 0.1 * extent)
+    };
+    (0..front.first().map_or(0, Vec::len)).map(beyond).collect()
+}
+
+/// The values of the complete trials, then of the partial ones, for each objective.
+fn values(history: &History<'_>) -> Vec<Vec<f64>> {
+    let losses: Vec<Vec<f64>> =
+        (0..history.objectives()).map(|objective| losses(history, objective)).collect();
+    if let [only] = losses.as_slice() {
+        return vec![values_of(only)];
+    }
+    let count = losses.first().map_or(0, Vec::len);
+    let point = |at: usize| losses.iter().map(|losses| losses[at]).collect();
+    let points: Vec<Vec<f64>> = (0..count).map(point).collect();
+    let front = fronts(&points).into_iter().next().unwrap_or_default();
+    let of_objective = |losses: &Vec<f64>| {
+        let worst = front.iter().map(|at| losses[*at]).filter(|loss| loss.is_finite());
+        fenced_values_of(losses, worst.fold(f64::NEG_INFINITY, f64::max))
+    };
+    losses.iter().map(of_objective).collect()
 }
 
 /// By which trials are chosen if there are too many: the value, or with several objectives how many

@@ -13,6 +13,8 @@ use super::minimise::minimise;
 
 /// Points spread over the space that are looked at first.
 const SPREAD: u32 = 512;
+/// Where fewer of the first points keep the constraints, some are drawn that do.
+const FEWEST: usize = 64;
 /// Of the best points seen, so many have so many variants each looked at.
 const PARENTS: usize = 8;
 const VARIANTS: usize = 24;
@@ -21,8 +23,12 @@ const STARTS: usize = 5;
 /// Rounds over all dimensions of a climb, and steps of each over the continuous ones.
 const ROUNDS: usize = 4;
 const STEPS: usize = 15;
+/// Halvings of a step that breaks a constraint.
+const HALVINGS: i32 = 8;
 /// Discrete values up to which all are tried.
 const LEVELS: u64 = 16;
+/// Neighbours of a list that are tried where there are more lists than that.
+const NEIGHBOURS: usize = 32;
 
 /// A search of one space for the point of which most is expected.
 pub(super) struct Search<'a> {
@@ -45,6 +51,8 @@ impl Search<'_> {
         for parent in seen.iter().take(PARENTS) {
             points.extend((0..VARIANTS).map(|_| self.variant(parent, rng)));
         }
+        points.retain(|point| self.frame.allows(point));
+        points.extend((points.len()..FEWEST).map_while(|_| self.frame.draw(rng)));
         let mut ranked: Vec<(f64, Point)> =
             points.into_iter().map(|point| (self.gain(&point), point)).collect();
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -52,7 +60,7 @@ impl Search<'_> {
             ranked.iter().take(STARTS).map(|(gain, point)| self.climb(*gain, point, rng)).collect();
         ranked.extend(climbed);
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
-        ranked.into_iter().map(|(_, point)| point).find(|point| !proposed.contains(point))
+        ranked.into_iter().map(|(_, point)| point).find(|point| !proposed.excludes(point))
     }
 
     fn gain(&self, point: &Point) -> f64 {
@@ -77,6 +85,7 @@ impl Search<'_> {
                     let to = old + reach * (2.0 * rng.random::<f64>() - 1.0);
                     range.snap(to.clamp(range.low, range.high))
                 }
+                Axis::Lists(lists) => lists.draw_neighbour(old as u64, rng) as f64,
                 _ => axis.draw(rng),
             })
         });
@@ -122,11 +131,18 @@ impl Search<'_> {
             gradient.iter_mut().zip(slopes).for_each(|(slot, slope)| *slot = -slope);
             -log
         });
-        let mut point = best.1.clone();
-        for ((index, range), share) in ranges.into_iter().zip(found) {
-            point[index] = range.snap(range.low + share * (range.high - range.low));
+        // What breaks a constraint is drawn back towards what does not.
+        let points = (0..HALVINGS).map(|halvings| {
+            let mut point = best.1.clone();
+            for (((index, range), share), from) in ranges.iter().zip(&found).zip(&start) {
+                let share = from + (share - from) * 0.5f64.powi(halvings);
+                point[*index] = range.snap(range.low + share * (range.high - range.low));
+            }
+            point
+        });
+        if let Some(point) = points.into_iter().find(|point| self.frame.allows(point)) {
+            self.take_better(point, best);
         }
-        self.take_better(point, best);
     }
 
     /// Tries other values of a discrete dimension.
@@ -134,8 +150,11 @@ impl Search<'_> {
         let axis = &self.frame.axes[index];
         let (Some(levels), false) = (axis.levels(), best.1[index].is_nan()) else { return };
         let here = axis.level(best.1[index]);
-        let tried: Vec<u64> = match levels {
-            0..=LEVELS => (0..levels).collect(),
+        let tried: Vec<u64> = match axis {
+            _ if levels <= LEVELS => (0..levels).collect(),
+            Axis::Lists(lists) => {
+                (0..NEIGHBOURS).map(|_| lists.draw_neighbour(here, rng)).collect()
+            }
             _ => (0..12)
                 .map(|power| levels >> power)
                 .take_while(|step| *step > 0)
@@ -158,6 +177,9 @@ impl Search<'_> {
     }
 
     fn take_better(&self, point: Point, best: &mut (f64, Point)) {
+        if !self.frame.allows(&point) {
+            return;
+        }
         let gain = self.gain(&point);
         if gain > best.0 {
             *best = (gain, point);

@@ -35,6 +35,25 @@ pub(super) fn values_of(losses: &[f64]) -> Vec<f64> {
     values
 }
 
+/// Values for one of several objectives, where a loss above the median may well be on the front: linear
+/// in the losses, but those that are beyond all on the front and beyond Tukey's outer fence are drawn
+/// in to it. `front` is the worst loss on the front.
+pub(super) fn fenced_values_of(losses: &[f64], front: f64) -> Vec<f64> {
+    let mut sorted: Vec<f64> = losses.iter().copied().filter(|loss| loss.is_finite()).collect();
+    sorted.sort_by(f64::total_cmp);
+    let (low, high) = (quartile(&sorted, 1), quartile(&sorted, 3));
+    let worst = sorted.last().copied().unwrap_or(0.0).min((high + 3.0 * (high - low)).max(front));
+    let least = sorted.first().copied().unwrap_or(0.0);
+    let mut values: Vec<f64> = losses.iter().map(|loss| -loss.clamp(least, worst)).collect();
+    standardise(&mut values);
+    values
+}
+
+/// A quartile of ascending numbers; 0 of none.
+pub(super) fn quartile(sorted: &[f64], quarters: usize) -> f64 {
+    sorted.get(quarters * sorted.len() / 4).copied().unwrap_or(0.0)
+}
+
 /// The quantile of a logistic distribution of variance 1, much like a normal one's.
 fn logistic_quantile(share: f64) -> f64 {
     (share / (1.0 - share)).ln() * 3f64.sqrt() / std::f64::consts::PI
@@ -63,6 +82,19 @@ mod tests {
         assert!(values[3] > -3.0, "{values:?}");
         let mean: f64 = values.iter().sum::<f64>() / 8.0;
         assert!(mean.abs() < 1e-12);
+    }
+
+    #[test]
+    fn outliers_are_drawn_in_to_the_fence_unless_they_are_on_the_front() {
+        let losses = [1.0, 2.0, 3.0, 4.0, 5.0, 1e9, f64::INFINITY];
+        let share =
+            |values: &[f64], index: usize| (values[0] - values[index]) / (values[0] - values[4]);
+        let values = fenced_values_of(&losses, 3.0);
+        assert!((share(&values, 2) - 0.5).abs() < 1e-9, "{values:?}");
+        assert!(values[5] == values[6] && share(&values, 5) < 5.0, "{values:?}");
+        let values = fenced_values_of(&losses, 1e9);
+        assert!(share(&values, 5) > 1e8, "{values:?}");
+        assert_eq!(fenced_values_of(&[f64::INFINITY; 2], f64::NEG_INFINITY), [0.0; 2]);
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn probabilities_of_a_conditional_space_sum_to_one_and_draws_follow_them() {
     let draws = 20_000;
     let mut counts = vec![0.0; points.len()];
     for _ in 0..draws {
-        let drawn = frame.decode(&mixture.draw(&mut rng));
+        let drawn = frame.decode(&mixture.draw(&mut rng).unwrap());
         let place = points.iter().position(|point| frame.decode(point) == drawn).unwrap();
         counts[place] += 1.0 / f64::from(draws);
     }

@@ -80,3 +80,21 @@ fn pretending_changes_deviations_and_no_means() {
     assert!(after.0.deviation < before.0.deviation);
     assert!(after.1.deviation <= before.1.deviation + 1e-9);
 }
+
+#[test]
+fn what_is_imagined_is_on_average_what_is_believed() {
+    let (points, values) = data();
+    let shape = Shape::fit(&KINDS, &points, &values);
+    let model = || Model::new(&KINDS, shape.clone(), points.clone(), &values).unwrap();
+    let (there, near) = (vec![0.05, 0.9, 2.0], vec![0.1, 0.8, 2.0]);
+    let before = (model().belief(&there), model().belief(&near));
+    let draws: Vec<Vec<f64>> = [-1.5, -0.5, 0.5, 1.5].map(|z| vec![z, -z]).into();
+    let imagined = model().imagining(vec![there.clone(), near.clone()], &draws).unwrap();
+    for (point, before) in [(there, before.0), (near, before.1)] {
+        let versions = imagined.beliefs(&point);
+        let mean = versions.iter().map(|(belief, _)| belief.mean).sum::<f64>() / 4.0;
+        assert!((mean - before.mean).abs() < 1e-6, "{mean} {before:?}");
+        assert!(versions.iter().all(|(belief, _)| belief.deviation < before.deviation));
+        assert!(versions[3].0.mean <= versions[3].1 + 1e-2);
+    }
+}
