@@ -78,12 +78,7 @@ fn conditional_value(values: &Values) -> f64 {
 }
 
 /// The trials of a study in which each sees all before it.
-pub(crate) fn study(
-    sampler: &dyn Sampler,
-    function: &Function,
-    seed: u64,
-    count: u64,
-) -> Vec<Trial> {
+fn study(sampler: &dyn Sampler, function: &Function, seed: u64, count: u64) -> Vec<Trial> {
     study_of_workers(sampler, function, seed, count, 1)
 }
 

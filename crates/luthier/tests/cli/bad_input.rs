@@ -107,7 +107,7 @@ fn unknown_names_are_answered_with_the_nearest() {
 fn names_like_no_other_are_answered_with_all() {
     for setting in [
         "learners = [\"xgboost\"]",
-        "sampler = \"cmaes\"",
+        "sampler = \"annealing\"",
         "pruner = \"bohb\"",
         "\n[objective]\nmetric = \"speed\"",
     ] {

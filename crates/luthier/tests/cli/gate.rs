@@ -76,8 +76,10 @@ fn a_model_of_wrong_labels_is_refused_with_the_reason() {
 
 #[test]
 fn few_rows_are_undecidable_and_say_how_many_would_do() {
-    let desk = Desk::with_bundle();
-    add_job(&desk, "again", &format!("{JOB}seed = 1\n"), |row| row);
+    let desk = Desk::with_job();
+    desk.edit("workers = 2", "workers = 2\nsampler = \"tpe\"");
+    desk.luthier(&["run", "job"]).ok();
+    add_job(&desk, "again", &format!("{JOB}sampler = \"tpe\"\nseed = 1\n"), |row| row);
     let again = "again/run/bundle";
     fresh(&desk, 60);
     let outcome = desk.luthier(&gate(again, &["--max-ece-rise", "0.1", "--format", "json"]));

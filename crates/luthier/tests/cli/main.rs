@@ -10,6 +10,7 @@ mod predict_eval;
 mod resume;
 mod run;
 mod serve;
+mod shared;
 mod ship;
 
 use std::collections::BTreeMap;
