@@ -7,6 +7,7 @@ and are judged by the mean of all. Surrogates and functions answer exactly.
 import csv
 import functools
 import gzip
+import itertools
 import json
 import math
 import random
@@ -59,7 +60,7 @@ def makers():
             if (DATA / "hpo_tables" / f"{bench}_{of_set}.csv.gz").exists():
                 found[f"{bench}_{of_set}"] = functools.partial(table, bench=bench)
     for bench, (maker, tasks) in surrogates.items():
-        if (DATA / "yahpo" / bench / "model.onnx").exists():
+        if has_surrogate(bench):
             found |= {f"{bench}_{task}": functools.partial(maker, task=task) for task in tasks}
     if len(found) < 15:
         say("skipped: some tables or surrogates are not in the data folder (LUTHIER_DATA)")
@@ -147,6 +148,10 @@ class Surrogate:
         return self.session.run(None, inputs)[0]
 
 
+def has_surrogate(bench):
+    return (DATA / "yahpo" / bench / "model.onnx").exists()
+
+
 @functools.cache
 def surrogate(bench):
     return Surrogate(bench)
@@ -164,18 +169,33 @@ LCBENCH_SPACE = [
 LCBENCH_EPOCHS = 52
 
 
-def lcbench_curve(task, values, epochs=range(1, LCBENCH_EPOCHS + 1)):
-    """Losses (the share of validation rows that are wrong) and seconds so far, by epoch."""
+def lcbench_rows(task, rows):
+    """Loss (the share of validation rows that are wrong) and seconds so far, for each row."""
     model = surrogate("lcbench")
     code = model.codes["OpenML_task_id"][task]
-    row = [values[dimension["name"]] for dimension in LCBENCH_SPACE]
-    out = model.answer([[code]] * len(epochs), [[epoch, *row] for epoch in epochs])
+    out = model.answer([[code]] * len(rows), rows)
     return [1.0 - float(line[1]) / 100 for line in out], [float(line[0]) for line in out]
+
+
+def lcbench_row(values, epoch):
+    return [epoch, *(values[dimension["name"]] for dimension in LCBENCH_SPACE)]
+
+
+def lcbench_curve(task, values):
+    """Loss and seconds after each epoch. The surrogate's clock may go back a little, this one stands."""
+    epochs = range(1, LCBENCH_EPOCHS + 1)
+    losses, seconds = lcbench_rows(task, [lcbench_row(values, epoch) for epoch in epochs])
+    return losses, list(itertools.accumulate(seconds, max))
+
+
+def lcbench_ends(task, configurations):
+    """Loss and seconds of whole trainings."""
+    return lcbench_rows(task, [lcbench_row(values, LCBENCH_EPOCHS) for values in configurations])
 
 
 def lcbench(name, task):
     def loss(values):
-        return lcbench_curve(task, values, [LCBENCH_EPOCHS])[0][0]
+        return lcbench_ends(task, [values])[0][0]
 
     return Problem(name, LCBENCH_SPACE, seen=lambda values, _: loss(values), true=loss)
 

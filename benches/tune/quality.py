@@ -4,7 +4,9 @@ import statistics
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product as pairs
 
+import asker
 import figures
+import peers
 import problems
 import score
 import search
@@ -18,9 +20,9 @@ def measure(quick, samplers, verbose):
     if quick:
         names = [name for name in names if name.startswith(("hpobench_car", "bbob_f1"))]
     seeds, samplers = (range(2) if quick else range(SEEDS)), samplers or ["auto"]
-    curves = {method: complete(search.kept(method)["curves"], names) for method in search.PEERS}
+    curves = {method: peers.complete(search.kept(method), names) for method in search.PEERS}
     curves = {method: kept for method, kept in curves.items() if kept}
-    search.asker()
+    asker.build()
     seconds = {}
     for sampler in samplers:
         say(f"searching with {sampler}")
@@ -30,16 +32,6 @@ def measure(quick, samplers, verbose):
         for budget in score.BUDGETS:
             print(per_problem(regrets, names, budget))
     return figures_of(regrets, samplers, seconds, seeds)
-
-
-def complete(curves, names):
-    """The seeds that all problems have; none if a problem is missing."""
-    if any(name not in curves for name in names):
-        return None
-    seeds = set.intersection(*(set(curves[name]) for name in names))
-    chosen = sorted(seeds, key=int)
-    found = {name: [curves[name][seed]["curve"] for seed in chosen] for name in names}
-    return found if seeds else None
 
 
 def ours(sampler, names, seeds):

@@ -5,6 +5,7 @@ import math
 import random
 import statistics
 
+import peers
 import problems
 import search
 
@@ -36,7 +37,7 @@ class Scale:
 
 def least_drawn(problem):
     """The best of many random configurations, which takes half a minute in all and is kept."""
-    path = search.HERE / "peers" / "least.json"
+    path = peers.FOLDER / "least.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     if problem not in known:
         made, rng = problems.make(problem), random.Random(0)

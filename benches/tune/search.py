@@ -1,18 +1,14 @@
 """Searches of one method on one problem: what it would return after each trial."""
 
-import json
 import random
-import subprocess
-import sys
 import time
 import zlib
-from pathlib import Path
 
+import asker
+import peers
 import problems
-from product import CHECKOUT, TARGET
 
 TRIALS = 200
-HERE = Path(__file__).resolve().parent
 PEERS = {
     "random": "luthier bench",
     "optuna-tpe": "optuna 5.0.0",
@@ -63,14 +59,9 @@ def by_chance(problem, seed, trials):
 
 
 def by_optuna(method, problem, seed, trials):
-    import warnings
-
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.simplefilter("ignore")
-    kinds = {"optuna-tpe": optuna.samplers.TPESampler, "optuna-gp": optuna.samplers.GPSampler}
-    study = optuna.create_study(sampler=kinds[method](seed=seed))
+    study = optuna.create_study(sampler=optuna_sampler(method, seed))
     best, luck, thought = Incumbent(problem), noise(problem.name, seed), 0.0
     for _ in range(trials):
         start = time.process_time()
@@ -85,7 +76,20 @@ def by_optuna(method, problem, seed, trials):
     return best.curve, thought
 
 
+def optuna_sampler(method, seed):
+    """A sampler with its default settings, which is not to print."""
+    import warnings
+
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore")
+    kinds = {"optuna-tpe": optuna.samplers.TPESampler, "optuna-gp": optuna.samplers.GPSampler}
+    return kinds[method](seed=seed)
+
+
 def suggested(trial, space):
+    """The values of a trial of Optuna."""
     values = {}
     for one in space:
         name, how, when = one["name"], one["distribution"], one.get("condition")
@@ -103,68 +107,30 @@ def suggested(trial, space):
     return values
 
 
-def asker():
-    """The program that proposes configurations, built."""
-    command = ["cargo", "build", "--release", "-q", "-p", "luthier-tune", "--example", "ask"]
-    subprocess.run(command, cwd=CHECKOUT, check=True)
-    return TARGET / "release" / "examples" / "ask"
-
-
 def by_product(sampler, problem, seed, trials):
-    best, luck = Incumbent(problem), noise(problem.name, seed)
-    setup = {"space": problem.space, "sampler": sampler, "seed": seed}
-    with subprocess.Popen(
-        [TARGET / "release" / "examples" / "ask"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as program:
-        print(json.dumps(setup), file=program.stdin, flush=True)
-        thought = 0.0
+    best, luck, thought = Incumbent(problem), noise(problem.name, seed), 0.0
+    with asker.Asker(problem.space, sampler, seed) as program:
         for _ in range(trials):
             start = time.perf_counter()
-            line = program.stdout.readline()
+            proposed = program.ask()
             thought += time.perf_counter() - start
-            if not line:
+            if proposed is None:
                 break
-            values = json.loads(line)
+            _, values = proposed
             loss = problem.seen(values, luck)
             best.told(values, loss)
-            print(repr(loss), file=program.stdin, flush=True)
+            program.tell(loss)
     return best.curve, thought
 
 
 def kept(method):
-    """The curves of a peer as they are kept: by problem and seed."""
-    path = HERE / "peers" / f"{method}.json"
-    if not path.exists():
-        return {"computed with": PEERS[method], "curves": {}}
-    return json.loads(path.read_text())
+    """The curves of a peer by problem and seed."""
+    return peers.kept(method, PEERS[method])
 
 
 def keep(method, seeds):
-    """Computes what is missing of a peer's curves, all problems of a seed before the next seed."""
-    path = HERE / "peers" / f"{method}.json"
-    for seed in range(seeds):
-        for problem in problems.names():
-            found = kept(method)
-            curves = found["curves"].setdefault(problem, {})
-            if str(seed) in curves:
-                continue
-            curve, thought = curve_of(method, problem, seed)
-            curves[str(seed)] = {"curve": curve, "seconds": round(thought, 2)}
-            path.parent.mkdir(exist_ok=True)
-            whole = path.with_suffix(".part")
-            whole.write_text(compact(found))
-            whole.rename(path)
-            print(f"{method} {problem} seed {seed}: {thought:.1f} s", file=sys.stderr, flush=True)
+    """Computes what is missing of a peer's curves."""
+    def of(problem, seed):
+        return curve_of(method, problem, seed)
 
-
-def compact(found):
-    """One line for each curve, so that a change is a line."""
-    lines = []
-    for problem, curves in sorted(found["curves"].items()):
-        entries = [f"{json.dumps(seed)}: {json.dumps(one)}" for seed, one in curves.items()]
-        lines.append(f"{json.dumps(problem)}: {{\n" + ",\n".join(entries) + "}")
-    version = json.dumps(found["computed with"])
-    return f'{{"computed with": {version}, "curves": {{\n' + ",\n".join(lines) + "}}\n"
+    peers.keep(method, PEERS[method], problems.names(), seeds, of)

@@ -207,7 +207,7 @@ def check_deadlines(client):
     words = [f"word{number}" for number in range(MAX_BODY // 12)]
     heavy = client.request(strings([" ".join(words)]))
     start = time.monotonic()
-    refused(lambda: client.predictions.Predict(heavy, timeout=0.01), "DEADLINE_EXCEEDED", None)
+    refused(lambda: client.predictions.Predict(heavy, timeout=0.001), "DEADLINE_EXCEEDED", None)
     expect(time.monotonic() - start < 5, "it ends in time")
     expect(client.predict().outputs["scores"].float_val, "the next is answered")
 

@@ -176,7 +176,8 @@ impl Distribution {
         }
     }
 
-    /// Whether all values of `other` are among its values.
+    /// Whether all values of `other` are among its values. A permutation or subset has those of
+    /// no other.
     pub fn includes(&self, other: &Self) -> bool {
         match (self, other) {
             (
@@ -200,7 +201,7 @@ impl Distribution {
             (_, Self::Ordinal { options } | Self::Choice { options }) => {
                 options.iter().all(|option| self.contains(option))
             }
-            _ => false,
+            _ => self == other,
         }
     }
 

@@ -142,6 +142,7 @@ fn a_distribution_includes_what_has_no_other_values() {
     let float = |low, high, step| Distribution::Float { low, high, scale: Scale::Linear, step };
     let int = |low, high, step| Distribution::Int { low, high, scale: Scale::Linear, step };
     let ordinal = Distribution::ordinal(["a", "b"]);
+    let order = Distribution::Permutation { items: vec!["a".into(), "b".into()] };
     let cases = [
         (float(0.0, 2.0, None), Distribution::log_float(0.5, 2.0), true),
         (float(0.0, 2.0, None), float(-0.5, 2.0, None), false),
@@ -159,6 +160,8 @@ fn a_distribution_includes_what_has_no_other_values() {
         (Distribution::choice(["c", "b", "a"]), ordinal.clone(), true),
         (ordinal.clone(), Distribution::choice(["b", "c"]), false),
         (int(0, 9, 1), float(0.0, 9.0, None), false),
+        (order.clone(), order.clone(), true),
+        (order, ordinal.clone(), false),
         (int(0, 9, 1), Distribution::choice([1, 2]), true),
     ];
     for (outer, inner, expected) in cases {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use luthier_space::{Dimension, Distribution, Space, Value, Values};
+use luthier_space::{Constraint, Dimension, Distribution, Space, Value, Values};
 use luthier_tune::{Direction, PrunerSpec, State, Trial};
 use serde::{Deserialize, Serialize};
 
@@ -66,12 +66,12 @@ impl fmt::Display for Objective {
 /// A difference between the setup of a study on disk and the one asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// What differs: `name`, `objective`, `constraint`, `seed`, `lag`, ``parameter `alpha` `` or
-    /// `order of the parameters`.
+    /// What differs: `name`, `objective`, `constraint`, `seed`, `lag`, ``parameter `alpha` ``,
+    /// `order of the parameters` or `constraints between parameters`.
     pub what: String,
-    /// How it is in the file; `None` if there is no such parameter.
+    /// How it is in the study; `None` if it is absent.
     pub before: Option<String>,
-    /// What was asked for; `None` if there is no such parameter.
+    /// What was asked for; `None` if it is to be absent.
     pub now: Option<String>,
 }
 
@@ -188,17 +188,28 @@ fn space_change(before: &Space, now: &Space) -> Option<Change> {
             now: new.map(|new| describe(now, new)),
         })
     });
-    let order = || Change {
-        what: "order of the parameters".into(),
-        before: Some(names(before).join(", ")),
-        now: Some(names(now).join(", ")),
+    let order = || {
+        let (before, now) = (Some(names(before).join(", ")), Some(names(now).join(", ")));
+        let what = "order of the parameters".into();
+        (before != now).then_some(Change { what, before, now })
     };
-    Some(parameter.unwrap_or_else(order))
+    parameter.or_else(order).or_else(|| Some(constraints_change(before, now)))
 }
 
-/// The first parameter of a space that does not have all its values in another space.
+/// A difference in the constraints between parameters.
+fn constraints_change(before: &Space, now: &Space) -> Change {
+    let constraints = |space: &Space| {
+        let texts: Vec<&str> = space.constraints().iter().map(Constraint::text).collect();
+        (!texts.is_empty()).then(|| texts.join(", "))
+    };
+    let (before, now) = (constraints(before), constraints(now));
+    Change { what: "constraints between parameters".into(), before, now }
+}
+
+/// The first parameter of a space that does not have all its values in another space, or the
+/// constraints if the other has new ones.
 pub(crate) fn narrowed(before: &Space, now: &Space) -> Option<Change> {
-    before.dimensions().iter().find_map(|old| {
+    let parameter = before.dimensions().iter().find_map(|old| {
         let new = now.get(&old.name);
         let hangs_as_before = |new: &Dimension| {
             new.condition.is_none() || parent_option(now, new) == parent_option(before, old)
@@ -210,7 +221,11 @@ pub(crate) fn narrowed(before: &Space, now: &Space) -> Option<Change> {
             before: Some(describe(before, old)),
             now: new.map(|new| describe(now, new)),
         })
-    })
+    });
+    let is_old = |constraint: &Constraint| before.constraints().contains(constraint);
+    let constraints =
+        || (!now.constraints().iter().all(is_old)).then(|| constraints_change(before, now));
+    parameter.or_else(constraints)
 }
 
 /// The values of a trial in a space that has grown since, with those of `added` for parameters that

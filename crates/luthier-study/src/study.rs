@@ -41,7 +41,8 @@ impl Study {
     }
 
     /// Opens a study as [`Study::open`] does, and lets its space grow to that of `spec`: ranges may
-    /// become wider, options and parameters be added. The values in `added` are what its trials have
+    /// become wider, options and parameters be added, constraints be
+    /// dropped. The values in `added` are what its trials have
     /// had for parameters that did not exist, and become part of them.
     ///
     /// A space that leaves out what was possible before, or adds a parameter without a word on what it

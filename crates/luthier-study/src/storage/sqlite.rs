@@ -656,17 +656,21 @@ impl Storage for Sqlite {
 
     fn leave(&mut self) -> Result<(), StudyError> {
         let Some(worker) = self.worker.take() else { return Ok(()) };
-        let _ = std::fs::remove_file(&worker.path);
-        self.write(|transaction, revision| {
+        let left = self.write(|transaction, revision| {
             let held = "UPDATE trials SET state = ?2, worker = NULL, revision = ?3
                         WHERE worker = ?1 AND state = ?4";
             transaction.execute(held, params![worker.id, WAITING, revision, RUNNING])?;
             transaction.execute("DELETE FROM workers WHERE id = ?1", [worker.id])
-        })?;
+        });
+        // Where that failed, as on a full disk, the file tells the next process at once that this
+        // one is gone.
+        if left.is_ok() {
+            let _ = std::fs::remove_file(&worker.path);
+        }
         // Closing is not enough: a child process that another thread has forked, and that has not
         // replaced its program yet, holds the file open for a moment longer.
         let _ = worker.lock.unlock();
-        Ok(())
+        left.map(|_| ())
     }
 
     fn set_attribute(

@@ -5,7 +5,6 @@ mod killed;
 mod opening;
 mod optuna;
 mod outcomes;
-mod speed;
 mod workers;
 
 use std::path::Path;

@@ -22,6 +22,10 @@ fn failure(path: &Path, spec: &StudySpec) -> StudyError {
     Study::open(path, spec).err().expect("an error")
 }
 
+fn constrained(space: &Space) -> Space {
+    space.clone().subject_to("x < rate").unwrap()
+}
+
 #[test]
 fn a_changed_setup_is_told_exactly() {
     let scratch = Scratch::new();
@@ -62,6 +66,10 @@ fn a_changed_setup_is_told_exactly() {
         (
             in_space(Space::of([("x", Distribution::float(-1.0, 1.0))])),
             "parameter `rate` was a number from 0.000001 to 1 (log), is now absent",
+        ),
+        (
+            alter(|s| s.space = constrained(&s.space)),
+            "constraints between parameters was absent, is now x < rate",
         ),
     ];
     for (spec, expected) in cases {
@@ -119,9 +127,12 @@ fn a_space_does_not_shrink() {
     let path = finished(&scratch);
     let before = trials_of(&path);
     type Alter = fn(&mut StudySpec);
-    let cases: [(&str, Alter); 5] = [
+    let cases: [(&str, Alter); 6] = [
         ("parameter `momentum` was absent, is now a number from 0 to 1", |_| {}),
         ("seed was 7, is now 8", |s| s.seed = 8),
+        ("constraints between parameters was absent, is now x < rate", |s| {
+            s.space = constrained(&s.space);
+        }),
         ("parameter `rate` was a number from 0.000001 to 1 (log), is now absent", |s| {
             s.space = Space::of([("x", Distribution::float(-1.0, 1.0))]);
         }),

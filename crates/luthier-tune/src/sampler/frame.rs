@@ -1,6 +1,6 @@
 //! A whole space in coordinates.
 
-use luthier_space::{Constraint, Known, Space, Value, Values};
+use luthier_space::{Constraint, Dimension, Known, Space, Value, Values};
 use rand_chacha::ChaCha8Rng;
 
 use super::axis::Axis;
@@ -45,8 +45,9 @@ impl<'a> Frame<'a> {
     /// given those before it; stops at the first `None`.
     pub(super) fn walk(&self, mut pick: impl FnMut(usize, &Axis) -> Option<f64>) -> Option<Point> {
         let mut point = vec![f64::NAN; self.axes.len()];
-        for (index, axis) in self.axes.iter().enumerate() {
-            if self.is_active(index, &point) {
+        for (index, (dimension, axis)) in self.space.dimensions().iter().zip(&self.axes).enumerate()
+        {
+            if is_active(dimension, &point) {
                 point[index] = pick(index, axis)?;
             }
         }
@@ -55,8 +56,7 @@ impl<'a> Frame<'a> {
 
     /// Whether a dimension is active, given those before it.
     pub(super) fn is_active(&self, index: usize, point: &[f64]) -> bool {
-        let condition = self.space.dimensions()[index].condition;
-        condition.is_none_or(|condition| point[condition.parent] == condition.option as f64)
+        is_active(&self.space.dimensions()[index], point)
     }
 
     /// A point drawn uniformly, option by option, from those that keep the constraints. Where these
@@ -156,4 +156,9 @@ impl<'a> Frame<'a> {
             .map(|((dimension, axis), &x)| (dimension.name.clone(), axis.value(x).into_owned()))
             .collect()
     }
+}
+
+fn is_active(dimension: &Dimension, point: &[f64]) -> bool {
+    let condition = dimension.condition;
+    condition.is_none_or(|condition| point[condition.parent] == condition.option as f64)
 }

@@ -1,0 +1,138 @@
+"""What proposals and bookkeeping cost, beside Optuna in the same run."""
+
+import json
+import random
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import asker
+import figures
+import problems
+import search
+from product import CHECKOUT, TARGET
+
+TRIALS = {"tpe": (1000, 5000), "gp": (100, 300)}
+MILLISECONDS = {("tpe", 1000): 1, ("tpe", 5000): 5, ("gp", 100): 20, ("gp", 300): 150}
+TIMES = {("tpe", 1000): 20, ("tpe", 5000): 13, ("gp", 100): 30, ("gp", 300): 30}
+STUDY = TARGET / "release" / "examples" / "cost"
+
+SPACE = [
+    *(problems.dimension(f"float_{at}", problems.real(0.0, 1.0)) for at in range(4)),
+    *(problems.dimension(f"log_{at}", problems.real(1e-5, 1.0, "log")) for at in range(2)),
+    *(problems.dimension(f"int_{at}", problems.integer(1, 100)) for at in range(2)),
+    *(problems.dimension(f"choice_{at}", problems.choice(*"abcd")) for at in range(2)),
+]
+
+
+def loss(values):
+    floats = sum((values[f"float_{at}"] - 0.3) ** 2 for at in range(4))
+    logs = sum(abs(values[f"log_{at}"] - 1e-2) for at in range(2))
+    integers = sum((values[f"int_{at}"] / 100 - 0.5) ** 2 for at in range(2))
+    return floats + logs + integers + sum(values[f"choice_{at}"] != "b" for at in range(2))
+
+
+def measure(quick, rounds):
+    asker.build()
+    found = []
+    for sampler, counts in TRIALS.items():
+        for count in counts[:1] if quick else counts:
+            found += asked(sampler, count, 3 if quick else rounds)
+    return found + studies(quick)
+
+
+def asked(sampler, count, rounds):
+    """Ours and Optuna's time to ask and tell where so many trials are known."""
+    rng = random.Random(count)
+    given = [problems.draw(SPACE, rng) for _ in range(count)]
+    ours = by_product(sampler, given, rounds or 21)
+    theirs = by_optuna(sampler, given, rounds or (11 if sampler == "tpe" else 5))
+    name = f"{sampler}: ask and tell at {count} trials"
+    cpu, wall, asks = ours
+    how = f"processor time, 10 mixed parameters, median of {asks}; {wall:.3g} ms of wall time"
+    share = theirs[0] / cpu
+    beside = f"Optuna takes {theirs[0]:.4g} ms, {theirs[1]:.4g} ms of wall time, median of {theirs[2]}"
+    return [
+        figures.below(name, cpu, "ms", MILLISECONDS[sampler, count], how),
+        figures.at_least(f"{name}, Optuna's over ours", share, "x", TIMES[sampler, count], beside),
+    ]
+
+
+def by_product(sampler, given, asks):
+    trials = [
+        {"number": number, "values": values, "state": "complete", "scores": [loss(values)]}
+        for number, values in enumerate(given)
+    ]
+    with asker.Asker(SPACE, sampler, 0, trials=trials) as program:
+        _, values = program.ask()
+        times = []
+        for _ in range(asks):
+            before = program.cpu_seconds(), time.perf_counter()
+            program.tell(loss(values))
+            _, values = program.ask()
+            times.append((program.cpu_seconds() - before[0], time.perf_counter() - before[1]))
+    return medians(times)
+
+
+def by_optuna(sampler, given, asks):
+    import optuna
+
+    study = optuna.create_study(sampler=search.optuna_sampler(f"optuna-{sampler}", 0))
+    distributions = {one["name"]: distribution(one["distribution"]) for one in SPACE}
+    study.add_trials([
+        optuna.trial.create_trial(params=values, distributions=distributions, value=loss(values))
+        for values in given
+    ])
+    times = []
+    # The first call imports what the sampler needs.
+    for _ in range(1 + asks):
+        before = time.process_time(), time.perf_counter()
+        trial = study.ask()
+        study.tell(trial, loss(search.suggested(trial, SPACE)))
+        times.append((time.process_time() - before[0], time.perf_counter() - before[1]))
+    return medians(times[1:])
+
+
+def distribution(how):
+    from optuna import distributions
+
+    if how["kind"] == "choice":
+        return distributions.CategoricalDistribution(how["options"])
+    number = {"int": distributions.IntDistribution, "float": distributions.FloatDistribution}
+    return number[how["kind"]](how["low"], how["high"], log=how.get("scale") == "log")
+
+
+def medians(times):
+    """Milliseconds on a processor and of wall time, and how many were measured."""
+    return *(statistics.median(kind) * 1e3 for kind in zip(*times)), len(times)
+
+
+def studies(quick):
+    """What a study on disk costs."""
+    command = ["cargo", "build", "--release", "-q", "-p", "luthier-study", "--example", "cost"]
+    subprocess.run(command, cwd=CHECKOUT, check=True)
+    count = 1000 if quick else 5000
+    with tempfile.TemporaryDirectory(prefix="tune-") as folder:
+        filled, new = Path(folder) / "filled.db", Path(folder) / "new.db"
+        program(filled, "fill", count)
+        opened = [program(filled, "open") for _ in range(3)]
+        commits = program(new, "commit", 200 if quick else 1000)
+    load = statistics.median(one["seconds"] for one in opened)
+    memory = max(one["peak_mib"] for one in opened)
+    of = f"SQLite, {count} trials of 10 parameters and 5 steps"
+    in_all = "whole process, which adds a trial by tpe"
+    step = f"median of {commits['steps']}, in order, each safe against a killed process"
+    trial = f"begin and end of a trial, proposed at random, median of {commits['trials']}"
+    return [
+        figures.below("study: time to load", load, "s", 0.3, f"{of}, median of 3"),
+        figures.below("study: memory", memory, "MiB", 50, f"{of}, {in_all}"),
+        figures.below("study: one step written", commits["step_ms"], "ms", 1, f"SQLite, {step}"),
+        figures.below("study: one trial written", commits["trial_ms"], "ms", 1, f"SQLite, {trial}"),
+    ]
+
+
+def program(*arguments):
+    line = [STUDY, *map(str, arguments)]
+    return json.loads(subprocess.run(line, check=True, stdout=subprocess.PIPE).stdout)
