@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use luthier_data::{Cells, Format as TableFormat, write_table};
 use luthier_space::{Distribution, Value};
@@ -12,7 +13,6 @@ use luthier_tune::{State, Step};
 use serde_json::{Map, json};
 
 use super::Found;
-use super::show::time;
 use crate::cli::Format;
 use crate::commands::{print, print_bytes, print_json};
 use crate::failure::Failure;
@@ -41,6 +41,11 @@ pub(super) fn export(study: &Found, output: Option<&Path>, format: Format) -> Re
         Format::Json => print_json(&json!({ "path": path, "trials": trials })),
         Format::Text => print(&format!("{}: {trials} trials\n", path.display())),
     }
+}
+
+/// Milliseconds since 1970 as a time.
+fn time(since_1970: u64) -> String {
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(since_1970)).to_string()
 }
 
 /// All of a study.

@@ -11,7 +11,7 @@ use super::{Found, export, locate};
 use crate::cli::Format;
 use crate::commands::{print, print_json};
 use crate::failure::Failure;
-use crate::term::table;
+use crate::term::{milliseconds, table};
 
 pub(super) fn list(storages: &[String], format: Format) -> Result<(), Failure> {
     let mut found = Vec::new();
@@ -207,8 +207,8 @@ pub(super) fn span(records: &Records) -> Option<(u64, u64)> {
     Some((first, last))
 }
 
-/// Milliseconds since 1970 as a time.
-pub(super) fn time(since_1970: u64) -> String {
+/// Milliseconds since 1970 as a time to the second.
+fn time(since_1970: u64) -> String {
     let time = UNIX_EPOCH + Duration::from_millis(since_1970);
     humantime::format_rfc3339_seconds(time).to_string()
 }
@@ -218,7 +218,8 @@ fn seconds(seconds: Option<f64>) -> String {
         return "–".to_owned();
     };
     match seconds {
-        0.0..10.0 => format!("{seconds:.2} s"),
+        0.0..0.1 => milliseconds(seconds * 1e3),
+        0.1..10.0 => format!("{seconds:.2} s"),
         _ => humantime::format_duration(Duration::from_secs(seconds.abs() as u64)).to_string(),
     }
 }
