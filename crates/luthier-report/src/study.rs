@@ -10,10 +10,10 @@ mod timeline;
 use serde_json::{Map, Value};
 
 use crate::headline::card;
-use crate::html::{Html, element, folded, heading};
+use crate::html::{Column, Html, Table, element, folded};
 use crate::page::{Section, compose};
 use crate::tuning::{self, Search};
-use crate::{Objective, Parameter, Trial, TrialState, Tuning, number};
+use crate::{Objective, Parameter, ParameterKind, Trial, TrialState, Tuning, number};
 
 /// A study as [`render_study`](crate::render_study) shows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -116,7 +116,7 @@ pub(crate) fn page(study: &StudyView) -> String {
         section("steps", "Scores on the way", each(&searches, tuning::curves)),
         section("distribution", "Distribution", each(&searches, distribution::figure)),
         section("timeline", "Timeline", timeline::figure(study)),
-        section("trials", "Trials", all_trials(&searches)),
+        section("trials", "Trials", all_trials(study)),
     ];
     let sections = sections.into_iter().flatten().collect();
     compose(&format!("{} – Luthier study", study.name), header(study), sections)
@@ -165,12 +165,9 @@ fn cards(study: &StudyView) -> Vec<Html> {
         let count = number::count(study.best.len() as u64);
         cards.push(card(Html::text("Trials on the front"), &count, detail));
     }
+    let states: Vec<TrialState> = study.trials.iter().map(|trial| trial.state).collect();
     let trials = number::count(study.trials.len() as u64);
-    cards.push(card(
-        Html::text("Trials"),
-        &trials,
-        &tuning::states(study.trials.iter().map(|t| t.state)),
-    ));
+    cards.push(card(Html::text("Trials"), &trials, &tuning::states(&states)));
     if let Some(seconds) = study.seconds() {
         let time = number::duration(Some(seconds));
         cards.push(card(Html::text("Time"), &time, "from the first trial to the latest"));
@@ -183,23 +180,37 @@ fn parameters(study: &StudyView, searches: &[Search<'_>]) -> Option<Html> {
     let first = searches.first().copied();
     let contour = first.and_then(|search| contour::figure(study, search));
     let parallel = first.and_then(|search| parallel::figure(study, search));
-    let titled = |title: &str, plot: Option<Html>| {
-        let about = element("div", &[("class", "js-only")], heading(title));
-        plot.map(|plot| about.then(plot))
-    };
+    let titled = |title: &str, plot: Option<Html>| Some(tuning::js_heading(title).then(plot?));
     let pieces = [slices, titled("Two parameters", contour), titled("All parameters", parallel)];
     Some(pieces.into_iter().flatten().collect())
 }
 
-fn all_trials(searches: &[Search<'_>]) -> Option<Html> {
-    let tables = searches.iter().map(|search| {
-        let title = match searches.len() {
-            1 => "All trials as a table".to_owned(),
-            _ => format!("All trials with their {} as a table", search.metric.name),
-        };
-        folded(&title, tuning::trials(search.tuning))
+fn all_trials(study: &StudyView) -> Option<Html> {
+    let metrics = study.objectives.iter().map(|metric| (metric.name.as_str(), Column::Number));
+    let parameters = study.space.iter().map(|parameter| {
+        let numeric = parameter.kind != ParameterKind::Choice;
+        (parameter.name.as_str(), if numeric { Column::Number } else { Column::Words })
     });
-    Some(tables.collect())
+    let head = [("Trial", Column::Number), ("State", Column::Words)].into_iter().chain(metrics);
+    let tail = [("Reason", Column::Text)];
+    let head = head.chain([("Time", Column::Number)]).chain(parameters).chain(tail);
+    let mut table = Table::new(head);
+    for trial in &study.trials {
+        let score = |at| Html::text(&number::score(trial.scores.get(at).copied()));
+        let value = |parameter: &Parameter| match trial.values.get(&parameter.name) {
+            Some(value) => Html::clipped(&number::value(value)),
+            None => Html::default(),
+        };
+        let cells =
+            [Html::text(&trial.number.to_string()), Html::text(tuning::state_name(trial.state))];
+        let cells = cells.into_iter().chain((0..study.objectives.len()).map(score));
+        let cells = cells.chain([Html::text(&number::duration(trial.seconds))]);
+        let cells = cells.chain(study.space.iter().map(value));
+        let reason = Html::clipped(trial.reason.as_deref().unwrap_or_default());
+        let class = if study.best.contains(&trial.number) { "chosen" } else { "" };
+        table.push(class, cells.chain([reason]));
+    }
+    Some(folded("All trials as a table", table.html()))
 }
 
 #[cfg(test)]

@@ -7,6 +7,10 @@ use crate::html::{Column, Html, Table, element, folded, heading};
 use crate::page::Section;
 use crate::{Objective, Parameter, ParameterKind, RunReport, Trial, TrialState, Tuning, number};
 
+/// Trials up to which each says all of its values under the pointer in each small plot; with more
+/// of them the page would grow by tens of megabytes.
+const MANY: usize = 500;
+
 /// Trials and what their scores measure.
 #[derive(Clone, Copy)]
 pub(crate) struct Search<'a> {
@@ -24,19 +28,20 @@ pub(crate) fn section(report: &RunReport) -> Option<Section> {
         Some(element("p", &[], summary(tuning))),
         history(search).map(|plot| heading("History").then(plot)),
         Some(folded("All trials as a table", trials(tuning))),
-        slices(search),
-        curves(search),
+        slices(search).map(|plots| js_heading("Parameters").then(plots)),
+        curves(search).map(|plot| js_heading("Scores on the way").then(plot)),
     ];
     let body = pieces.into_iter().flatten().collect();
     Some(Section { id: "search", title: "Search", body })
 }
 
 fn summary(tuning: &Tuning) -> Html {
+    let trial_states: Vec<TrialState> = tuning.trials.iter().map(|trial| trial.state).collect();
     let mut rest = format!("; {} trials", number::count(tuning.trials.len() as u64));
     if tuning.seconds.is_some() {
         rest.push_str(&format!(" in {}", number::duration(tuning.seconds)));
     }
-    rest.push_str(&format!(": {}.", states(tuning.trials.iter().map(|trial| trial.state))));
+    rest.push_str(&format!(": {}.", states(&trial_states)));
     if let Some(best) = tuning.best {
         rest.push_str(&format!(" Trial {best} is the best."));
     }
@@ -54,8 +59,13 @@ fn summary(tuning: &Tuning) -> Html {
         .then(Html::text(&rest))
 }
 
+/// A heading above plots alone, which are not there without a script.
+pub(crate) fn js_heading(text: &str) -> Html {
+    element("div", &[("class", "js-only")], heading(text))
+}
+
 /// How many trials are in each state, for those that occur: `20 complete, 4 pruned`.
-pub(crate) fn states(trials: impl Iterator<Item = TrialState> + Clone) -> String {
+pub(crate) fn states(trials: &[TrialState]) -> String {
     let states = [
         TrialState::Complete,
         TrialState::Pruned,
@@ -64,13 +74,13 @@ pub(crate) fn states(trials: impl Iterator<Item = TrialState> + Clone) -> String
         TrialState::Running,
     ];
     let counts = states.into_iter().filter_map(|state| {
-        let count = trials.clone().filter(|trial| *trial == state).count();
+        let count = trials.iter().filter(|trial| **trial == state).count();
         (count > 0).then(|| format!("{} {}", number::count(count as u64), state_name(state)))
     });
     counts.collect::<Vec<_>>().join(", ")
 }
 
-fn state_name(state: TrialState) -> &'static str {
+pub(crate) fn state_name(state: TrialState) -> &'static str {
     match state {
         TrialState::Running => "running",
         TrialState::Paused => "paused",
@@ -182,7 +192,7 @@ fn best_so_far(metric: &Objective, tuning: &Tuning) -> Value {
     })
 }
 
-pub(crate) fn trials(tuning: &Tuning) -> Html {
+fn trials(tuning: &Tuning) -> Html {
     let head = [
         ("Trial", Column::Number),
         ("State", Column::Words),
@@ -243,8 +253,7 @@ pub(crate) fn slices(search: Search<'_>) -> Option<Html> {
     .then(ramp)
     .then(Html::text(" The ring marks the best."));
     let note = element("p", &[("class", "note js-only")], note);
-    let about = element("div", &[("class", "js-only")], heading("Parameters"));
-    Some(about.then(note).then(figures))
+    Some(note.then(figures))
 }
 
 /// The scores of all complete trials with a little room, so that the small plots share an axis.
@@ -281,7 +290,10 @@ fn slice_trace(tuning: &Tuning, trials: &[(&Trial, &Value, f64)], places: &[Opti
     for (trial, _, score) in trials {
         let best = Some(trial.number) == tuning.best;
         y.push(*score);
-        text.push(hover(trial, Some(*score)));
+        text.push(match trials.len() {
+            0..=MANY => hover(trial, Some(*score)),
+            _ => format!("trial {}: {}", trial.number, number::score(Some(*score))),
+        });
         size.push(if best { 12 } else { 8 });
         edge.push(if best { "var(--warn)" } else { "var(--ramp-edge)" });
         width.push(if best { 3 } else { 1 });
@@ -364,9 +376,8 @@ pub(crate) fn curves(search: Search<'_>) -> Option<Html> {
         data: data.into_iter().flatten().collect(),
         layout: json!({ "xaxis": x, "yaxis": y, "showlegend": true, "hovermode": "closest" }),
     };
-    let about = element("div", &[("class", "js-only")], heading("Scores on the way"));
     let caption = format!("{score} after each step.");
-    Some(about.then(figure.html(Html::text(&caption))))
+    Some(figure.html(Html::text(&caption)))
 }
 
 fn lines<'a>(

@@ -143,9 +143,7 @@ fn surface(x: &Line, y: &Line, trials: &[(&Trial, f64)], search: Search<'_>) -> 
         "contours": { "coloring": "heatmap", "showlines": true },
         "line": { "width": 0.5, "color": "var(--ramp-edge)" },
         "hoverinfo": "skip", "connectgaps": false,
-        "colorbar": {
-            "title": { "text": label(&search.metric.name) }, "thickness": 12, "outlinewidth": 0,
-        },
+        "colorbar": { "thickness": 12, "outlinewidth": 0 },
     })
 }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::StudyView;
-use crate::figure::{Figure, axis, category_axis};
+use crate::figure::{Figure, axis, label};
 use crate::html::{Html, element};
 
 /// Bars that hold as many parameters as can be read.
@@ -11,11 +11,12 @@ const BARS: usize = 24;
 
 /// Shares as bars, the largest at the top.
 pub(super) fn figure(study: &StudyView) -> Option<Html> {
-    let shares: Vec<&(String, f64)> = study.importance.iter().take(BARS).collect();
-    if shares.iter().all(|(_, share)| *share <= 0.0) {
+    let some = study.importance.iter().filter(|(_, share)| *share > 0.0);
+    let shares: Vec<&(String, f64)> = some.take(BARS).collect();
+    if shares.is_empty() {
         return None;
     }
-    let names = || shares.iter().rev().map(|(name, _)| name.as_str());
+    let names: Vec<String> = shares.iter().rev().map(|(name, _)| label(name)).collect();
     let values: Vec<f64> = shares.iter().rev().map(|(_, share)| *share).collect();
     let trace = json!({
         "type": "bar", "orientation": "h", "x": values, "y": (0..values.len()).collect::<Vec<_>>(),
@@ -27,12 +28,16 @@ pub(super) fn figure(study: &StudyView) -> Option<Html> {
     let mut x = axis("share of importance");
     x["tickformat"] = json!(".0%");
     x["rangemode"] = json!("tozero");
+    let y = json!({
+        "tickvals": (0..names.len()).collect::<Vec<_>>(), "ticktext": names, "showgrid": false,
+        "range": [-0.6, names.len() as f64 - 0.4],
+    });
     let margin = json!({ "l": 56, "r": 48, "t": 12, "b": 44 });
     let figure = Figure {
         title: "Importance of the parameters".to_owned(),
         height: 80 + 24 * u32::try_from(shares.len()).unwrap_or(0),
         data: vec![trace],
-        layout: json!({ "xaxis": x, "yaxis": category_axis(names()), "margin": margin }),
+        layout: json!({ "xaxis": x, "yaxis": y, "margin": margin }),
     };
     let caption = "How far a parameter's values among the best tenth of the trials differ from those \
                    among all (PED-ANOVA).";

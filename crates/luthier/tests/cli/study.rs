@@ -56,9 +56,9 @@ fn trials_are_exported_in_every_form() {
     for extension in ["csv", "tsv", "jsonl", "parquet"] {
         let file = format!("trials.{extension}");
         desk.luthier(&["study", "export", "job", "--output", &file]).ok();
-        let source = Source::open(&desk.path(&file)).unwrap();
+        let source = Source::open(desk.path(&file)).unwrap();
         let states = source.rows(&["state"]).unwrap().map(|row| row.unwrap().cells[0].clone());
-        let states: Vec<String> = states.map(|cell| cell.unwrap().into()).collect();
+        let states: Vec<String> = states.map(|cell| cell.unwrap()).collect();
         assert_eq!(states.len(), 6, "{extension}");
         assert!(states.contains(&"complete".to_owned()), "{extension}: {states:?}");
     }

@@ -33,10 +33,12 @@ pub(super) fn importance(study: &Found, format: Format) -> Result<(), Failure> {
 /// What the shares say, and whether they can.
 pub(super) fn sentence(found: &Importance) -> String {
     let Importance { good, trials, .. } = found;
-    let what = format!("What sets the best {good} of {trials} complete trials apart");
     match found.is_certain() {
-        true => format!("{what}."),
-        false => format!("{what}: too few to be sure, about 50 trials are needed."),
+        true => format!("The shares tell the best {good} of {trials} complete trials from all."),
+        false => format!(
+            "The best {good} of {trials} complete trials are too few to be sure; about 50 trials are \
+             needed."
+        ),
     }
 }
 

@@ -122,7 +122,7 @@ fn facts(study: &Found) -> Vec<Vec<String>> {
     match study.best().as_slice() {
         [] => {}
         [best] => {
-            facts.push(("best", format!("trial {}: {}", best.trial.number, named(best, records))))
+            facts.push(("best", format!("trial {}: {}", best.trial.number, named(best, records))));
         }
         front => facts.push(("best", format!("{} trials, see `luthier study best`", front.len()))),
     }
