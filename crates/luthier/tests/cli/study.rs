@@ -1,6 +1,7 @@
 //! `luthier study` on the study of a small job.
 
 use luthier_data::Source;
+use luthier_test::Postgres;
 use serde_json::Value;
 
 use crate::Desk;
@@ -86,4 +87,21 @@ fn what_is_no_study_is_refused() {
     assert!(outcome.code == Some(2) && outcome.err.contains("no parameter"), "{outcome:?}");
     let outcome = desk.luthier(&["study", "export", "job", "--output", "trials.xls"]);
     assert!(outcome.code == Some(2), "{outcome:?}");
+}
+
+#[test]
+fn a_database_lists_all_of_its_studies() {
+    let Some(server) = Postgres::start() else { return };
+    let desk = Desk::with_job();
+    desk.edit("workers = 2", &format!("workers = 2\nstorage = \"{}\"", server.url()));
+    desk.luthier(&["run", "job"]).ok();
+    desk.edit("name = \"mood\"", "name = \"temper\"");
+    desk.luthier(&["run", "job"]).ok();
+    let list = json(&desk.luthier(&["study", "list", &server.url(), "--format", "json"]).ok());
+    assert_eq!((&list[0]["name"], &list[1]["name"]), (&"mood".into(), &"temper".into()));
+    let shown = desk.luthier(&["study", "show", &server.url(), "--study", "temper"]).ok();
+    assert!(shown.contains("temper"), "{shown}");
+    let outcome = desk.luthier(&["study", "show", &server.url()]);
+    let hint = "hint: say which with --study: mood, temper";
+    assert!(outcome.code == Some(2) && outcome.err.contains(hint), "{outcome:?}");
 }

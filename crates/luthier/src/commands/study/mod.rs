@@ -36,7 +36,13 @@ struct Found {
 
 impl Found {
     fn load(args: &StudyArgs) -> Result<Self, Failure> {
-        Ok(Self::read(locate(&args.storage)?, args.study.as_deref())?)
+        match Self::read(locate(&args.storage)?, args.study.as_deref()) {
+            Err(StudyError::Absent { storage, name: None, known }) if !known.is_empty() => {
+                Err(Failure::input(format!("`{storage}` has several studies"))
+                    .hint(format!("say which with --study: {}", known.join(", "))))
+            }
+            found => Ok(found?),
+        }
     }
 
     /// All studies of a storage.
