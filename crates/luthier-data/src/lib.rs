@@ -12,7 +12,7 @@
 //!
 //! [`Source::schema`] describes the columns of a file, [`Dataset::profile`] a whole data set,
 //! [`assign_folds`] deals rows for cross-validation and [`write_split`] makes files of an
-//! assignment. The crate knows no features, models or engines and prints nothing; a problem in a
+//! assignment; [`write_table`] writes results. The crate knows no features, models or engines and prints nothing; a problem in a
 //! file is a [`DataError`] that says where.
 
 mod columnar;
@@ -26,6 +26,7 @@ mod scan;
 mod schema;
 mod source;
 mod split;
+mod table;
 mod time;
 mod write;
 
@@ -39,4 +40,5 @@ pub use scan::MAX_CLASSES;
 pub use schema::{Column, Distinct, Kind, Schema};
 pub use source::{Format, MAX_FIELD_BYTES, MAX_RECORD_BYTES, Row, Rows, Source};
 pub use split::{FoldSpec, Folds, SplitPlan, assign_folds};
+pub use table::{Cells, write_table};
 pub use write::write_split;

@@ -65,7 +65,8 @@ fn openings_card(headline: &Headline) -> Html {
     card(Html::text("Test split opened"), &value, detail)
 }
 
-fn card(name: Html, value: &str, detail: &str) -> Html {
+/// A figure with its name above and what it means below.
+pub(crate) fn card(name: Html, value: &str, detail: &str) -> Html {
     let pieces = [
         element("div", &[("class", "name")], name),
         element("div", &[("class", "value")], Html::text(value)),

@@ -267,6 +267,8 @@ pub enum TrialState {
     Running,
     /// It has a score.
     Complete,
+    /// It waits at a step for its turn to go on.
+    Paused,
     /// It was stopped early for lack of promise.
     Pruned,
     /// It ended with an error.

@@ -1,7 +1,8 @@
 //! HTML reports from finished values.
 //!
 //! Start from [`RunReport`]: it is what `report.json` holds, and [`render`] turns it into one HTML
-//! page that opens offline, with plots that zoom and answer the pointer. The page needs nothing
+//! page that opens offline, with plots that zoom and answer the pointer. [`StudyView`] and
+//! [`render_study`] do so for a search alone. The page needs nothing
 //! beside it: style, figures and Plotly are inside, and its policy forbids every request.
 //!
 //! The input has its own plain types, so that it can be read back years later whatever became of
@@ -14,20 +15,24 @@ mod data;
 mod figure;
 mod headline;
 mod html;
+mod importance;
 mod input;
 mod number;
 mod page;
 mod rows;
 mod scores;
+mod study;
 mod tuning;
 mod usage;
 
+pub use importance::{Importance, Placed, importance};
 pub use input::{
     Candidate, ClassScores, Compression, CurvePoint, DataSummary, Estimate, Evaluation, FORMAT,
     Fact, Finding, Headline, LearningCurve, MetricScores, Mistake, Objective, Outcome, Parameter,
     ParameterKind, PartSummary, Quantile, ReliabilityBin, RunReport, Severity, Snippet, Suspect,
     Trial, TrialState, Tuning, Verdict,
 };
+pub use study::{StudyTrial, StudyView};
 
 /// The report as one self-contained HTML page (UTF-8, about 1.5 MB, most of it Plotly).
 ///
@@ -35,4 +40,9 @@ pub use input::{
 /// input makes it fail. The same report gives the same bytes.
 pub fn render(report: &RunReport) -> String {
     page::page(report)
+}
+
+/// A study as one self-contained HTML page, as [`render`] makes one of a run.
+pub fn render_study(study: &StudyView) -> String {
+    study::page(study)
 }

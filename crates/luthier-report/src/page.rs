@@ -37,7 +37,7 @@ impl Section {
     }
 }
 
-/// The whole page.
+/// The page of a run.
 pub(crate) fn page(report: &RunReport) -> String {
     let sections = [
         scores::section(report),
@@ -50,7 +50,12 @@ pub(crate) fn page(report: &RunReport) -> String {
         usage::commands(report),
         usage::lineage(report),
     ];
-    let sections: Vec<Section> = sections.into_iter().flatten().collect();
+    let sections = sections.into_iter().flatten().collect();
+    compose(&format!("{} – Luthier report", report.name), headline::header(report), sections)
+}
+
+/// A whole page: what stands at its top, then the sections.
+pub(crate) fn compose(title: &str, header: Html, sections: Vec<Section>) -> String {
     let links = sections.iter().map(Section::link);
     let links = match sections.is_empty() {
         true => Html::default(),
@@ -58,10 +63,10 @@ pub(crate) fn page(report: &RunReport) -> String {
     };
     let plain = "Plots need JavaScript; the tables hold the same numbers.";
     let plain = element("noscript", &[], element("p", &[("class", "note")], Html::raw(plain)));
-    let body = headline::header(report).then(links).then(plain);
+    let body = header.then(links).then(plain);
     let body = body.then(sections.into_iter().map(Section::html).collect());
     let script = Html::script(&format!("{PLOTLY}\n{GLUE}"));
-    let head = head(report, &script);
+    let head = head(title, &script);
     let body = element("main", &[], body).then(element("script", &[], script));
     let html = head.then(element("body", &[], body));
     format!("<!DOCTYPE html>\n{}\n", element("html", &[("lang", "en")], html).as_str())
@@ -70,20 +75,19 @@ pub(crate) fn page(report: &RunReport) -> String {
 /// The head. The policy allows no request at all, and of scripts only the very one that the page
 /// carries, by its digest: markup that slipped through the escaping would still not run. Styles
 /// stay open because Plotly sets them on its elements; it makes images (for "download") from data.
-fn head(report: &RunReport, script: &Html) -> Html {
+fn head(title: &str, script: &Html) -> Html {
     let digest = STANDARD.encode(Sha256::digest(script.as_str()));
     let policy = format!(
         "default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; \
          img-src data:; base-uri 'none'; form-action 'none'"
     );
-    let title = format!("{} – Luthier report", report.name);
     let pieces = [
         Html::raw("<meta charset=\"utf-8\">"),
         meta(&[("http-equiv", "Content-Security-Policy"), ("content", &policy)]),
         Html::raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"),
         Html::raw("<meta name=\"color-scheme\" content=\"light dark\">"),
         Html::raw("<meta name=\"referrer\" content=\"no-referrer\">"),
-        element("title", &[], Html::text(&title)),
+        element("title", &[], Html::text(title)),
         element("style", &[], Html::raw(STYLE)),
     ];
     element("head", &[], pieces.into_iter().collect())

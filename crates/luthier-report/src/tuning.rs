@@ -5,35 +5,43 @@ use serde_json::{Value, json};
 use crate::figure::{Figure, axis, category_axis, label, level, log_axis};
 use crate::html::{Column, Html, Table, element, folded, heading};
 use crate::page::Section;
-use crate::{Parameter, ParameterKind, RunReport, Trial, TrialState, Tuning, number};
+use crate::{Objective, Parameter, ParameterKind, RunReport, Trial, TrialState, Tuning, number};
+
+/// Trials up to which each says all of its values under the pointer in each small plot; with more
+/// of them the page would grow by tens of megabytes.
+const MANY: usize = 500;
+
+/// Trials and what their scores measure.
+#[derive(Clone, Copy)]
+pub(crate) struct Search<'a> {
+    pub(crate) metric: &'a Objective,
+    pub(crate) tuning: &'a Tuning,
+    /// What a score is called in captions.
+    pub(crate) score: &'static str,
+}
 
 /// Everything about the search.
 pub(crate) fn section(report: &RunReport) -> Option<Section> {
     let tuning = report.tuning.as_ref().filter(|tuning| !tuning.trials.is_empty())?;
+    let search = Search { metric: &report.metric, tuning, score: "Validation score" };
     let pieces = [
         Some(element("p", &[], summary(tuning))),
-        history(report, tuning),
+        history(search).map(|plot| heading("History").then(plot)),
         Some(folded("All trials as a table", trials(tuning))),
-        slices(report, tuning),
-        curves(report, tuning),
+        slices(search).map(|plots| js_heading("Parameters").then(plots)),
+        curves(search).map(|plot| js_heading("Scores on the way").then(plot)),
     ];
     let body = pieces.into_iter().flatten().collect();
     Some(Section { id: "search", title: "Search", body })
 }
 
 fn summary(tuning: &Tuning) -> Html {
-    let states =
-        [TrialState::Complete, TrialState::Pruned, TrialState::Failed, TrialState::Running];
-    let counts = states.into_iter().filter_map(|state| {
-        let count = tuning.trials.iter().filter(|trial| trial.state == state).count();
-        (count > 0).then(|| format!("{} {}", number::count(count as u64), state_name(state)))
-    });
-    let counts: Vec<String> = counts.collect();
+    let trial_states: Vec<TrialState> = tuning.trials.iter().map(|trial| trial.state).collect();
     let mut rest = format!("; {} trials", number::count(tuning.trials.len() as u64));
     if tuning.seconds.is_some() {
         rest.push_str(&format!(" in {}", number::duration(tuning.seconds)));
     }
-    rest.push_str(&format!(": {}.", counts.join(", ")));
+    rest.push_str(&format!(": {}.", states(&trial_states)));
     if let Some(best) = tuning.best {
         rest.push_str(&format!(" Trial {best} is the best."));
     }
@@ -51,9 +59,31 @@ fn summary(tuning: &Tuning) -> Html {
         .then(Html::text(&rest))
 }
 
-fn state_name(state: TrialState) -> &'static str {
+/// A heading above plots alone, which are not there without a script.
+pub(crate) fn js_heading(text: &str) -> Html {
+    element("div", &[("class", "js-only")], heading(text))
+}
+
+/// How many trials are in each state, for those that occur: `20 complete, 4 pruned`.
+pub(crate) fn states(trials: &[TrialState]) -> String {
+    let states = [
+        TrialState::Complete,
+        TrialState::Pruned,
+        TrialState::Failed,
+        TrialState::Paused,
+        TrialState::Running,
+    ];
+    let counts = states.into_iter().filter_map(|state| {
+        let count = trials.iter().filter(|trial| **trial == state).count();
+        (count > 0).then(|| format!("{} {}", number::count(count as u64), state_name(state)))
+    });
+    counts.collect::<Vec<_>>().join(", ")
+}
+
+pub(crate) fn state_name(state: TrialState) -> &'static str {
     match state {
         TrialState::Running => "running",
+        TrialState::Paused => "paused",
         TrialState::Complete => "complete",
         TrialState::Pruned => "pruned",
         TrialState::Failed => "failed",
@@ -66,13 +96,13 @@ fn last_score(trial: &Trial) -> Option<f64> {
     number::finite(trial.score).or_else(last)
 }
 
-fn complete(tuning: &Tuning) -> impl Iterator<Item = (&Trial, f64)> {
+pub(crate) fn complete(tuning: &Tuning) -> impl Iterator<Item = (&Trial, f64)> {
     let done = tuning.trials.iter().filter(|trial| trial.state == TrialState::Complete);
     done.filter_map(|trial| Some((trial, number::finite(trial.score)?)))
 }
 
 /// What a trial shows under the pointer.
-fn hover(trial: &Trial, score: Option<f64>) -> String {
+pub(crate) fn hover(trial: &Trial, score: Option<f64>) -> String {
     let mut text = format!("trial {}, {}", trial.number, state_name(trial.state));
     if score.is_some() {
         text.push_str(&format!(": {}", number::score(score)));
@@ -104,16 +134,17 @@ fn dots<'a>(
     })
 }
 
-fn history(report: &RunReport, tuning: &Tuning) -> Option<Html> {
+pub(crate) fn history(search: Search<'_>) -> Option<Html> {
+    let Search { metric, tuning, score } = search;
     complete(tuning).next()?;
     let unfinished = tuning.trials.iter().filter_map(|trial| {
-        let ended = matches!(trial.state, TrialState::Pruned | TrialState::Running);
+        let ended = !matches!(trial.state, TrialState::Complete | TrialState::Failed);
         Some((trial, last_score(trial).filter(|_| ended)?))
     });
     let open = json!({ "color": "var(--muted)", "size": 7, "symbol": "circle-open" });
     let full = json!({ "color": "var(--accent)", "size": 8 });
     let data = [
-        Some(best_so_far(report, tuning)),
+        Some(best_so_far(metric, tuning)),
         dots("stopped early (last score)", unfinished, &open),
         dots("complete", complete(tuning), &full),
         failed(tuning),
@@ -121,15 +152,15 @@ fn history(report: &RunReport, tuning: &Tuning) -> Option<Html> {
     let mut x = axis("trial");
     x["rangemode"] = json!("nonnegative");
     let foot = json!({ "overlaying": "y", "range": [0, 1], "visible": false, "fixedrange": true });
-    let y = axis(&label(&report.metric.name));
+    let y = axis(&label(&metric.name));
     let mut layout = json!({ "xaxis": x, "yaxis": y, "yaxis2": foot, "showlegend": true });
-    if let Some(target) = number::finite(report.metric.target) {
+    if let Some(target) = number::finite(metric.target) {
         level(&mut layout, target, &["target", &number::chosen(target)]);
     }
     let data = data.into_iter().flatten().collect();
     let figure = Figure { title: "Optimisation history".to_owned(), height: 340, data, layout };
-    let caption = Html::text("Validation score of each trial, in the order they were started.");
-    Some(heading("History").then(figure.html(caption)))
+    let caption = format!("{score} of each trial, in the order they were started.");
+    Some(figure.html(Html::text(&caption)))
 }
 
 /// Failed trials have no score: crosses at the foot of the plot, on an axis of their own.
@@ -142,13 +173,13 @@ fn failed(tuning: &Tuning) -> Option<Value> {
     Some(trace)
 }
 
-fn best_so_far(report: &RunReport, tuning: &Tuning) -> Value {
+fn best_so_far(metric: &Objective, tuning: &Tuning) -> Value {
     let (mut x, mut y) = (Vec::new(), Vec::new());
     let mut best = None;
     for (trial, score) in complete(tuning) {
         let better = match best {
             None => true,
-            Some(best) if report.metric.higher_is_better => score > best,
+            Some(best) if metric.higher_is_better => score > best,
             Some(best) => score < best,
         };
         best = if better { Some(score) } else { best };
@@ -200,10 +231,11 @@ fn steps(trial: &Trial) -> Html {
     Html::clipped(&steps.collect::<Vec<_>>().join(", "))
 }
 
-fn slices(report: &RunReport, tuning: &Tuning) -> Option<Html> {
+pub(crate) fn slices(search: Search<'_>) -> Option<Html> {
+    let tuning = search.tuning;
     let range = score_range(tuning)?;
     let figures = tuning.space.iter().filter_map(|parameter| {
-        let mut figure = slice(report, tuning, parameter)?;
+        let mut figure = slice(search, parameter)?;
         figure.layout["yaxis"]["range"] = json!(range);
         let name = element("strong", &[], Html::clipped(&parameter.name));
         let scale = Html::raw(if parameter.log { ", logarithmic" } else { "" });
@@ -221,8 +253,7 @@ fn slices(report: &RunReport, tuning: &Tuning) -> Option<Html> {
     .then(ramp)
     .then(Html::text(" The ring marks the best."));
     let note = element("p", &[("class", "note js-only")], note);
-    let about = element("div", &[("class", "js-only")], heading("Parameters"));
-    Some(about.then(note).then(figures))
+    Some(note.then(figures))
 }
 
 /// The scores of all complete trials with a little room, so that the small plots share an axis.
@@ -233,7 +264,8 @@ fn score_range(tuning: &Tuning) -> Option<[f64; 2]> {
     Some([low - room, high + room])
 }
 
-fn slice(report: &RunReport, tuning: &Tuning, parameter: &Parameter) -> Option<Figure> {
+fn slice(search: Search<'_>, parameter: &Parameter) -> Option<Figure> {
+    let Search { metric, tuning, .. } = search;
     let trials: Vec<_> = complete(tuning)
         .filter_map(|(trial, score)| Some((trial, trial.values.get(&parameter.name)?, score)))
         .collect();
@@ -246,7 +278,7 @@ fn slice(report: &RunReport, tuning: &Tuning, parameter: &Parameter) -> Option<F
     }
     let margin = json!({ "t": 8, "b": 32, "l": 44, "r": 12 });
     Some(Figure {
-        title: format!("{} against {}", report.metric.name, parameter.name),
+        title: format!("{} against {}", metric.name, parameter.name),
         height: 220,
         data: vec![slice_trace(tuning, &trials, &places)],
         layout: json!({ "xaxis": axis, "yaxis": {}, "margin": margin }),
@@ -258,7 +290,10 @@ fn slice_trace(tuning: &Tuning, trials: &[(&Trial, &Value, f64)], places: &[Opti
     for (trial, _, score) in trials {
         let best = Some(trial.number) == tuning.best;
         y.push(*score);
-        text.push(hover(trial, Some(*score)));
+        text.push(match trials.len() {
+            0..=MANY => hover(trial, Some(*score)),
+            _ => format!("trial {}: {}", trial.number, number::score(Some(*score))),
+        });
         size.push(if best { 12 } else { 8 });
         edge.push(if best { "var(--warn)" } else { "var(--ramp-edge)" });
         width.push(if best { 3 } else { 1 });
@@ -277,7 +312,7 @@ fn slice_trace(tuning: &Tuning, trials: &[(&Trial, &Value, f64)], places: &[Opti
 }
 
 /// Places on a numeric axis; logarithmic where the parameter is and all values allow it.
-fn quantities(
+pub(crate) fn quantities(
     parameter: &Parameter,
     trials: &[(&Trial, &Value, f64)],
 ) -> (Vec<Option<f64>>, Value) {
@@ -299,7 +334,7 @@ fn quantities(
 
 /// Places on an axis of options in the order they first appear, spread a little around each by the
 /// number of the trial, so that equal scores do not hide one another.
-fn options(trials: &[(&Trial, &Value, f64)]) -> (Vec<Option<f64>>, Value) {
+pub(crate) fn options(trials: &[(&Trial, &Value, f64)]) -> (Vec<Option<f64>>, Value) {
     let mut names: Vec<String> = Vec::new();
     let mut places = Vec::new();
     for (trial, value, _) in trials {
@@ -315,7 +350,8 @@ fn options(trials: &[(&Trial, &Value, f64)]) -> (Vec<Option<f64>>, Value) {
 }
 
 /// Scores against steps; trials are joined into one trace per kind, with gaps between them.
-fn curves(report: &RunReport, tuning: &Tuning) -> Option<Html> {
+pub(crate) fn curves(search: Search<'_>) -> Option<Html> {
+    let Search { metric, tuning, score } = search;
     let drawn = |trial: &&Trial| {
         trial.steps.iter().filter(|(_, score)| number::finite(*score).is_some()).count() > 1
     };
@@ -333,16 +369,15 @@ fn curves(report: &RunReport, tuning: &Tuning) -> Option<Html> {
         lines("complete", drawn.iter().filter(|t| is_complete(t) && !is_best(t)), &plain),
         lines("best", drawn.iter().filter(|t| is_complete(t) && is_best(t)), &strong),
     ];
-    let (x, y) = (axis("step"), axis(&label(&report.metric.name)));
+    let (x, y) = (axis("step"), axis(&label(&metric.name)));
     let figure = Figure {
         title: "Scores by step".to_owned(),
         height: 340,
         data: data.into_iter().flatten().collect(),
         layout: json!({ "xaxis": x, "yaxis": y, "showlegend": true, "hovermode": "closest" }),
     };
-    let about = element("div", &[("class", "js-only")], heading("Scores on the way"));
-    let caption = "Validation score after each step of training.";
-    Some(about.then(figure.html(Html::text(caption))))
+    let caption = format!("{score} after each step.");
+    Some(figure.html(Html::text(&caption)))
 }
 
 fn lines<'a>(

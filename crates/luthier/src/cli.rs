@@ -36,6 +36,9 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Show what is in the data: classes, lengths, duplicates, leaks, contradictions
     Data(DataArgs),
+    /// Look at the trials of a study: the best, plots, importance of parameters, export
+    #[command(subcommand)]
+    Study(StudyCommand),
     /// Answer texts with a bundle
     Predict(PredictArgs),
     /// Score a bundle on labelled rows, or compare two
@@ -124,6 +127,65 @@ pub(crate) struct SplitArgs {
     /// Column of times; the oldest rows train, the newest test
     #[arg(long, conflicts_with = "group")]
     pub(crate) time: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum StudyCommand {
+    /// List studies with their trials and best scores
+    List {
+        /// SQLite files, folders that hold one (a job's or its run's), and databases
+        /// (`postgres://…`), all studies of which are listed
+        #[arg(required = true)]
+        storages: Vec<String>,
+    },
+    /// Show how a study is set up and how it stands, with its latest trials
+    Show {
+        #[command(flatten)]
+        study: StudyArgs,
+        /// Number of trials to show
+        #[arg(long, default_value_t = 10)]
+        last: usize,
+    },
+    /// Show the best trial, or with several objectives those that nothing dominates
+    Best {
+        #[command(flatten)]
+        study: StudyArgs,
+    },
+    /// Write a page of plots, which opens in any browser without a network
+    Plot {
+        #[command(flatten)]
+        study: StudyArgs,
+        /// The file to write
+        #[arg(long, short, default_value = "study.html")]
+        output: PathBuf,
+        /// The two parameters of the contour plot; the most important ones by default
+        #[arg(long, value_delimiter = ',', num_args = 1, value_name = "A,B")]
+        contour: Vec<String>,
+    },
+    /// Say how much each parameter has to do with how good a trial is (PED-ANOVA)
+    Importance {
+        #[command(flatten)]
+        study: StudyArgs,
+    },
+    /// Write all trials: as CSV or with --format json to standard output, or to a file
+    Export {
+        #[command(flatten)]
+        study: StudyArgs,
+        /// The file to write (csv, tsv, jsonl, parquet, json); only JSON has the scores by step
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+    },
+}
+
+/// A study that exists.
+#[derive(Args)]
+pub(crate) struct StudyArgs {
+    /// Where it is: its SQLite file, a folder that holds it (a job's or its run's), or a database
+    /// (`postgres://…`)
+    pub(crate) storage: String,
+    /// Its name, in a database that holds several
+    #[arg(long)]
+    pub(crate) study: Option<String>,
 }
 
 #[derive(Args)]

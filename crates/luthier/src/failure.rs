@@ -163,7 +163,8 @@ impl From<StudyError> for Failure {
         let message = error.to_string();
         match error {
             StudyError::DiskFull { .. } => Self::fault(message).hint(FREE_SPACE),
-            StudyError::Io { .. } | StudyError::Database { .. } => Self::fault(message),
+            StudyError::Io { path, source } => Self::io(&path)(source),
+            StudyError::Database { .. } => Self::fault(message),
             StudyError::Changed(_) => Self::input(message)
                 .hint("keep the setup, or give the study another `name` or storage"),
             StudyError::Absent { known, .. } if known.is_empty() => Self::input(message),

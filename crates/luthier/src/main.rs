@@ -36,6 +36,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Run(args) => commands::run::run(&args, format, stop_flag()?),
         Command::Data(args) => commands::data::data(&args, format, stop_flag()?),
+        Command::Study(command) => commands::study::study(&command, format),
         Command::Predict(args) => commands::predict::predict(&args, format),
         Command::Eval(args) => commands::eval::eval(&args, format),
         Command::Bundle(command) => commands::bundle::bundle(&command, format),

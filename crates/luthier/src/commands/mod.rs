@@ -10,6 +10,7 @@ pub(crate) mod probe;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod ship;
+pub(crate) mod study;
 
 use std::io::{ErrorKind, Write};
 

@@ -28,6 +28,7 @@ use crate::term::Reporter;
 pub(crate) use curve::learning_curve;
 pub(crate) use folder::RunFolder;
 pub(crate) use measure::{answer, median_and_p99, predictions};
+pub(crate) use report::{parameters, trial_state, values};
 
 /// The data of a job: opened, checked and described.
 pub(crate) struct Prepared {

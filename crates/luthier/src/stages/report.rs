@@ -8,7 +8,7 @@ use luthier_report::{
     Headline, MetricScores, Mistake, Objective, Outcome, Parameter, ParameterKind, PartSummary,
     Quantile, ReliabilityBin, RunReport, Snippet, Suspect, Trial, TrialState, Tuning, Verdict,
 };
-use luthier_space::{Distribution, Scale};
+use luthier_space::{Dimension, Distribution, Scale, Space, Values};
 use luthier_tune::State;
 
 use super::compress::Compressed;
@@ -180,23 +180,47 @@ fn tuning(parts: &Parts<'_>) -> Tuning {
     let Parts { job, tuned, .. } = parts;
     let trials = tuned.trials.iter().map(|trial| Trial {
         number: trial.number,
-        state: match trial.state {
-            State::Running | State::Paused => TrialState::Running,
-            State::Complete => TrialState::Complete,
-            State::Pruned => TrialState::Pruned,
-            State::Failed => TrialState::Failed,
-        },
+        state: trial_state(trial.state),
         score: trial.score(),
         loss: trial.tiebreak.map(|tiebreak| tiebreak.loss),
         seconds: trial.seconds,
-        values: match serde_json::to_value(&trial.values) {
-            Ok(serde_json::Value::Object(values)) => values,
-            _ => serde_json::Map::new(),
-        },
+        values: values(&trial.values),
         steps: trial.steps.iter().map(|step| (step.step, Some(step.score()))).collect(),
         reason: trial.reason.clone(),
     });
-    let space = job.tune.space.dimensions().iter().map(|dimension| {
+    Tuning {
+        trials: trials.collect(),
+        space: parameters(&job.tune.space),
+        best: Some(tuned.best.number),
+        margin: tuned.margin,
+        sampler: job.tune.sampler.clone(),
+        pruner: job.tune.pruner.to_string(),
+        seconds: Some(tuned.seconds),
+    }
+}
+
+/// The state of a trial, as reports have it.
+pub(crate) fn trial_state(state: State) -> TrialState {
+    match state {
+        State::Running => TrialState::Running,
+        State::Paused => TrialState::Paused,
+        State::Complete => TrialState::Complete,
+        State::Pruned => TrialState::Pruned,
+        State::Failed => TrialState::Failed,
+    }
+}
+
+/// The values of a trial, as reports have them.
+pub(crate) fn values(values: &Values) -> serde_json::Map<String, serde_json::Value> {
+    match serde_json::to_value(values) {
+        Ok(serde_json::Value::Object(values)) => values,
+        _ => serde_json::Map::new(),
+    }
+}
+
+/// The parameters of a space, as reports have them.
+pub(crate) fn parameters(space: &Space) -> Vec<Parameter> {
+    let parameter = |dimension: &Dimension| {
         let (kind, scale) = match &dimension.distribution {
             Distribution::Float { scale, .. } => (ParameterKind::Float, *scale),
             Distribution::Int { scale, .. } => (ParameterKind::Int, *scale),
@@ -205,18 +229,9 @@ fn tuning(parts: &Parts<'_>) -> Tuning {
             | Distribution::Permutation { .. }
             | Distribution::Subset { .. } => (ParameterKind::Choice, Scale::Linear),
         };
-        let log = scale == Scale::Log;
-        Parameter { name: dimension.name.clone(), log, kind }
-    });
-    Tuning {
-        trials: trials.collect(),
-        space: space.collect(),
-        best: Some(tuned.best.number),
-        margin: tuned.margin,
-        sampler: job.tune.sampler.clone(),
-        pruner: job.tune.pruner.to_string(),
-        seconds: Some(tuned.seconds),
-    }
+        Parameter { name: dimension.name.clone(), log: scale == Scale::Log, kind }
+    };
+    space.dimensions().iter().map(parameter).collect()
 }
 
 fn evaluation(finished: &Finished) -> Evaluation {

@@ -4,11 +4,18 @@ use std::path::Path;
 
 use crate::Desk;
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 23] = [
     "",
     "run",
     "data",
     "data split",
+    "study",
+    "study list",
+    "study show",
+    "study best",
+    "study plot",
+    "study importance",
+    "study export",
     "predict",
     "eval",
     "bundle",

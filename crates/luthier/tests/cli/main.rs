@@ -12,6 +12,7 @@ mod run;
 mod serve;
 mod shared;
 mod ship;
+mod study;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -1,0 +1,93 @@
+//! `luthier study`: what is known of a study, without running it.
+
+mod export;
+mod importance;
+mod plot;
+mod show;
+
+use luthier_study::{Locator, Record, Records, Study, StudyError};
+use luthier_tune::{Trial, front};
+
+use crate::cli::{Format, StudyArgs, StudyCommand};
+use crate::failure::Failure;
+
+pub(crate) fn study(command: &StudyCommand, format: Format) -> Result<(), Failure> {
+    match command {
+        StudyCommand::List { storages } => show::list(storages, format),
+        StudyCommand::Show { study, last } => show::show(&Found::load(study)?, *last, format),
+        StudyCommand::Best { study } => show::best(&Found::load(study)?, format),
+        StudyCommand::Plot { study, output, contour } => {
+            plot::plot(&Found::load(study)?, output, contour, format)
+        }
+        StudyCommand::Importance { study } => importance::importance(&Found::load(study)?, format),
+        StudyCommand::Export { study, output } => {
+            export::export(&Found::load(study)?, output.as_deref(), format)
+        }
+    }
+}
+
+/// A study as it stood when it was read.
+struct Found {
+    locator: Locator,
+    records: Records,
+    /// The trials of the records.
+    trials: Vec<Trial>,
+}
+
+impl Found {
+    fn load(args: &StudyArgs) -> Result<Self, Failure> {
+        match Self::read(locate(&args.storage)?, args.study.as_deref()) {
+            Err(StudyError::Absent { storage, name: None, known }) if !known.is_empty() => {
+                Err(Failure::input(format!("`{storage}` has several studies"))
+                    .hint(format!("say which with --study: {}", known.join(", "))))
+            }
+            found => Ok(found?),
+        }
+    }
+
+    /// All studies of a storage.
+    fn all(locator: &Locator) -> Result<Vec<Self>, StudyError> {
+        match Self::read(locator.clone(), None) {
+            // It is not said which of several is meant.
+            Err(StudyError::Absent { known, .. }) => {
+                known.iter().map(|name| Self::read(locator.clone(), Some(name))).collect()
+            }
+            one => Ok(vec![one?]),
+        }
+    }
+
+    fn read(locator: Locator, name: Option<&str>) -> Result<Self, StudyError> {
+        let records = Study::load(&locator, name)?;
+        let trials = records.trials.iter().map(|record| record.trial.clone()).collect();
+        Ok(Self { locator, records, trials })
+    }
+
+    /// The trials that are the answer: the best one, or the front of several objectives.
+    fn best(&self) -> Vec<&Record> {
+        let directions = self.records.spec.directions();
+        let best: Vec<&Trial> = match directions.as_slice() {
+            [_] => luthier_tune::best(&self.trials, &directions).into_iter().collect(),
+            _ => front(&self.trials, &directions),
+        };
+        let place = |trial: &Trial| usize::try_from(trial.number).ok();
+        best.into_iter().filter_map(|trial| self.records.trials.get(place(trial)?)).collect()
+    }
+}
+
+/// What a storage on the command line names; of a folder the study in it.
+fn locate(storage: &str) -> Result<Locator, Failure> {
+    let locator = match storage.parse::<Locator>() {
+        Ok(locator) => locator,
+        Err(never) => match never {},
+    };
+    let Locator::File(path) = &locator else { return Ok(locator) };
+    if !path.is_dir() {
+        return Ok(locator);
+    }
+    let inside = ["study.db", "run/study.db"].map(|name| path.join(name));
+    let found = inside.iter().find(|path| path.is_file());
+    found.map(Locator::from).ok_or_else(|| {
+        Failure::input(format!("there is no study in {}", path.display()))
+            .hint("give the file of the study, or the folder of a job that was run")
+    })
+}
