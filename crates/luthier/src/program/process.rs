@@ -14,7 +14,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid,
+};
 
 use super::guard::Guard;
 
@@ -98,7 +101,12 @@ pub(super) fn run(
         Some((cause, told)) => (cause, limits.grace.saturating_sub(told.elapsed())),
     };
     let status = group.finish(grace)?;
-    drain(&messages, |text| if cause == Cause::Itself { drop(line(text)) });
+    drain(&messages, |text| {
+        if cause == Cause::Itself {
+            // It has ended already.
+            let _ = line(text);
+        }
+    });
     let errors = last_lines(&tail.lock().unwrap_or_else(PoisonError::into_inner));
     Ok(Ended { status, cause, errors })
 }
@@ -169,7 +177,12 @@ impl<'a> Group<'a> {
     }
 
     /// Starts a thread for each output and one that waits for the end.
-    fn listen(&mut self, mut out: Log, mut err: Log, tail: &Arc<Mutex<Vec<u8>>>) -> Receiver<Message> {
+    fn listen(
+        &mut self,
+        mut out: Log,
+        mut err: Log,
+        tail: &Arc<Mutex<Vec<u8>>>,
+    ) -> Receiver<Message> {
         let (sender, messages) = sync_channel(LINES_WAITING);
         if let Some(pipe) = self.child.stdout.take() {
             let mut lines = Lines { line: Vec::new(), sender: sender.clone() };
@@ -196,7 +209,7 @@ impl<'a> Group<'a> {
         std::thread::spawn(move || {
             // The process stays a zombie, so that nobody else gets its number meanwhile.
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-            while waitid(WaitId::Pid(id), options) == Err(rustix::io::Errno::INTR) {}
+            while matches!(waitid(WaitId::Pid(id), options), Err(Errno::INTR)) {}
             let _ = sender.send(Message::Exited);
         });
         messages
@@ -316,6 +329,7 @@ fn keep_tail(tail: &mut Vec<u8>, piece: &[u8]) {
 fn last_lines(tail: &[u8]) -> String {
     const LINES: usize = 12;
     let text = String::from_utf8_lossy(tail);
-    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> =
+        text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(LINES)..].join("\n")
 }

@@ -129,7 +129,9 @@ mod tests {
 
     #[test]
     fn what_is_no_report_is_passed_over() {
-        for line in ["", "epoch 3", "{", "{'f1': 0.5}", "[0.5]", r#"{"f1": 0.5"#, r#"{"a": N"#, "{\"é"] {
+        for line in
+            ["", "epoch 3", "{", "{'f1': 0.5}", "[0.5]", r#"{"f1": 0.5"#, r#"{"a": N"#, "{\"é"]
+        {
             check(line, None);
         }
         assert_eq!(Report::read(b"{\"f1\": 0.5, \"x\": \"\xff\"}", "f1"), None);
