@@ -195,7 +195,7 @@ fn wrong_predictions_fail_a_trial() {
 fn any_output_is_endured() {
     let desk = desk(
         "head -c 9000000 /dev/zero\n\
-         yes 'chatter { }' | head -n 300000 >&2\n\
+         yes 'chatter { }' | head -n 500000 >&2\n\
          printf '\\n\\377\\376 {\"f1\": 0.1}\\n{\"f1\": \\377}\\n{broken\\n[1]\\n\\n'\n\
          printf '{\"note\": \"'; head -c 200000 /dev/zero | tr '\\0' x; printf '\", \"f1\": 0.2}\\n'\n\
          i=0; while [ $i -lt 2000 ]; do i=$((i + 1)); echo \"{\\\"step\\\": $i, \\\"f1\\\": 0.$i}\"; done\n\
@@ -240,9 +240,9 @@ fn a_trial_without_promise_is_ended_by_sigterm_or_else_by_sigkill() {
 fn check_ended(desk: &Desk) {
     let pids = String::from_utf8(desk.read("job/pids")).unwrap();
     let left = || {
-        let ps = Command::new("ps").args(["-o", "stat=,args=", "-p"]);
         let list = pids.split_whitespace().collect::<Vec<_>>().join(",");
-        let out = { ps }.arg(list).output().unwrap().stdout;
+        let ps = Command::new("ps").args(["-o", "stat=", "-p", &list]).output();
+        let out = ps.unwrap().stdout;
         let lines = String::from_utf8(out).unwrap();
         lines.lines().filter(|line| !line.trim().starts_with('Z')).count()
     };
@@ -253,7 +253,7 @@ fn check_ended(desk: &Desk) {
 
 #[test]
 fn what_a_program_leaves_running_ends_with_it() {
-    let desk = desk("sleep 600 & sleep 601 & echo $! $(($! - 1)) > pids; echo '{\"f1\": 1}'");
+    let desk = desk("sleep 600 & first=$!; sleep 600 & echo $first $! > pids; echo '{\"f1\": 1}'");
     let start = Instant::now();
     desk.tune(1).json();
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());

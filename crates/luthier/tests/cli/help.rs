@@ -4,9 +4,10 @@ use std::path::Path;
 
 use crate::Desk;
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "",
     "run",
+    "tune",
     "data",
     "data split",
     "predict",
