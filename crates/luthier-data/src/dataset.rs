@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::scan::{Extra, LabelTable, Layout, Scanned, reorder, scan};
 use crate::split::RowKey;
+use crate::write::{write_some, written_as};
 use crate::{DataError, Row, Rows, Source, SplitPlan};
 
 /// What to read and how to split it.
@@ -197,6 +198,22 @@ impl Dataset {
     /// splits that file; [`crate::write_split`] takes it.
     pub fn assignment(&self) -> Option<&[u8]> {
         self.assignment.as_ref().map(|parts| parts.as_slice())
+    }
+
+    /// A file with the rows of `part` and no others, all columns, in the order of
+    /// [`Self::examples`]: the part's own, or, where it is a share of a file, one that is written to
+    /// `folder` under the name of the part. `None` if the data set has no such part.
+    pub fn part_file(&self, part: Part, folder: &Path) -> Result<Option<PathBuf>, DataError> {
+        let Some(home) = self.homes[part as usize] else { return Ok(None) };
+        let source = &self.files[home].0;
+        let assignment = match &self.assignment {
+            Some(assignment) if home == 0 => assignment,
+            _ => return Ok(Some(source.path().to_owned())),
+        };
+        let path = folder.join(format!("{part}.{}", written_as(source.format()).extension()));
+        let outputs = Part::ALL.map(|other| (other == part).then_some(path.as_path()));
+        write_some(source, assignment, &outputs)?;
+        Ok(Some(path))
     }
 
     /// Streams a part in the order of its file.

@@ -20,38 +20,58 @@ pub fn write_split(
     assignment: &[u8],
     outputs: &[PathBuf],
 ) -> Result<Vec<u64>, DataError> {
-    let format = match source.format() {
-        Format::Parquet => Format::Csv,
-        other => other,
-    };
-    for path in outputs {
+    let outputs: Vec<Option<&Path>> = outputs.iter().map(|path| Some(path.as_path())).collect();
+    write_some(source, assignment, &outputs)
+}
+
+/// [`write_split`] without the rows of outputs that are `None`.
+pub(crate) fn write_some(
+    source: &Source,
+    assignment: &[u8],
+    outputs: &[Option<&Path>],
+) -> Result<Vec<u64>, DataError> {
+    let format = written_as(source.format());
+    for path in outputs.iter().flatten() {
         if Format::of(path).ok() != Some(format) {
             let expected = format.extension();
-            return Err(DataError::OutputFormat { path: path.clone(), expected });
+            return Err(DataError::OutputFormat { path: path.to_path_buf(), expected });
         }
     }
-    let mut outputs =
-        outputs.iter().map(|path| Output::create(path)).collect::<Result<Vec<_>, _>>()?;
+    let create = |path: &Option<&Path>| path.map(Output::create).transpose();
+    let mut outputs = outputs.iter().map(create).collect::<Result<Vec<_>, _>>()?;
     if format == Format::JsonLines {
         copy_lines(source, assignment, &mut outputs)?;
     } else {
         copy_records(source, format, assignment, &mut outputs)?;
     }
-    for output in &mut outputs {
+    for output in outputs.iter_mut().flatten() {
         output.flush()?;
     }
-    outputs.into_iter().map(Output::publish).collect()
+    outputs.into_iter().map(|output| output.map_or(Ok(0), Output::publish)).collect()
 }
 
-fn copy_lines(source: &Source, assignment: &[u8], outputs: &mut [Output]) -> Result<(), DataError> {
+/// The format of what is written of a source.
+pub(crate) fn written_as(source: Format) -> Format {
+    match source {
+        Format::Parquet => Format::Csv,
+        other => other,
+    }
+}
+
+fn copy_lines(
+    source: &Source,
+    assignment: &[u8],
+    outputs: &mut [Option<Output>],
+) -> Result<(), DataError> {
     let mut reader = JsonLines::open(source.path())?;
     let mut router = Router::new(source, assignment);
     while let Some(line) = reader.line()? {
-        let output = router.next(outputs)?;
-        output.write(|file| {
-            file.write_all(line.as_bytes())?;
-            file.write_all(b"\n")
-        })?;
+        if let Some(output) = router.next(outputs)? {
+            output.write(|file| {
+                file.write_all(line.as_bytes())?;
+                file.write_all(b"\n")
+            })?;
+        }
     }
     router.finish(outputs.len())
 }
@@ -60,18 +80,20 @@ fn copy_records(
     source: &Source,
     format: Format,
     assignment: &[u8],
-    outputs: &mut [Output],
+    outputs: &mut [Option<Output>],
 ) -> Result<(), DataError> {
     let delimiter = if format == Format::Tsv { b'\t' } else { b',' };
     let header = source.columns().iter().map(String::as_str).collect::<Vec<_>>();
-    for output in &mut *outputs {
+    for output in outputs.iter_mut().flatten() {
         output.write(|file| write_record(file, delimiter, header.iter().copied()))?;
     }
     let mut router = Router::new(source, assignment);
     for row in source.rows(source.columns())? {
         let row = row?;
-        let cells = row.cells.iter().map(|cell| cell.as_deref().unwrap_or_default());
-        router.next(outputs)?.write(|file| write_record(file, delimiter, cells))?;
+        if let Some(output) = router.next(outputs)? {
+            let cells = row.cells.iter().map(|cell| cell.as_deref().unwrap_or_default());
+            output.write(|file| write_record(file, delimiter, cells))?;
+        }
     }
     router.finish(outputs.len())
 }
@@ -88,14 +110,19 @@ impl<'a> Router<'a> {
         Self { source: source.path(), assignment, row: 0 }
     }
 
-    /// The output of the next row.
-    fn next<'o>(&mut self, outputs: &'o mut [Output]) -> Result<&'o mut Output, DataError> {
+    /// The output of the next row; `None` if the row is left out.
+    fn next<'o>(
+        &mut self,
+        outputs: &'o mut [Option<Output>],
+    ) -> Result<Option<&'o mut Output>, DataError> {
         let count = outputs.len();
         let part = self.assignment.get(self.row).copied().map(usize::from);
         self.row += 1;
         let output = part.and_then(|part| outputs.get_mut(part));
-        let output = output.ok_or_else(|| self.misfit(self.row, count))?;
-        output.rows += 1;
+        let mut output = output.ok_or_else(|| self.misfit(self.row, count))?.as_mut();
+        if let Some(output) = &mut output {
+            output.rows += 1;
+        }
         Ok(output)
     }
 

@@ -135,7 +135,7 @@ impl Metric {
     }
 
     /// Whether the score depends on decisions alone, and not on the probabilities behind them.
-    pub(crate) fn reads_decisions(self) -> bool {
+    pub fn reads_decisions(self) -> bool {
         !matches!(self, Self::RocAuc | Self::PrAuc | Self::LogLoss | Self::Brier | Self::Ece)
     }
 }

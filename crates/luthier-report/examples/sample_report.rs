@@ -205,6 +205,7 @@ fn trial(number: u64) -> Trial {
             _ => TrialState::Complete,
         },
         score: (!failed && !pruned).then(|| at(8)),
+        reported: false,
         loss: (!failed && !pruned).then(|| 1.2 - at(8)),
         seconds: Some(1.1 + last as f64 * (0.7 + draw(8))),
         values,

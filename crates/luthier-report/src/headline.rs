@@ -46,12 +46,22 @@ fn score_card(report: &RunReport) -> Html {
     if let Some(target) = number::finite(report.metric.target) {
         detail.push_str(&format!("; target {}", number::chosen(target)));
     }
-    let name = Html::text("Test ").then(Html::isolated(&report.metric.name));
+    if report.evaluation.is_none() && best_is_reported(report) {
+        detail.push_str("; as reported by the program that was tuned");
+    }
+    let part = if report.evaluation.is_none() { "Validation " } else { "Test " };
+    let name = Html::text(part).then(Html::isolated(&report.metric.name));
     let name = match &report.positive {
         Some(positive) => name.then(Html::text(", class ")).then(Html::isolated(positive)),
         None => name,
     };
     card(name, &number::score(score.value), &detail)
+}
+
+fn best_is_reported(report: &RunReport) -> bool {
+    report.tuning.as_ref().is_some_and(|tuning| {
+        tuning.trials.iter().any(|trial| Some(trial.number) == tuning.best && trial.reported)
+    })
 }
 
 fn openings_card(headline: &Headline) -> Html {

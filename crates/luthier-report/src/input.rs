@@ -110,9 +110,10 @@ pub struct Verdict {
 /// The figures a reader looks for first.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Headline {
-    /// Score of the finished model on the test split, in the objective's metric.
+    /// Score of the finished model on the test split, in the objective's metric; without a model,
+    /// that of the best trial on the validation split.
     pub score: Estimate,
-    /// Rows of the test split.
+    /// Rows of that split.
     pub rows: u64,
     /// How often the test split has been opened, this time included.
     pub test_openings: u64,
@@ -242,6 +243,10 @@ pub struct Trial {
     /// Final validation score; `None` unless complete.
     #[serde(default)]
     pub score: Option<f64>,
+    /// Whether the score is what the trial's program has said, and was not computed from its
+    /// predictions.
+    #[serde(default)]
+    pub reported: bool,
     /// Log loss after calibration, which decides among scores too close to call.
     #[serde(default)]
     pub loss: Option<f64>,

@@ -79,6 +79,7 @@ impl StudyView {
             values: trial.values.clone(),
             steps: trial.steps.iter().map(|(step, s)| (*step, s.get(objective).copied())).collect(),
             reason: trial.reason.clone(),
+            reported: false,
         };
         Tuning {
             trials: self.trials.iter().map(trial).collect(),

@@ -207,9 +207,10 @@ fn trials(tuning: &Tuning) -> Html {
     let tail = [("Scores by step", Column::Text), ("Reason", Column::Text)];
     let mut table = Table::new(head.into_iter().chain(parameters).chain(tail));
     for trial in &tuning.trials {
+        let own = if trial.reported { ", reported score" } else { "" };
         let cells = [
             Html::text(&trial.number.to_string()),
-            Html::text(state_name(trial.state)),
+            Html::text(state_name(trial.state)).then(Html::text(own)),
             Html::text(&number::score(trial.score)),
             Html::text(&number::score(trial.loss)),
             Html::text(&number::duration(trial.seconds)),

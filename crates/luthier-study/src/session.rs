@@ -107,10 +107,17 @@ impl<'a> Session<'a> {
             Some(score) => Some(Cause::NotFinite { step, score }),
             None => self.note(Step { step, scores }),
         };
-        let interrupted = || self.crew.interrupted().then_some(Cause::Interrupted);
-        let cause = cause.or_else(interrupted);
         if let Some(cause) = cause {
             self.cause.get_or_init(|| cause);
+        }
+        self.check()
+    }
+
+    /// Whether to go on, for an evaluation that may have nothing to report for long;
+    /// [`ControlFlow::Break`] means what it does from [`Session::report_all`].
+    pub fn check(&self) -> ControlFlow<()> {
+        if self.crew.interrupted() {
+            self.cause.get_or_init(|| Cause::Interrupted);
         }
         if self.cause.get().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }

@@ -34,6 +34,8 @@ pub(crate) enum Format {
 pub(crate) enum Command {
     /// Do a whole job: data, tune, compress, finish, bundle; goes on where it was stopped
     Run(RunArgs),
+    /// Search for the best trial of a job, and stop there; goes on where it was stopped
+    Tune(RunArgs),
     /// Show what is in the data: classes, lengths, duplicates, leaks, contradictions
     Data(DataArgs),
     /// Look at the trials of a study: the best, plots, importance of parameters, export
@@ -54,6 +56,13 @@ pub(crate) enum Command {
     Ship(Box<ShipArgs>),
     /// Send one HTTP request; the exit code says whether the answer is a success
     Probe(ProbeArgs),
+    /// End the process groups on standard input once it is closed
+    #[command(hide = true)]
+    Guard {
+        /// Milliseconds between SIGTERM and SIGKILL
+        #[arg(long)]
+        grace_ms: u64,
+    },
     /// Print a completion script for your shell
     Completions {
         /// The shell

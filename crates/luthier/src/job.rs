@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use luthier_data::{DatasetSpec, SplitPlan};
 use luthier_eval::Metric;
-use luthier_space::{Space, Value, Values};
+use luthier_space::{FormError, Space, Value, Values};
 use luthier_study::Locator;
 use luthier_train::{Learner, learner_by_name, learners};
 use luthier_tune::{InvalidPruner, PrunerSpec};
@@ -16,6 +16,7 @@ use serde::Deserialize;
 use toml::Table;
 
 use crate::failure::{Failure, did_you_mean, meant_or_known, nearest};
+use crate::program::{self, Program, ProgramForm};
 
 /// Name of the file.
 pub(crate) const FILE: &str = "luthier.toml";
@@ -46,10 +47,13 @@ pub(crate) struct Objective {
 }
 
 pub(crate) struct Tune {
+    /// Those that are part of this program.
     pub(crate) learners: Vec<Box<dyn Learner>>,
+    /// The learner [`program::LEARNER`], if it takes part.
+    pub(crate) program: Option<Program>,
     /// The space of all learners together, a choice called `learner` at its root.
     pub(crate) space: Space,
-    /// What is tried first: each learner's own proposal.
+    /// What is tried first: each learner's own proposal, if it has one.
     pub(crate) first: Vec<Values>,
     pub(crate) trials: u64,
     pub(crate) timeout: Option<Duration>,
@@ -153,6 +157,7 @@ struct TuneForm {
     storage: Option<String>,
     #[serde(default)]
     space: Table,
+    command: Option<ProgramForm>,
 }
 
 /// `[compress]`.
@@ -225,7 +230,7 @@ impl Job {
         Ok(Self {
             dataset: form.data.into_spec(&folder)?,
             objective: form.objective.check()?,
-            tune: form.tune.check()?,
+            tune: form.tune.check(&folder)?,
             name: form.name,
             task: form.task,
             compress: form.compress,
@@ -430,18 +435,27 @@ impl ObjectiveForm {
 }
 
 impl TuneForm {
-    fn check(self) -> Result<Tune, Failure> {
+    fn check(self, folder: &Path) -> Result<Tune, Failure> {
         let names = self
             .learners
             .unwrap_or_else(|| learners().iter().map(|l| l.name().to_owned()).collect());
-        let learners =
-            names.iter().map(|name| find_learner(name)).collect::<Result<Vec<_>, _>>()?;
-        if learners.is_empty() {
+        if names.is_empty() {
             return Err(Failure::input("`tune.learners` is empty"));
         }
         if let Some(twice) = names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)) {
             return Err(Failure::input(format!("`tune.learners` names `{}` twice", twice.1)));
         }
+        let spaces = spaces(&names, &self.space)?;
+        let program = match spaces.iter().find(|(name, _)| name == program::LEARNER) {
+            Some((_, space)) => Some(check_program(self.command, folder, space)?),
+            None if self.command.is_some() => {
+                return Err(Failure::input("`tune.command` is given, and no learner uses it")
+                    .hint("name `command` in `tune.learners`"));
+            }
+            None => None,
+        };
+        let learners = names.iter().filter(|name| *name != program::LEARNER);
+        let learners = learners.map(|name| find_learner(name)).collect::<Result<Vec<_>, _>>()?;
         let storage = self.storage.unwrap_or_else(|| "study.db".to_owned());
         let storage = match storage.parse() {
             Ok(Locator::File(path)) if storage.contains("://") => {
@@ -468,11 +482,16 @@ impl TuneForm {
             )));
         }
         Ok(Tune {
-            space: combined_space(&learners, &self.space)?,
+            space: Space::choice_of("learner", spaces),
+            program,
             first: learners.iter().map(|learner| proposal(&**learner)).collect(),
             learners,
             trials,
-            timeout: self.timeout.as_deref().map(duration).transpose()?,
+            timeout: self
+                .timeout
+                .as_deref()
+                .map(|text| duration("tune.timeout", text))
+                .transpose()?,
             sampler,
             pruner,
             workers,
@@ -497,39 +516,60 @@ fn unknown(key: &str, error: &luthier_tune::UnknownName) -> Failure {
 
 fn find_learner(name: &str) -> Result<Box<dyn Learner>, Failure> {
     learner_by_name(name).ok_or_else(|| {
-        let known: Vec<&str> = learners().iter().map(|learner| learner.name()).collect();
+        let mut known: Vec<&str> = learners().iter().map(|learner| learner.name()).collect();
+        known.push(program::LEARNER);
         Failure::input(format!("`tune.learners`: there is no learner `{name}`"))
             .hint(meant_or_known(nearest(name, known.iter().copied()), &known))
     })
 }
 
-/// The space of all learners, with the parameters that `forms` replaces.
-fn combined_space(learners: &[Box<dyn Learner>], forms: &Table) -> Result<Space, Failure> {
+/// The space of each learner, with the parameters that `forms` replaces.
+fn spaces(names: &[String], forms: &Table) -> Result<Vec<(String, Space)>, Failure> {
     for name in forms.keys() {
-        if !learners.iter().any(|learner| learner.name() == name) {
+        if !names.contains(name) {
             return Err(Failure::input(format!("`tune.space.{name}`: no such learner is used"))
                 .hint("name it in `tune.learners`"));
         }
     }
-    let mut options = Vec::new();
-    for learner in learners {
-        let name = learner.name();
-        let space = match forms.get(name) {
-            None => learner.space(),
-            Some(toml::Value::Table(form)) => {
-                let space = learner.space().replace(form).map_err(|error| {
-                    Failure::from(error).within(format_args!("`tune.space.{name}`"))
-                })?;
-                check_kinds(name, &learner.space(), &space)?;
-                space
-            }
+    let space = |name: &String| {
+        let form = match forms.get(name) {
+            None => None,
+            Some(toml::Value::Table(form)) => Some(form),
             Some(_) => {
                 return Err(Failure::input(format!("`tune.space.{name}` must be a table")));
             }
         };
-        options.push((name.to_owned(), space));
-    }
-    Ok(Space::choice_of("learner", options))
+        let within =
+            |error: FormError| Failure::from(error).within(format_args!("`tune.space.{name}`"));
+        if name == program::LEARNER {
+            let form = form.filter(|form| !form.is_empty()).ok_or_else(|| {
+                Failure::input("`tune.space.command` is missing: a program has no space of its own")
+                    .hint(
+                        "say what to try, as `learning_rate = { float = [1e-4, 1.0], log = true }`",
+                    )
+            })?;
+            return Ok((name.clone(), Space::from_toml(form).map_err(within)?));
+        }
+        let own = find_learner(name)?.space();
+        let Some(form) = form else { return Ok((name.clone(), own)) };
+        let space = own.replace(form).map_err(within)?;
+        check_kinds(name, &own, &space)?;
+        Ok((name.clone(), space))
+    };
+    names.iter().map(space).collect()
+}
+
+fn check_program(
+    form: Option<ProgramForm>,
+    folder: &Path,
+    space: &Space,
+) -> Result<Program, Failure> {
+    let form = form.ok_or_else(|| {
+        Failure::input("`tune.learners` names `command`, and there is no `tune.command`").hint(
+            "give the program, as `command = { run = [\"python3\", \"train.py\"] }` in [tune]",
+        )
+    })?;
+    Program::check(form, folder, space, true)
 }
 
 /// A learner's own proposal in the space of all learners.
@@ -571,10 +611,11 @@ fn check_kinds(learner: &str, own: &Space, replaced: &Space) -> Result<(), Failu
     Ok(())
 }
 
-fn duration(text: &str) -> Result<Duration, Failure> {
+/// A time under `key`, above 0.
+pub(crate) fn duration(key: &str, text: &str) -> Result<Duration, Failure> {
     match humantime::parse_duration(text) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err(Failure::input(format!("`tune.timeout` is {text:?}"))
+        _ => Err(Failure::input(format!("`{key}` is {text:?}"))
             .hint("write a time such as \"90s\", \"20m\" or \"1h 30m\"")),
     }
 }

@@ -6,11 +6,13 @@ mod commands;
 mod failure;
 mod job;
 mod log;
+mod program;
 mod stages;
 mod term;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
@@ -35,6 +37,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     let format = cli.format;
     match cli.command {
         Command::Run(args) => commands::run::run(&args, format, stop_flag()?),
+        Command::Tune(args) => commands::run::tune(&args, format, stop_flag()?),
         Command::Data(args) => commands::data::data(&args, format, stop_flag()?),
         Command::Study(command) => commands::study::study(&command, format),
         Command::Predict(args) => commands::predict::predict(&args, format),
@@ -43,6 +46,10 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Serve(args) => commands::serve::serve(&args),
         Command::Gate(args) => commands::gate::gate(&args, format),
         Command::Ship(args) => commands::ship::ship(&args, format, stop_flag),
+        Command::Guard { grace_ms } => {
+            program::guard(std::io::stdin().lock(), Duration::from_millis(grace_ms));
+            Ok(())
+        }
         Command::Probe(args) => commands::probe::probe(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -1,7 +1,7 @@
 use luthier_test::{Scratch, real_data};
 
 use crate::source::tests::write_parquet;
-use crate::{DataError, Dataset, DatasetSpec, Example, Part, SplitPlan};
+use crate::{DataError, Dataset, DatasetSpec, Example, Part, Source, SplitPlan};
 
 /// A spec over files called train, valid and test in `scratch`; empty contents mean no file.
 fn spec(scratch: &Scratch, contents: [&str; 3]) -> DatasetSpec {
@@ -114,6 +114,40 @@ fn a_train_file_alone_is_split_by_default() {
     assert_eq!(sizes(&DatasetSpec { split: none, ..alone.clone() }), [100, 0, 0]);
     let parts = Dataset::open(&alone).unwrap().assignment().unwrap().to_vec();
     assert_eq!(parts.iter().filter(|part| **part == 2).count(), 10);
+}
+
+#[test]
+fn parts_are_files_with_all_columns() {
+    let scratch = Scratch::new();
+    let rows: String = (0..40).map(|i| format!("\"t\n{i}\",{},x{i}\n", i % 2)).collect();
+    let spec = spec(&scratch, [&format!("text,label,more\n{rows}"), "", VALID]);
+    let dataset = Dataset::open(&spec).unwrap();
+    let folder = scratch.path().join("parts");
+    std::fs::create_dir(&folder).unwrap();
+    let file = |part| dataset.part_file(part, &folder).unwrap().unwrap();
+    assert_eq!(file(Part::Test), scratch.path().join("test.csv"));
+    for part in [Part::Train, Part::Valid] {
+        let path = file(part);
+        assert_eq!(path, folder.join(format!("{part}.csv")));
+        let rows = Source::open(&path).unwrap().rows(&["text", "label", "more"]).unwrap();
+        let rows: Vec<Vec<String>> =
+            rows.map(|row| row.unwrap().cells.into_iter().flatten().collect()).collect();
+        let expected = examples(&dataset, part).into_iter().map(|example| {
+            let number = example.text.trim_start_matches("t\n").to_owned();
+            vec![example.text, example.label.to_string(), format!("x{number}")]
+        });
+        assert_eq!(rows, expected.collect::<Vec<_>>());
+    }
+    // What is not asked for is not written.
+    std::fs::remove_file(folder.join("valid.csv")).unwrap();
+    file(Part::Train);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+    let whole = Dataset::open(&DatasetSpec { test: None, valid: spec.test, ..spec }).unwrap();
+    assert_eq!(
+        whole.part_file(Part::Train, &folder).unwrap(),
+        Some(scratch.path().join("train.csv"))
+    );
+    assert_eq!(whole.part_file(Part::Test, &folder).unwrap(), None);
 }
 
 #[test]

@@ -133,6 +133,22 @@ fn a_deadline_interrupts_too() {
 }
 
 #[test]
+fn what_reports_nothing_is_interrupted_when_it_asks() {
+    let scratch = Scratch::new();
+    let study = Study::open(&scratch.path().join("study.db"), &spec()).unwrap();
+    let waits = |session: &Session<'_>| {
+        while session.check().is_continue() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err(Failure::Error("ended from outside".into()))
+    };
+    let deadline = Some(Instant::now() + Duration::from_millis(30));
+    let summary = study.run(&Run { deadline, ..run(9, 2) }, &waits, &|_| {}).unwrap();
+    assert_eq!((summary.finished, summary.stopped), (0, true));
+    assert!(study.trials().iter().all(|trial| trial.state == State::Running));
+}
+
+#[test]
 fn events_of_a_trial_come_in_order_and_the_best_only_improves() {
     let scratch = Scratch::new();
     let study = Study::open(&scratch.path().join("study.db"), &spec()).unwrap();

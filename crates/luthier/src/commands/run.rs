@@ -1,27 +1,77 @@
-//! `luthier run`.
+//! `luthier run` and `luthier tune`.
 
 use std::sync::atomic::AtomicBool;
 
-use luthier_report::{Compression, Outcome, RunReport};
+use luthier_report::{Compression, Outcome, RunReport, Verdict};
 
 use super::{print, print_json};
 use crate::cli::{Format, RunArgs};
 use crate::failure::Failure;
 use crate::job::Job;
 use crate::stages;
-use crate::term::{Reporter, milliseconds, size, times};
+use crate::term::{Reporter, milliseconds, size, table, times};
 
 pub(crate) fn run(args: &RunArgs, format: Format, stop: &AtomicBool) -> Result<(), Failure> {
+    let job = load(args)?;
+    let report = stages::run(&job, &Reporter::new(false), stop)?;
+    let has_model = report.evaluation.is_some();
+    match (format, has_model) {
+        (Format::Json, _) => print_json(&report)?,
+        (Format::Text, true) => print(&closing(&job, &report))?,
+        (Format::Text, false) => {
+            print(&best(&job, &report))?;
+            print(
+                "\nThe run ends here: the best trial is a program's, which leaves no model to finish.\n",
+            )?;
+        }
+    }
+    if has_model { verdict(&report) } else { Ok(()) }
+}
+
+pub(crate) fn tune(args: &RunArgs, format: Format, stop: &AtomicBool) -> Result<(), Failure> {
+    let job = load(args)?;
+    let report = stages::tune(&job, &Reporter::new(false), stop)?;
+    match format {
+        Format::Json => print_json(&report),
+        Format::Text => print(&best(&job, &report)),
+    }
+}
+
+fn load(args: &RunArgs) -> Result<Job, Failure> {
     let mut job = Job::load(&args.job)?;
     job.tune.trials = args.trials.unwrap_or(job.tune.trials);
     job.tune.workers = args.workers.map_or(job.tune.workers, usize::from);
     job.tune.seed = args.seed.unwrap_or(job.tune.seed);
-    let report = stages::run(&job, &Reporter::new(false), stop)?;
-    match format {
-        Format::Json => print_json(&report)?,
-        Format::Text => print(&closing(&job, &report))?,
+    Ok(job)
+}
+
+/// The best trial of a search.
+fn best(job: &Job, report: &RunReport) -> String {
+    let Some(tuning) = &report.tuning else { return String::new() };
+    let Some(trial) = tuning.trials.iter().find(|trial| Some(trial.number) == tuning.best) else {
+        return String::new();
+    };
+    let score = trial.score.map_or("undefined".to_owned(), |score| format!("{score:.4}"));
+    let by = if trial.reported { ", reported by the program" } else { "" };
+    let mut text = format!(
+        "\n{}\n  best      trial {}\n  score     valid {} {score} ({} rows{by})\n",
+        report.name, trial.number, report.metric.name, report.headline.rows
+    );
+    for verdict in &report.headline.verdicts {
+        text += &verdict_line(verdict);
     }
-    verdict(&report)
+    let folder = job.run_folder();
+    let own = folder.join("trials").join(trial.number.to_string());
+    if own.exists() {
+        text += &format!("  files     {}\n", own.display());
+    }
+    text += &format!("  report    {}\n\n", folder.join("tuning.html").display());
+    let mut lines = vec![vec!["parameter".to_owned(), "value".to_owned()]];
+    lines.extend(trial.values.iter().map(|(name, value)| {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        vec![name.clone(), value]
+    }));
+    text + &table(&lines)
 }
 
 /// What a reader wants to know when the work is done.
@@ -51,12 +101,7 @@ fn closing(job: &Job, report: &RunReport) -> String {
         text += &format!("  one row   {p50} median, {p99} at the 99th percentile\n");
     }
     for verdict in &headline.verdicts {
-        let mark = match verdict.outcome {
-            Outcome::Holds => "yes",
-            Outcome::Fails => "NO",
-            Outcome::Undecided => "open",
-        };
-        text += &format!("  {mark:<9} {}\n", verdict.text);
+        text += &verdict_line(verdict);
     }
     text += &format!("  bundle    {}\n", folder.join("bundle").display());
     text += &format!("  report    {}\n", folder.join("report.html").display());
@@ -69,6 +114,15 @@ fn closing(job: &Job, report: &RunReport) -> String {
         }
     }
     text
+}
+
+fn verdict_line(verdict: &Verdict) -> String {
+    let mark = match verdict.outcome {
+        Outcome::Holds => "yes",
+        Outcome::Fails => "NO",
+        Outcome::Undecided => "open",
+    };
+    format!("  {mark:<9} {}\n", verdict.text)
 }
 
 /// How many times smaller the chosen model is than the trained one, the first candidate, if that

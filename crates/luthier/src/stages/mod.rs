@@ -6,6 +6,7 @@
 //! changed setting redoes only what it changes. Budgets (trials, time-outs, workers) are not part
 //! of a key.
 
+mod command;
 mod compress;
 mod curve;
 mod finish;
@@ -23,6 +24,7 @@ use luthier_report::RunReport;
 
 use crate::failure::Failure;
 use crate::job::Job;
+use crate::program;
 use crate::term::Reporter;
 
 pub(crate) use curve::learning_curve;
@@ -38,13 +40,17 @@ pub(crate) struct Prepared {
     pub(crate) key: String,
 }
 
-/// Does the whole job.
+/// Does the whole job, or, where the best trial is a program's, which leaves no model that could be
+/// taken further, what [`tune`] does.
 pub(crate) fn run(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result<RunReport, Failure> {
     let start = Instant::now();
     let mut folder = RunFolder::open(&job.run_folder())?;
     let prepared = prepare(job, &mut folder, reporter)?;
     let rows = train::TrainingRows::of(&prepared.dataset, stop);
     let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop)?;
+    if tuned.learner() == program::LEARNER {
+        return end_tuned(job, &prepared, &tuned, &folder, start);
+    }
     let trained = train::train(job, &prepared, &rows, &tuned, &mut folder, reporter, stop)?;
     let compressed = compress::compress(job, &prepared, &trained, &mut folder, reporter, stop)?;
     let finished = finish::finish(job, &prepared, &compressed, &mut folder, reporter)?;
@@ -56,7 +62,34 @@ pub(crate) fn run(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result<R
         finished: &finished,
         seconds: start.elapsed().as_secs_f64(),
     });
-    report::write(&report, &folder)?;
+    report::write(&report, &folder, "report")?;
+    Ok(report)
+}
+
+/// Does the job up to the best trial.
+pub(crate) fn tune(
+    job: &Job,
+    reporter: &Reporter,
+    stop: &AtomicBool,
+) -> Result<RunReport, Failure> {
+    let start = Instant::now();
+    let mut folder = RunFolder::open(&job.run_folder())?;
+    let prepared = prepare(job, &mut folder, reporter)?;
+    let rows = train::TrainingRows::of(&prepared.dataset, stop);
+    let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop)?;
+    end_tuned(job, &prepared, &tuned, &folder, start)
+}
+
+/// Writes `tuning.json` and `tuning.html`. The reports of a finished model stay as they are.
+fn end_tuned(
+    job: &Job,
+    prepared: &Prepared,
+    tuned: &tune::Tuned,
+    folder: &RunFolder,
+    start: Instant,
+) -> Result<RunReport, Failure> {
+    let report = report::tuned(job, prepared, tuned, start.elapsed().as_secs_f64());
+    report::write(&report, folder, "tuning")?;
     Ok(report)
 }
 

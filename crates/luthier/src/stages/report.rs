@@ -29,39 +29,61 @@ pub(super) struct Parts<'a> {
     pub(super) seconds: f64,
 }
 
-/// Writes both files.
-pub(super) fn write(report: &RunReport, folder: &RunFolder) -> Result<(), Failure> {
-    folder.write("report.json", report)?;
-    folder.write_bytes("report.html", luthier_report::render(report).as_bytes())
+/// Writes it as JSON and as HTML, under `name`.
+pub(super) fn write(report: &RunReport, folder: &RunFolder, name: &str) -> Result<(), Failure> {
+    folder.write(&format!("{name}.json"), report)?;
+    folder.write_bytes(&format!("{name}.html"), luthier_report::render(report).as_bytes())
 }
 
+/// The report of a finished model.
 pub(super) fn assemble(parts: &Parts<'_>) -> RunReport {
-    let Parts { job, prepared, finished, .. } = *parts;
+    let Parts { job, prepared, tuned, finished, seconds, .. } = *parts;
     let labels = prepared.dataset.labels();
-    let metric = job.objective.metric;
     RunReport {
-        format: luthier_report::FORMAT,
-        name: job.name.clone(),
-        task: job.task.clone(),
-        release: env!("CARGO_PKG_VERSION").to_owned(),
-        created: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
-        labels: labels.to_vec(),
-        positive: prepared.dataset.positive().map(|class| labels[class].clone()),
-        metric: Objective {
-            name: metric.to_string(),
-            higher_is_better: metric.higher_is_better(),
-            target: job.objective.target,
-        },
         headline: headline(parts),
-        data: Some(data(prepared)),
-        learning_curve: None,
-        tuning: Some(tuning(parts)),
         evaluation: Some(evaluation(finished)),
         mistakes: mistakes(finished, labels),
         suspects: suspects(finished, labels),
         compression: Some(compression(parts)),
         commands: commands(parts),
         lineage: lineage(parts),
+        ..self::tuned(job, prepared, tuned, seconds)
+    }
+}
+
+/// The report of a search without a model.
+pub(super) fn tuned(job: &Job, prepared: &Prepared, tuned: &Tuned, seconds: f64) -> RunReport {
+    let (dataset, metric) = (&prepared.dataset, job.objective.metric);
+    let score = tuned.best.score();
+    RunReport {
+        format: luthier_report::FORMAT,
+        name: job.name.clone(),
+        task: job.task.clone(),
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+        created: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
+        labels: dataset.labels().to_vec(),
+        positive: dataset.positive().map(|class| dataset.labels()[class].clone()),
+        metric: Objective {
+            name: metric.to_string(),
+            higher_is_better: metric.higher_is_better(),
+            target: job.objective.target,
+        },
+        headline: Headline {
+            score: Estimate { value: score, ..Estimate::default() },
+            rows: dataset.len(Part::Valid),
+            wall_seconds: Some(seconds),
+            verdicts: target_verdict(job, score).into_iter().collect(),
+            ..Headline::default()
+        },
+        data: Some(data(prepared)),
+        learning_curve: None,
+        tuning: Some(tuning(job, tuned)),
+        evaluation: None,
+        mistakes: Vec::new(),
+        suspects: Vec::new(),
+        compression: None,
+        commands: Vec::new(),
+        lineage: Vec::new(),
     }
 }
 
@@ -91,18 +113,12 @@ fn headline(parts: &Parts<'_>) -> Headline {
 fn verdicts(parts: &Parts<'_>, judged: &Report) -> Vec<Verdict> {
     let objective = &parts.job.objective;
     let Finished { bundle, findings } = parts.finished;
-    let mut verdicts = Vec::new();
+    let score = judged.metric(objective.metric).and_then(|found| found.value);
+    let mut verdicts: Vec<Verdict> = target_verdict(parts.job, score).into_iter().collect();
     let mut add = |holds: bool, text: String| {
         let outcome = if holds { Outcome::Holds } else { Outcome::Fails };
         verdicts.push(Verdict { outcome, text });
     };
-    let score = judged.metric(objective.metric).and_then(|found| found.value);
-    if let (Some(target), Some(score)) = (objective.target, score) {
-        let higher = objective.metric.higher_is_better();
-        let reached = if higher { score >= target } else { score <= target };
-        let verb = if reached { "reaches" } else { "is short of" };
-        add(reached, format!("{} {score:.4} {verb} the target {target}", objective.metric));
-    }
     if let Some(limit) = objective.limits.p99_latency_ms {
         let within = findings.p99_ms <= limit;
         let time = milliseconds(findings.p99_ms);
@@ -117,6 +133,18 @@ fn verdicts(parts: &Parts<'_>, judged: &Report) -> Vec<Verdict> {
         verdicts.push(verdict);
     }
     verdicts
+}
+
+/// What the score is to the target, where there is one.
+fn target_verdict(job: &Job, score: Option<f64>) -> Option<Verdict> {
+    let metric = job.objective.metric;
+    let (target, score) = (job.objective.target?, score?);
+    let reached = if metric.higher_is_better() { score >= target } else { score <= target };
+    let (outcome, verb) = match reached {
+        true => (Outcome::Holds, "reaches"),
+        false => (Outcome::Fails, "is short of"),
+    };
+    Some(Verdict { outcome, text: format!("{metric} {score:.4} {verb} the target {target}") })
 }
 
 fn compression_verdict(parts: &Parts<'_>) -> Option<Verdict> {
@@ -176,12 +204,12 @@ fn data(prepared: &Prepared) -> DataSummary {
     DataSummary { parts: parts.collect(), findings: findings.collect() }
 }
 
-fn tuning(parts: &Parts<'_>) -> Tuning {
-    let Parts { job, tuned, .. } = parts;
+fn tuning(job: &Job, tuned: &Tuned) -> Tuning {
     let trials = tuned.trials.iter().map(|trial| Trial {
         number: trial.number,
         state: trial_state(trial.state),
         score: trial.score(),
+        reported: tuned.reported.contains(&trial.number),
         loss: trial.tiebreak.map(|tiebreak| tiebreak.loss),
         seconds: trial.seconds,
         values: values(&trial.values),

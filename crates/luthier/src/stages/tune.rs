@@ -1,6 +1,7 @@
 //! The search: a study of trials, each of which fits a learner and is scored on the validation
 //! rows.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Mutex;
@@ -16,12 +17,14 @@ use luthier_study::{
 use luthier_train::{Job as Fit, TextData, TrainError};
 use luthier_tune::{State, Tiebreak, Trial, trial_seed};
 
+use super::command::{Programs, reported};
 use super::folder::key;
 use super::measure::{binary, predictions, truth};
 use super::train::TrainingRows;
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
 use crate::job::Job;
+use crate::program::{self, Program};
 use crate::term::{Bar, Reporter};
 
 /// How many of the latest trials a new one does not see; up to this many and one more workers
@@ -39,10 +42,17 @@ pub(super) struct Tuned {
     pub(super) margin: Option<f64>,
     pub(super) seconds: f64,
     pub(super) key: String,
+    /// Trials whose scores are those that their programs have reported.
+    pub(super) reported: BTreeSet<u64>,
     study_seed: u64,
 }
 
 impl Tuned {
+    /// The learner of the best trial.
+    pub(super) fn learner(&self) -> &str {
+        self.best.values.text("learner").unwrap_or_default()
+    }
+
     /// The seed that the best trial was trained with.
     pub(super) fn seed_of_best(&self) -> u64 {
         trial_seed(self.study_seed, self.best.number)
@@ -67,7 +77,10 @@ pub(super) fn tune(
     let spec = spec(job);
     let space = serde_json::to_string(&spec.space).unwrap_or_default();
     let seed = spec.seed.to_string();
-    let key = key(&["tune", &prepared.key, &space, &spec.objectives[0].to_string(), &seed]);
+    let objective = spec.objectives[0].to_string();
+    let mut parts = vec!["tune", &prepared.key, &space, &objective, &seed];
+    parts.extend(job.tune.program.as_ref().map(Program::key));
+    let key = key(&parts);
     let locator = match &job.tune.storage {
         Locator::File(name) => {
             let path = folder.join(name);
@@ -78,11 +91,11 @@ pub(super) fn tune(
     };
     // Noted first: a study that is there without a note is taken for another one.
     folder.finish("tune", &key)?;
-    let study = Study::open(locator, &spec)?;
+    let study = Study::open(locator.clone(), &spec)?;
 
     let finished = study.trials().iter().filter(|trial| trial.state.is_finished()).count();
     if (finished as u64) < job.tune.trials {
-        search(job, prepared, rows.get()?, &study, reporter, stop)?;
+        search(job, prepared, rows, &study, folder, reporter, stop)?;
     }
     let trials = study.trials();
     let best = luthier_tune::best(&trials, &spec.directions())
@@ -91,7 +104,11 @@ pub(super) fn tune(
     let seconds = start.elapsed().as_secs_f64();
     reporter.line("tune", &summary(job, &trials, &best));
     let margin = luthier_tune::margin(&trials, spec.objectives[0].direction);
-    Ok(Tuned { trials, best, margin, seconds, key, study_seed: spec.seed })
+    let reported = match job.tune.program {
+        Some(_) => reported(&locator, &spec.name)?,
+        None => BTreeSet::new(),
+    };
+    Ok(Tuned { trials, best, margin, seconds, key, reported, study_seed: spec.seed })
 }
 
 fn spec(job: &Job) -> StudySpec {
@@ -119,6 +136,11 @@ fn set_aside_other_study(folder: &RunFolder, path: &Path, key: &str) -> Result<(
         None if path.exists() => "earlier".to_owned(),
         _ => return Ok(()),
     };
+    let trials = folder.join("trials");
+    if trials.exists() {
+        let to = folder.join(format!("trials.{other}"));
+        std::fs::rename(&trials, &to).map_err(Failure::io(&trials))?;
+    }
     for suffix in ["", "-wal", "-shm"] {
         let from = path.with_file_name(format!("{}{suffix}", file_name(path)));
         if from.exists() {
@@ -136,13 +158,20 @@ fn file_name(path: &Path) -> String {
 fn search(
     job: &Job,
     prepared: &Prepared,
-    data: &TextData<'_>,
+    rows: &TrainingRows<'_>,
     study: &Study,
+    folder: &RunFolder,
     reporter: &Reporter,
     stop: &AtomicBool,
 ) -> Result<(), Failure> {
     let truth = truth(&prepared.dataset, Part::Valid)?;
-    let objective = |session: &Session<'_>| evaluate(job, &prepared.dataset, data, &truth, session);
+    let programs = Programs::start(job, prepared, &truth, folder)?;
+    let data = (!job.tune.learners.is_empty()).then(|| rows.get()).transpose()?;
+    let objective = |session: &Session<'_>| match (learner_of(session)?, &programs, data) {
+        (program::LEARNER, Some(programs), _) => programs.evaluate(study, session),
+        (name, _, Some(data)) => evaluate(job, name, &prepared.dataset, data, &truth, session),
+        (name, ..) => Err(TrialFailure::Error(format!("there is no learner `{name}`"))),
+    };
     let run = Run {
         trials: Some(job.tune.trials),
         deadline: job.tune.timeout.map(|timeout| Instant::now() + timeout),
@@ -155,7 +184,8 @@ fn search(
     let shown = Mutex::new(bar);
     let result = study.run(&run, &objective, &|event| {
         if let (Event::Finished { trial, best, finished }, Ok(bar)) = (event, shown.lock()) {
-            show(&bar, job, &trial, best, finished);
+            let reported = programs.as_ref().is_some_and(|p| p.is_reported(trial.number));
+            show(&bar, job, &trial, reported, best, finished);
         }
     });
     if let Ok(bar) = shown.into_inner() {
@@ -171,16 +201,20 @@ fn search(
     }
 }
 
+fn learner_of<'s>(session: &'s Session<'_>) -> Result<&'s str, TrialFailure> {
+    session.values().text("learner").map_err(|error| TrialFailure::Error(error.to_string()))
+}
+
 /// Fits one trial and scores each of its epochs.
 fn evaluate(
     job: &Job,
+    name: &str,
     dataset: &Dataset,
     data: &TextData<'_>,
     truth: &[u32],
     session: &Session<'_>,
 ) -> Result<Measured, TrialFailure> {
     let fail = |error: &dyn std::fmt::Display| TrialFailure::Error(error.to_string());
-    let name = session.values().text("learner").map_err(|error| fail(&error))?;
     let learner = job.tune.learners.iter().find(|learner| learner.name() == name);
     let learner = learner.ok_or_else(|| fail(&format!("there is no learner `{name}`")))?;
     let (metric, positive) = (job.objective.metric, binary(dataset));
@@ -211,7 +245,12 @@ fn evaluate(
 /// Scores of decisions on a few hundred rows are noisy, and the best of thirty is the luckiest. The
 /// log loss after calibration sees how sure each row was, so it decides among trials within one
 /// standard error of the best. Scores that see as much themselves need no such help.
-fn tiebreak(job: &Job, dataset: &Dataset, truth: &[u32], valid: &[f32]) -> Option<Tiebreak> {
+pub(super) fn tiebreak(
+    job: &Job,
+    dataset: &Dataset,
+    truth: &[u32],
+    valid: &[f32],
+) -> Option<Tiebreak> {
     let metric = job.objective.metric;
     if matches!(metric, Metric::LogLoss | Metric::Brier) {
         return None;
@@ -223,19 +262,30 @@ fn tiebreak(job: &Job, dataset: &Dataset, truth: &[u32], valid: &[f32]) -> Optio
     Some(Tiebreak { margin, loss })
 }
 
-fn show(bar: &Bar, job: &Job, trial: &Trial, best: Option<(u64, f64)>, finished: u64) {
+fn show(
+    bar: &Bar,
+    job: &Job,
+    trial: &Trial,
+    reported: bool,
+    best: Option<(u64, f64)>,
+    finished: u64,
+) {
     let metric = job.objective.metric;
     let best = best.map(|(number, score)| format!("best {metric} {score:.4} (trial {number})"));
     bar.set(finished, best.as_deref().unwrap_or_default());
     let outcome = match (trial.state, trial.score()) {
+        (State::Complete, Some(score)) if reported => format!("{metric} {score:.4} (reported)"),
         (State::Complete, Some(score)) => format!("{metric} {score:.4}"),
-        (State::Failed, _) => {
-            format!("failed: {}", trial.reason.as_deref().unwrap_or("no reason given"))
-        }
+        (State::Failed, _) => format!("failed: {}", first_line(trial.reason.as_deref())),
         (_, _) => format!("pruned after {} epochs", trial.steps.len()),
     };
     let best = best.map_or(String::new(), |best| format!(", {best}"));
     bar.step(&format!("{finished}/{} trial {} {outcome}{best}", job.tune.trials, trial.number));
+}
+
+/// A program's reason has the last lines of its errors below.
+fn first_line(reason: Option<&str>) -> &str {
+    reason.and_then(|reason| reason.lines().next()).unwrap_or("no reason given")
 }
 
 fn summary(job: &Job, trials: &[Trial], best: &Trial) -> String {

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use crate::Desk;
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "",
     "run",
+    "tune",
     "data",
     "data split",
     "study",

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod bundle;
+mod command;
 mod data;
 mod gate;
 mod help;

@@ -1,0 +1,414 @@
+//! Programs as trials: the `command` learner.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use luthier_test::{Process, assert_close, wait_for};
+use serde_json::{Value, json};
+
+use crate::{Desk, Outcome, csv, rows, text};
+
+/// A program whose score is known, and highest at `x = 0.3`.
+const PARABOLA: &str = r#"
+awk "BEGIN { x = $LUTHIER_VALUE_X; printf \"{\\\"f1\\\": %.12f}\\n\", 1 - (x - 0.3) ^ 2 }"
+"#;
+
+/// A desk whose job tunes the shell script `program`.
+fn desk(program: &str) -> Desk {
+    let desk = Desk::with_job();
+    desk.edit(
+        "[tune]",
+        r#"[tune]
+learners = ["command"]
+command = { run = ["sh", "train.sh"], pass = "environment" }
+space.command.x = { float = [0.0, 1.0] }
+"#,
+    );
+    desk.write("job/train.sh", program);
+    desk
+}
+
+impl Desk {
+    fn tune(&self, trials: u32) -> Outcome {
+        self.luthier(&["tune", "job", "--format", "json", "--trials", &trials.to_string()])
+    }
+
+    fn trial(&self, number: u64, file: &str) -> String {
+        String::from_utf8_lossy(&self.read(&format!("job/run/trials/{number}/{file}"))).into()
+    }
+}
+
+/// The trials of a report.
+fn trials(report: &Value) -> &Vec<Value> {
+    report["tuning"]["trials"].as_array().unwrap()
+}
+
+#[test]
+fn a_program_is_tuned_by_what_it_reports() {
+    let desk = desk(PARABOLA);
+    let report = desk.tune(12).json();
+    assert_eq!(report, desk.json("job/run/tuning.json"));
+    assert_eq!(trials(&report).len(), 12);
+    for trial in trials(&report) {
+        assert_eq!((&trial["state"], &trial["reported"]), (&json!("complete"), &json!(true)));
+        let x = trial["values"]["command.x"].as_f64().unwrap();
+        assert_close(trial["score"].as_f64().unwrap(), 1.0 - (x - 0.3).powi(2), 1e-9, "score");
+    }
+    let best = &trials(&report)[report["tuning"]["best"].as_u64().unwrap() as usize];
+    assert_eq!(report["headline"]["score"]["value"], best["score"]);
+    assert!(best["score"].as_f64().unwrap() > 0.99, "{best}");
+
+    let outcome = desk.luthier(&["run", "job", "--trials", "13"]);
+    assert!(outcome.err.contains("13/13 trial 12 f1 0."), "{}", outcome.err);
+    assert!(outcome.err.contains("(reported)"), "{}", outcome.err);
+    let out = outcome.ok();
+    assert!(out.contains("reported by the program)\n"), "{out}");
+    assert!(out.contains("\ncommand.x  0."), "{out}");
+    assert!(out.ends_with("a program's, which leaves no model to finish.\n"), "{out}");
+    let names = desk.names("job/run");
+    for name in ["bundle/", "model/", "report.json"] {
+        assert!(!names.iter().any(|known| known == name), "{names:?}");
+    }
+}
+
+#[test]
+fn a_program_is_told_all_it_needs_in_three_ways() {
+    let tell = "cat > \"$LUTHIER_FOLDER/stdin\"; echo \"$@\" > \"$LUTHIER_FOLDER/arguments\"\n\
+                env > \"$LUTHIER_FOLDER/environment\"; echo '{\"f1\": 0.5}'";
+    for pass in ["json", "arguments", "environment"] {
+        let desk = desk(tell);
+        desk.edit(
+            r#""train.sh"], pass = "environment""#,
+            &format!(r#""train.sh", "{{valid}}", "n={{trial}}{{x"], pass = "{pass}""#),
+        );
+        desk.edit("space.command.x = { float = [0.0, 1.0] }", "space.command = { x-y = 0.25 }");
+        desk.tune(1).json();
+        let document: Value = serde_json::from_str(&desk.trial(0, "trial.json")).unwrap();
+        let folder = desk.path("job");
+        assert_eq!(document["trial"], 0);
+        assert_eq!(document["values"], json!({ "x-y": 0.25 }));
+        assert_eq!(document["objective"], json!({ "metric": "f1", "direction": "maximize" }));
+        assert_eq!(document["folder"], text(&folder.join("run/trials/0")));
+        let data = json!({
+            "train": folder.join("train.csv"), "valid": folder.join("valid.csv"),
+            "text": ["text"], "label": "label", "labels": ["bad", "good"], "positive": "good",
+        });
+        assert_eq!(document["data"], data);
+
+        let stdin = if pass == "json" { desk.trial(0, "trial.json") } else { String::new() };
+        assert_eq!(desk.trial(0, "stdin"), stdin, "{pass}");
+        let words = format!("{} n=0{{x", text(&folder.join("valid.csv")));
+        let value = if pass == "arguments" { " --x-y=0.25" } else { "" };
+        assert_eq!(desk.trial(0, "arguments"), format!("{words}{value}\n"), "{pass}");
+        let environment = desk.trial(0, "environment");
+        let has = |line: String| environment.lines().any(|known| known == line);
+        assert_eq!(has("LUTHIER_VALUE_X_Y=0.25".to_owned()), pass == "environment", "{pass}");
+        assert!(has(format!("LUTHIER_TRAIN={}", text(&folder.join("train.csv")))));
+        assert!(has(format!("LUTHIER_SEED={}", document["seed"])));
+        assert!(has(format!("PWD={}", text(&folder))));
+        assert!(!environment.contains("test.csv"), "{environment}");
+    }
+}
+
+#[test]
+fn rows_that_are_split_are_written_without_the_test_rows() {
+    let desk = desk("cp \"$LUTHIER_TRAIN\" \"$LUTHIER_VALID\" .\necho '{\"f1\": 0.5}'");
+    desk.edit("valid = \"valid.csv\"\ntest = \"test.csv\"\n", "");
+    desk.tune(1).json();
+    assert_eq!(desk.names("job/run/splits"), ["train.csv", "valid.csv"]);
+    let lines = |name: &str| String::from_utf8(desk.read(name)).unwrap().lines().count();
+    assert_eq!((lines("job/train.csv"), lines("job/valid.csv")), (193, 25));
+}
+
+#[test]
+fn predictions_are_scored_here_whatever_the_program_says() {
+    let desk = desk(
+        "echo '{\"f1\": 0.123}'\n\
+         (echo label; tail -n +2 \"$LUTHIER_VALID\" | sed 's/.*,//') > \
+         \"$LUTHIER_FOLDER/predictions.csv\"",
+    );
+    let report = desk.tune(2).json();
+    for trial in trials(&report) {
+        assert_eq!((&trial["score"], &trial["reported"]), (&json!(1.0), &json!(false)));
+    }
+    desk.edit("[tune]", "[objective]\nmetric = \"roc_auc\"\n[tune]");
+    let reason = "`roc_auc` needs probabilities, in a column for each label";
+    failed(&desk, &format!("{}: {reason}", text(&desk.path("job/run/trials/0/predictions.csv"))));
+    desk.write(
+        "job/train.sh",
+        "awk -F, 'NR == 1 { print \"good,bad\" } NR > 1 { p = $NF == \"good\" ? 0.9 : 0.2; print p \",\" \
+         1 - p }' \"$LUTHIER_VALID\" > \"$LUTHIER_FOLDER/predictions.csv\"",
+    );
+    let report = desk.tune(2).json();
+    let trial = &trials(&report)[1];
+    assert_eq!(trial["score"], 1.0);
+    assert!(trial["loss"].as_f64().unwrap() < 0.3, "{trial}");
+}
+
+/// That the only trial failed for `reason`.
+#[track_caller]
+fn failed(desk: &Desk, reason: &str) {
+    let hint = " hint: raise `tune.timeout` or `tune.trials`, or widen `tune.space`";
+    desk.tune(1).fails(
+        2,
+        &format!("error: no trial completed; the last one failed with: {reason}\n{hint}"),
+    );
+}
+
+#[test]
+fn why_a_program_failed_is_said() {
+    let check = |program: &str, reason: &str| failed(&desk(program), reason);
+    check("echo '{\"f1\": 1}'; exit 3", "exit code 3");
+    check("echo broken >&2; exit 1", "exit code 1: broken");
+    check(
+        "for i in 1 2; do echo line $i >&2; done; echo >&2; exit 9",
+        "exit code 9: line 2\nstandard error ended with\nline 1\nline 2",
+    );
+    check("echo '{\"f1\": 1}'; kill -9 $$", "ended by signal 9");
+    let without = "it ended without a score: no line such as {\"f1\": 0.5} on standard output";
+    check("echo done", without);
+    check(
+        "echo '{\"step\": 1, \"F1\": 0.5}'",
+        &format!("{without}; its last JSON line has step, F1"),
+    );
+    check("echo '{\"f1\": NaN}'", "the score is NaN");
+    check("echo '{\"step\": 4, \"f1\": NaN}'; exec sleep 600", "the score at step 4 is NaN");
+    check(
+        "echo '{\"f1\": \"high\"}'; exec sleep 600",
+        "it reported `f1` as \"high\", which is no number",
+    );
+    check("echo '{\"step\": -1, \"f1\": 1}'", "it reported step -1; steps are 0, 1, 2, …");
+    let desk = desk("echo waiting >&2; sleep 600");
+    desk.edit("pass = ", "timeout = \"300ms\", pass = ");
+    failed(&desk, "timed out after 300ms: waiting");
+}
+
+#[test]
+fn wrong_predictions_fail_a_trial() {
+    let desk = desk("echo label > $LUTHIER_FOLDER/predictions.csv; echo '{\"f1\": 1}'");
+    let path = desk.path("job/run/trials/0/predictions.csv");
+    failed(&desk, &format!("{}: it has 0 rows, and there are 80 validation rows", text(&path)));
+}
+
+#[test]
+fn any_output_is_endured() {
+    let desk = desk(
+        "head -c 9000000 /dev/zero\n\
+         yes 'chatter { }' | head -n 500000 >&2\n\
+         printf '\\n\\377\\376 {\"f1\": 0.1}\\n{\"f1\": \\377}\\n{broken\\n[1]\\n\\n'\n\
+         printf '{\"note\": \"'; head -c 200000 /dev/zero | tr '\\0' x; printf '\", \"f1\": 0.2}\\n'\n\
+         i=0; while [ $i -lt 2000 ]; do i=$((i + 1)); echo \"{\\\"step\\\": $i, \\\"f1\\\": 0.$i}\"; done\n\
+         printf '{\"f1\": 0.75}'",
+    );
+    let report = desk.tune(1).json();
+    let trial = &trials(&report)[0];
+    assert_eq!((&trial["score"], trial["steps"].as_array().unwrap().len()), (&json!(0.75), 2000));
+    for name in ["stdout.log", "stderr.log"] {
+        let log = desk.trial(0, name);
+        assert!(log.len() < (4 << 20) + 100, "{name} has {} bytes", log.len());
+        assert!(log.ends_with("(the rest was left out)\n"), "{name}");
+    }
+}
+
+#[test]
+fn a_trial_without_promise_is_ended_by_sigterm_or_else_by_sigkill() {
+    let polite = "trap 'echo bye > $LUTHIER_FOLDER/farewell; exit 0' TERM\n";
+    let deaf = "trap '' TERM\n";
+    for (manners, farewell) in [(polite, true), (deaf, false)] {
+        let desk = desk(&format!(
+            "{manners}echo '{{\"step\": 1, \"f1\": 0.9}}'\n\
+             if [ $LUTHIER_TRIAL = 1 ]; then\n\
+             sleep 600 & echo $! $$ > pids\n\
+             echo '{{\"step\": 2, \"f1\": 0.1}}'; while :; do sleep 0.05; done; fi"
+        ));
+        desk.edit("pass = ", "grace = \"400ms\", pass = ");
+        desk.edit("[tune]", "[tune]\npruner = { kind = \"threshold\", lower = 0.5 }");
+        let start = Instant::now();
+        let report = desk.tune(2).json();
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        let states: Vec<&Value> = trials(&report).iter().map(|trial| &trial["state"]).collect();
+        assert_eq!(states, ["complete", "pruned"]);
+        assert_eq!(trials(&report)[1]["steps"], json!([[1, 0.9], [2, 0.1]]));
+        assert_eq!(desk.path("job/run/trials/1/farewell").exists(), farewell);
+        check_ended(&desk);
+    }
+}
+
+/// That none of the processes in the file `pids` is left; killed ones may take a moment.
+#[track_caller]
+fn check_ended(desk: &Desk) {
+    let pids = String::from_utf8(desk.read("job/pids")).unwrap();
+    let left = || {
+        let list = pids.split_whitespace().collect::<Vec<_>>().join(",");
+        let ps = Command::new("ps").args(["-o", "stat=", "-p", &list]).output();
+        let out = ps.unwrap().stdout;
+        let lines = String::from_utf8(out).unwrap();
+        lines.lines().filter(|line| !line.trim().starts_with('Z')).count()
+    };
+    assert!(pids.split_whitespace().count() >= 2, "{pids}");
+    let ended = wait_for(Duration::from_secs(3), || (left() == 0).then_some(()));
+    assert!(ended.is_some(), "some of {pids} are left");
+}
+
+#[test]
+fn what_a_program_leaves_running_ends_with_it() {
+    let desk = desk("sleep 600 & first=$!; sleep 600 & echo $first $! > pids; echo '{\"f1\": 1}'");
+    let start = Instant::now();
+    desk.tune(1).json();
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    check_ended(&desk);
+}
+
+/// A search whose first trials do not end, once both of them run.
+fn endless() -> (Desk, Process) {
+    let desk = desk("echo '{\"step\": 1, \"f1\": 0.5}'\nsleep 600 & echo $! $$ >> pids; wait\n");
+    let mut command = desk.command(&["tune", "job"]);
+    let run = Process::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
+    let both = || (lines_of(desk.path("job/pids")) == 2).then_some(());
+    wait_for(Duration::from_secs(20), both).expect("two trials run");
+    (desk, run)
+}
+
+fn lines_of(path: PathBuf) -> usize {
+    std::fs::read_to_string(path).map_or(0, |text| text.lines().count())
+}
+
+#[test]
+fn a_stopped_search_leaves_no_process_and_goes_on() {
+    for signal in ["INT", "TERM"] {
+        let (desk, mut run) = endless();
+        run.signal(signal);
+        let ended = wait_for(Duration::from_secs(5), || run.child().try_wait().unwrap());
+        assert_eq!(ended.expect("it ends").code(), Some(130), "{signal}");
+        check_ended(&desk);
+        check_it_goes_on(&desk);
+    }
+}
+
+#[test]
+fn a_killed_search_leaves_no_process_and_goes_on() {
+    let (desk, run) = endless();
+    run.signal("KILL");
+    drop(run);
+    check_ended(&desk);
+    check_it_goes_on(&desk);
+}
+
+/// That the same trials are evaluated anew.
+#[track_caller]
+fn check_it_goes_on(desk: &Desk) {
+    desk.write("job/train.sh", PARABOLA);
+    let report = desk.tune(6).json();
+    let numbers: Vec<u64> =
+        trials(&report).iter().map(|trial| trial["number"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
+    for trial in trials(&report) {
+        assert_eq!(trial["state"], "complete", "{trial}");
+        assert_eq!(trial["steps"], json!([]), "{trial}");
+    }
+}
+
+#[test]
+fn programs_run_at_the_same_time() {
+    // Each trial waits for the one beside it.
+    let desk = desk(
+        "touch seen-$LUTHIER_TRIAL\n\
+         other=$((LUTHIER_TRIAL ^ 1))\n\
+         i=0; while [ ! -e seen-$other ]; do i=$((i + 1)); [ $i -lt 200 ] || exit 1; sleep 0.05; done\n\
+         echo '{\"f1\": 0.5}'",
+    );
+    let report = desk.tune(4).json();
+    assert!(trials(&report).iter().all(|trial| trial["state"] == "complete"), "{report}");
+}
+
+#[test]
+fn a_program_competes_with_other_learners() {
+    let desk = desk("echo '{\"f1\": 0.01}'");
+    desk.edit("learners = [\"command\"]", "learners = [\"linear\", \"command\"]");
+    let report = desk.luthier(&["run", "job", "--format", "json"]).json();
+    let learners: Vec<&Value> =
+        trials(&report).iter().map(|trial| &trial["values"]["learner"]).collect();
+    assert!(learners.contains(&&json!("linear")) && learners.contains(&&json!("command")));
+    assert!(report["evaluation"].is_object(), "the best is a model");
+}
+
+#[test]
+fn another_command_line_is_another_study() {
+    let desk = desk(PARABOLA);
+    desk.tune(2).json();
+    desk.edit("\"train.sh\"", "\"train.sh\", \"--deep\"");
+    desk.tune(1).json();
+    let aside = desk.names("job/run");
+    let aside: Vec<&String> = aside.iter().filter(|name| name.starts_with("trials.")).collect();
+    assert_eq!(aside.len(), 1, "{aside:?}");
+    assert_eq!(desk.names("job/run/trials"), ["0/"]);
+}
+
+#[test]
+fn mistakes_in_the_job_are_named() {
+    let check = |from: &str, to: &str, complaint: &str| {
+        let desk = desk(PARABOLA);
+        desk.edit(from, to);
+        let complaint = complaint.replace("FOLDER", text(&desk.path("job")));
+        desk.tune(1).fails(2, &format!("error: job/luthier.toml: {complaint}"));
+    };
+    check(
+        "\"sh\"",
+        "\"shh-h\"",
+        "`tune.command.run`: there is no program `shh-h`\n hint: install it, or write ./shh-h for \
+         one beside luthier.toml",
+    );
+    check(
+        "\"sh\", \"train.sh\"",
+        "\"./train.sh\"",
+        "`tune.command.run`: FOLDER/./train.sh is not a program\n hint: give a file that may be \
+         executed, or the interpreter before it",
+    );
+    check(
+        "[\"sh\", \"train.sh\"]",
+        "[]",
+        "`tune.command.run` is empty\n hint: give a program and its arguments, as [\"python3\", \
+         \"train.py\"]",
+    );
+    check(
+        "\"train.sh\"",
+        "\"train.sh\", \"{vlaid}\"",
+        "`tune.command.run`: {vlaid}: there is nothing of that name\n hint: did you mean `valid`?",
+    );
+    check(
+        "pass = ",
+        "grace = \"0s\", pass = ",
+        "`tune.command.grace` is \"0s\"\n hint: write a time such as \"90s\", \"20m\" or \"1h 30m\"",
+    );
+    check(
+        "space.command.x = { float = [0.0, 1.0] }",
+        "",
+        "`tune.space.command` is missing: a program has no space of its own\n hint: say what to \
+         try, as `learning_rate = { float = [1e-4, 1.0], log = true }`",
+    );
+    check(
+        "space.command.x = { float = [0.0, 1.0] }",
+        "space.command = { a-b = 1, a_b = 2 }",
+        "`tune.space.command`: `a-b` and `a_b` are both LUTHIER_VALUE_A_B in the environment",
+    );
+    check(
+        "learners = [\"command\"]",
+        "learners = [\"linear\"]",
+        "`tune.space.command`: no such learner is used\n hint: name it in `tune.learners`",
+    );
+    check(
+        "command = { run = [\"sh\", \"train.sh\"], pass = \"environment\" }",
+        "",
+        "`tune.learners` names `command`, and there is no `tune.command`\n hint: give the program, \
+         as `command = { run = [\"python3\", \"train.py\"] }` in [tune]",
+    );
+}
+
+#[test]
+fn the_data_of_a_program_is_the_data_of_the_job() {
+    let desk = desk("grep -c . \"$LUTHIER_TRAIN\" >&2; echo '{\"f1\": 0.5}'");
+    desk.write("job/train.csv", csv(&rows(&crate::MOODS, 100, 7)));
+    desk.tune(1).json();
+    assert_eq!(desk.trial(0, "stderr.log"), "101\n");
+}
