@@ -11,13 +11,12 @@ from pathlib import Path
 import asker
 import figures
 import problems
+import product
 import search
-from product import CHECKOUT, TARGET
 
 TRIALS = {"tpe": (1000, 5000), "gp": (100, 300)}
 MILLISECONDS = {("tpe", 1000): 1, ("tpe", 5000): 5, ("gp", 100): 20, ("gp", 300): 150}
 TIMES = {("tpe", 1000): 20, ("tpe", 5000): 13, ("gp", 100): 30, ("gp", 300): 30}
-STUDY = TARGET / "release" / "examples" / "cost"
 
 SPACE = [
     *(problems.dimension(f"float_{at}", problems.real(0.0, 1.0)) for at in range(4)),
@@ -111,8 +110,7 @@ def medians(times):
 
 def studies(quick):
     """What a study on disk costs."""
-    command = ["cargo", "build", "--release", "-q", "-p", "luthier-study", "--example", "cost"]
-    subprocess.run(command, cwd=CHECKOUT, check=True)
+    product.build_example("luthier-study", "cost")
     count = 1000 if quick else 5000
     with tempfile.TemporaryDirectory(prefix="tune-") as folder:
         filled, new = Path(folder) / "filled.db", Path(folder) / "new.db"
@@ -134,5 +132,5 @@ def studies(quick):
 
 
 def program(*arguments):
-    line = [STUDY, *map(str, arguments)]
-    return json.loads(subprocess.run(line, check=True, stdout=subprocess.PIPE).stdout)
+    command = [product.EXAMPLES / "cost", *map(str, arguments)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
