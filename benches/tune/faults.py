@@ -36,4 +36,6 @@ def killed(storage, workers, trials):
         "failed": "failed trials",
         "errors": "workers that ended with an error",
     }
-    return [figures.exactly(f"{storage}: {what}", found[key], "", 0, how) for key, what in never.items()]
+    return [
+        figures.exactly(f"{storage}: {what}", found[key], "", 0, how) for key, what in never.items()
+    ]
