@@ -11,7 +11,7 @@ import product
 from figures import at_least, at_most, below, told
 from served import Served, metric, post
 
-CLIENT = product.TARGET / "release/examples/grpc_load"
+CLIENT = product.EXAMPLES / "grpc_load"
 MODEL = "sentiment"
 RATE = 200
 CONNECTIONS = 8
@@ -19,8 +19,7 @@ CONNECTIONS = 8
 
 def build():
     """The client over gRPC: one of Python takes longer than the server that it asks."""
-    command = ["cargo", "build", "--release", "-q", "-p", "luthier-serve", "--example", "grpc_load"]
-    subprocess.run(command, cwd=product.CHECKOUT, check=True)
+    product.build_example("luthier-serve", "grpc_load")
 
 
 def texts(settings):

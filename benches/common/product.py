@@ -15,6 +15,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 TARGET = (CHECKOUT / os.environ.get("CARGO_TARGET_DIR", "target")).resolve()
 BINARY = TARGET / "release" / "luthier"
+EXAMPLES = TARGET / "release" / "examples"
 DATA = Path(os.environ.get("LUTHIER_DATA", CHECKOUT.parent / "shared" / "data")).resolve()
 EXAMPLE = CHECKOUT / "examples" / "sentiment"
 PARTS = ("train", "valid", "test")
@@ -45,6 +46,11 @@ class Run:
 
 def build():
     subprocess.run(["cargo", "build", "--release", "-q"], cwd=CHECKOUT, check=True)
+
+
+def build_example(package, name):
+    command = ["cargo", "build", "--release", "-q", "-p", package, "--example", name]
+    subprocess.run(command, cwd=CHECKOUT, check=True)
 
 
 def data_set(name):

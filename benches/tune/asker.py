@@ -4,14 +4,11 @@ import json
 import subprocess
 from pathlib import Path
 
-from product import CHECKOUT, TARGET
-
-PROGRAM = TARGET / "release" / "examples" / "ask"
+import product
 
 
 def build():
-    command = ["cargo", "build", "--release", "-q", "-p", "luthier-tune", "--example", "ask"]
-    subprocess.run(command, cwd=CHECKOUT, check=True)
+    product.build_example("luthier-tune", "ask")
 
 
 class Asker:
@@ -20,7 +17,7 @@ class Asker:
     def __init__(self, space, sampler, seed, pruner="none", trials=()):
         """`trials` are those that are there already, in the JSON form of a trial."""
         self.program = subprocess.Popen(
-            [PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [product.EXAMPLES / "ask"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         setup = {"space": space, "sampler": sampler, "pruner": pruner, "seed": seed}
         self.say(setup | {"trials": list(trials)})

@@ -11,13 +11,12 @@ from pathlib import Path
 import asker
 import figures
 import problems
+import product
 import search
-from product import CHECKOUT, TARGET
 
 TRIALS = {"tpe": (1000, 5000), "gp": (100, 300)}
 MILLISECONDS = {("tpe", 1000): 1, ("tpe", 5000): 5, ("gp", 100): 20, ("gp", 300): 150}
 TIMES = {("tpe", 1000): 20, ("tpe", 5000): 13, ("gp", 100): 30, ("gp", 300): 30}
-STUDY = TARGET / "release" / "examples" / "cost"
 
 SPACE = [
     *(problems.dimension(f"float_{at}", problems.real(0.0, 1.0)) for at in range(4)),
@@ -39,44 +38,52 @@ def measure(quick, rounds):
     found = []
     for sampler, counts in TRIALS.items():
         for count in counts[:1] if quick else counts:
-            found += asked(sampler, count, 3 if quick else rounds)
+            found += asked(sampler, count, 3 if quick else rounds or 11)
     return found + studies(quick)
 
 
 def asked(sampler, count, rounds):
-    """Ours and Optuna's time to ask and tell where so many trials are known."""
+    """Time to ask and tell where so many trials are known, of Optuna and ours by turns, so that what
+    else the machine does slows both."""
     rng = random.Random(count)
     given = [problems.draw(SPACE, rng) for _ in range(count)]
-    ours = by_product(sampler, given, rounds or 21)
-    theirs = by_optuna(sampler, given, rounds or (11 if sampler == "tpe" else 5))
+    with asker.Asker(SPACE, sampler, 0, trials=stored(given)) as program:
+        ours, theirs = asks_of_product(program), asks_of_optuna(sampler, given)
+        own, peer = [], []
+        for _ in range(rounds):
+            peer.append(next(theirs))
+            own += [next(ours) for _ in range(3)]
+    (cpu, wall), (peer_cpu, peer_wall) = medians(own), medians(peer)
     name = f"{sampler}: ask and tell at {count} trials"
-    cpu, wall, asks = ours
-    how = f"processor time, 10 mixed parameters, median of {asks}; {wall:.3g} ms of wall time"
-    share = theirs[0] / cpu
-    beside = f"Optuna takes {theirs[0]:.4g} ms, {theirs[1]:.4g} ms of wall time, median of {theirs[2]}"
+    how = f"processor time, 10 mixed parameters, median of {len(own)}; {wall:.3g} ms of wall time"
+    beside = f"Optuna {peer_cpu:.4g} ms, {peer_wall:.4g} ms of wall time, median of {len(peer)}"
+    ratio, share = f"{name}, Optuna's over ours", peer_cpu / cpu
     return [
         figures.below(name, cpu, "ms", MILLISECONDS[sampler, count], how),
-        figures.at_least(f"{name}, Optuna's over ours", share, "x", TIMES[sampler, count], beside),
+        figures.at_least(ratio, share, "x", TIMES[sampler, count], beside),
     ]
 
 
-def by_product(sampler, given, asks):
-    trials = [
+def stored(given):
+    """Complete trials in the JSON form of the product."""
+    return [
         {"number": number, "values": values, "state": "complete", "scores": [loss(values)]}
         for number, values in enumerate(given)
     ]
-    with asker.Asker(SPACE, sampler, 0, trials=trials) as program:
+
+
+def asks_of_product(program):
+    """Seconds on a processor and of wall time, for each further trial."""
+    _, values = program.ask()
+    while True:
+        before = program.cpu_seconds(), time.perf_counter()
+        program.tell(loss(values))
         _, values = program.ask()
-        times = []
-        for _ in range(asks):
-            before = program.cpu_seconds(), time.perf_counter()
-            program.tell(loss(values))
-            _, values = program.ask()
-            times.append((program.cpu_seconds() - before[0], time.perf_counter() - before[1]))
-    return medians(times)
+        yield program.cpu_seconds() - before[0], time.perf_counter() - before[1]
 
 
-def by_optuna(sampler, given, asks):
+def asks_of_optuna(sampler, given):
+    """The same of Optuna."""
     import optuna
 
     study = optuna.create_study(sampler=search.optuna_sampler(f"optuna-{sampler}", 0))
@@ -85,14 +92,16 @@ def by_optuna(sampler, given, asks):
         optuna.trial.create_trial(params=values, distributions=distributions, value=loss(values))
         for values in given
     ])
-    times = []
-    # The first call imports what the sampler needs.
-    for _ in range(1 + asks):
+
+    def ask():
         before = time.process_time(), time.perf_counter()
         trial = study.ask()
         study.tell(trial, loss(search.suggested(trial, SPACE)))
-        times.append((time.process_time() - before[0], time.perf_counter() - before[1]))
-    return medians(times[1:])
+        return time.process_time() - before[0], time.perf_counter() - before[1]
+
+    ask()  # The first imports what the sampler needs.
+    while True:
+        yield ask()
 
 
 def distribution(how):
@@ -105,14 +114,13 @@ def distribution(how):
 
 
 def medians(times):
-    """Milliseconds on a processor and of wall time, and how many were measured."""
-    return *(statistics.median(kind) * 1e3 for kind in zip(*times)), len(times)
+    """In milliseconds."""
+    return [statistics.median(kind) * 1e3 for kind in zip(*times)]
 
 
 def studies(quick):
     """What a study on disk costs."""
-    command = ["cargo", "build", "--release", "-q", "-p", "luthier-study", "--example", "cost"]
-    subprocess.run(command, cwd=CHECKOUT, check=True)
+    product.build_example("luthier-study", "cost")
     count = 1000 if quick else 5000
     with tempfile.TemporaryDirectory(prefix="tune-") as folder:
         filled, new = Path(folder) / "filled.db", Path(folder) / "new.db"
@@ -134,5 +142,5 @@ def studies(quick):
 
 
 def program(*arguments):
-    line = [STUDY, *map(str, arguments)]
-    return json.loads(subprocess.run(line, check=True, stdout=subprocess.PIPE).stdout)
+    command = [product.EXAMPLES / "cost", *map(str, arguments)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
