@@ -1,10 +1,10 @@
 //! The trials of a study as points.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 
 use super::Request;
 use super::frame::{Frame, Point};
-use crate::rank::{fronts, subset, within_margin};
+use crate::rank::{Place, fronts, subset, within_margin};
 use crate::{Direction, State, Trial};
 
 /// A trial and where it is.
@@ -84,13 +84,29 @@ impl<'a> History<'a> {
 
     /// The best `count` finished trials, and the others with the pending ones.
     pub(super) fn split(&self, count: usize) -> (Vec<&Observation<'a>>, Vec<&Observation<'a>>) {
-        let mut good = self.best_first(count);
-        let mut bad = good.split_off(count.min(good.len()));
-        bad.extend(&self.pending);
-        for side in [&mut good, &mut bad] {
-            side.sort_unstable_by_key(|seen| seen.trial.number);
-        }
+        let mut good = self.best(count);
+        good.sort_unstable_by_key(|seen| seen.trial.number);
+        let number = |seen: &&Observation<'_>| seen.trial.number;
+        let others = self.complete.iter().chain(&self.partial).chain(&self.pending);
+        let mut bad: Vec<_> =
+            others.filter(|seen| good.binary_search_by_key(&number(seen), number).is_err()).collect();
+        // Each list is in order already, which a stable sort makes use of.
+        bad.sort_by_key(number);
         (good, bad)
+    }
+
+    /// The first `count` of [`History::best_first`], in any order.
+    fn best(&self, count: usize) -> Vec<&Observation<'a>> {
+        if let [direction] = self.directions {
+            let mut kept = self.by_place(*direction);
+            if kept.len() > count {
+                kept.select_nth_unstable_by(count, Placed::compare);
+                return kept.into_iter().take(count).map(|placed| placed.seen).collect();
+            }
+        }
+        let mut best = self.best_first(count);
+        best.truncate(count);
+        best
     }
 
     /// All finished trials, of which the first `count` are the best ones, the best first.
@@ -99,10 +115,13 @@ impl<'a> History<'a> {
     /// [`best`](crate::best) has it, with several front by front. Then come partial ones by how far
     /// they came and then by what they reached, and at last those beyond their limits, by how far.
     pub(super) fn best_first(&self, count: usize) -> Vec<&Observation<'a>> {
-        let kept = self.kept();
         let mut order = match self.directions {
-            [direction] => self.by_place(kept, *direction),
-            _ => self.by_front(&kept, count),
+            [direction] => {
+                let mut kept = self.by_place(*direction);
+                kept.sort_unstable_by(Placed::compare);
+                kept.into_iter().map(|placed| placed.seen).collect()
+            }
+            _ => self.by_front(&self.kept(), count),
         };
         order.extend(self.by_progress());
         order.extend(self.beyond());
@@ -122,16 +141,11 @@ impl<'a> History<'a> {
         beyond
     }
 
-    fn by_place<'b>(
-        &self,
-        kept: Vec<&'b Observation<'a>>,
-        direction: Direction,
-    ) -> Vec<&'b Observation<'a>> {
+    /// Complete trials within their limits with their places, where there is one objective.
+    fn by_place(&self, direction: Direction) -> Vec<Placed<'_, 'a>> {
         let within = within_margin(self.trials, direction);
-        let places = kept.into_iter().filter_map(|seen| Some((within.place(seen.trial)?, seen)));
-        let mut order: Vec<_> = places.collect();
-        order.sort_by(|a, b| a.0.compare(b.0));
-        order.into_iter().map(|(_, seen)| seen).collect()
+        let kept = self.complete.iter().filter(|seen| seen.trial.violation() <= 0.0);
+        kept.filter_map(|seen| Some(Placed { place: within.place(seen.trial)?, seen })).collect()
     }
 
     fn by_front<'b>(&self, kept: &[&'b Observation<'a>], count: usize) -> Vec<&'b Observation<'a>> {
@@ -173,5 +187,18 @@ impl<'a> History<'a> {
         // A stable order, so that those of the same step stay in the order of their losses.
         order.sort_by_key(|seen| Reverse(seen.trial.steps.last().map(|last| last.step)));
         order.into_iter()
+    }
+}
+
+struct Placed<'b, 'a> {
+    place: Place,
+    seen: &'b Observation<'a>,
+}
+
+impl Placed<'_, '_> {
+    /// Among equals the earlier trial comes first.
+    fn compare(&self, other: &Self) -> Ordering {
+        let numbers = self.seen.trial.number.cmp(&other.seen.trial.number);
+        self.place.compare(other.place).then(numbers)
     }
 }

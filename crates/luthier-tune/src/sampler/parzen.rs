@@ -28,8 +28,9 @@ enum Column {
     /// Of a choice with `options` options: the observed option has probability `hit` and every other
     /// one `miss`. Kernels without an observation have `usize::MAX` and are uniform.
     Choice { observed: Vec<usize>, options: usize, hit: f64, miss: f64 },
-    /// Of a continuous range: truncated normals, one per kernel.
-    Real(Normals),
+    /// Of a continuous range: truncated normals, one per kernel, and the logarithms of their factors
+    /// before the exponential.
+    Real { normals: Normals, scales: Vec<f64> },
     /// Of a discrete range: truncated normals, gathered in the cell around each value, and which of
     /// them each kernel has. Kernels of equal observations share theirs.
     Discrete { normals: Normals, shares: Vec<u32> },
@@ -58,8 +59,6 @@ struct Normals {
     precisions: Vec<f64>,
     /// Logarithms of the probability that the truncation keeps.
     log_kept: Vec<f64>,
-    /// Logarithms of the density's factor before the exponential.
-    scales: Vec<f64>,
 }
 
 /// How much observations count beside the prior, which has weight 1.
@@ -130,7 +129,9 @@ impl<'a> Mixture<'a> {
         let mut discrete = Vec::new();
         for ((column, axis), &x) in active {
             match column {
-                Column::Real(normals) => normals.add_log_densities(x, &mut terms),
+                Column::Real { normals, scales } => {
+                    normals.add_log_densities(x, scales, &mut terms);
+                }
                 _ => discrete.push((column, axis, x)),
             }
         }
@@ -179,9 +180,7 @@ impl Column {
         let width = range.high - range.low;
         // The prior stands in for inactive observations and comes last for itself.
         let prior = (range.low + width / 2.0, width);
-        let mut sorted: Vec<(f64, u32)> = coordinates.iter().copied().zip(0..).collect();
-        sorted.retain(|(x, _)| !x.is_nan());
-        sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let sorted = ascending(range, coordinates);
         let narrowest = width / (sorted.len() as f64 + 2.0).min(100.0);
         let shapes = sorted.iter().enumerate().map(|(place, &(mean, kernel))| {
             let deviation = gap(&sorted, place, range).clamp(narrowest, width);
@@ -203,9 +202,10 @@ impl Column {
         }
         let mut of_kernels = vec![prior; coordinates.len() + 1];
         shapes.for_each(|(shape, kernel)| of_kernels[kernel] = shape);
-        let mut normals = Normals::default();
+        let mut normals = Normals::with_capacity(of_kernels.len());
         of_kernels.into_iter().for_each(|shape| normals.push(shape, range));
-        Self::Real(normals)
+        let scales = normals.log_scales();
+        Self::Real { normals, scales }
     }
 
     fn draw(&self, axis: &Axis, kernel: usize, rng: &mut ChaCha8Rng) -> f64 {
@@ -218,7 +218,7 @@ impl Column {
                 }
                 observed as f64
             }
-            (Self::Real(normals), Axis::Range(range)) => normals.draw(kernel, range, rng),
+            (Self::Real { normals, .. }, Axis::Range(range)) => normals.draw(kernel, range, rng),
             (Self::Discrete { normals, shares }, Axis::Range(range)) => {
                 range.snap(normals.draw(shares[kernel] as usize, range, rng))
             }
@@ -329,6 +329,31 @@ fn bits(lists: &Lists, x: f64) -> Vec<u64> {
     bits
 }
 
+/// Coordinates that are not NaN with their places, in ascending order.
+///
+/// They are spread over about as many bins as there are, of equal width, so that few share one.
+fn ascending(range: &Range, coordinates: &[f64]) -> Vec<(f64, u32)> {
+    let bins = coordinates.len() as f64;
+    let bin = |x: f64| ((range.share(x) * bins) as usize).min(coordinates.len());
+    let active = || coordinates.iter().copied().zip(0..).filter(|(x, _): &(f64, u32)| !x.is_nan());
+    // Where the next of each bin goes; the upper end of the range has a bin to itself.
+    let mut next = vec![0u32; coordinates.len() + 2];
+    active().for_each(|(x, _)| next[bin(x) + 1] += 1);
+    (1..next.len()).for_each(|at| next[at] += next[at - 1]);
+    let mut sorted = vec![(0.0, 0); next[next.len() - 1] as usize];
+    for seen in active() {
+        let place = &mut next[bin(seen.0)];
+        sorted[*place as usize] = seen;
+        *place += 1;
+    }
+    let mut start = 0;
+    for end in next.into_iter().map(|end| end as usize) {
+        sorted[start..end].sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        start = end;
+    }
+    sorted
+}
+
 /// The larger of the distances to the neighbours of an observation among all, sorted. The ends of
 /// the range count as neighbours only of an observation that has no other.
 fn gap(sorted: &[(f64, u32)], place: usize, range: &Range) -> f64 {
@@ -342,14 +367,30 @@ fn gap(sorted: &[(f64, u32)], place: usize, range: &Range) -> f64 {
 }
 
 impl Normals {
+    fn with_capacity(count: usize) -> Self {
+        let vec = || Vec::with_capacity(count);
+        Self { means: vec(), precisions: vec(), log_kept: vec() }
+    }
+
     fn push(&mut self, (mean, deviation): (f64, f64), range: &Range) {
         let precision = 1.0 / deviation;
         let ends = ((range.low - mean) * precision, (range.high - mean) * precision);
         self.means.push(mean);
         self.precisions.push(precision);
-        let log_kept = log_mass(ends.0, ends.1);
-        self.log_kept.push(log_kept);
-        self.scales.push(precision.ln() - LN_SQRT_TAU - log_kept);
+        self.log_kept.push(log_mass(ends.0, ends.1));
+    }
+
+    /// Logarithms of the densities' factors before the exponential.
+    fn log_scales(&self) -> Vec<f64> {
+        // Nearly all have the same deviation.
+        let mut last = (1.0, 0.0);
+        let log_scale = |(&precision, log_kept): (&f64, &f64)| {
+            if precision != last.0 {
+                last = (precision, precision.ln());
+            }
+            last.1 - LN_SQRT_TAU - log_kept
+        };
+        self.precisions.iter().zip(&self.log_kept).map(log_scale).collect()
     }
 
     fn draw(&self, index: usize, range: &Range, rng: &mut ChaCha8Rng) -> f64 {
@@ -357,8 +398,8 @@ impl Normals {
         draw_truncated(self.means[index], deviation, range.low, range.high, rng)
     }
 
-    fn add_log_densities(&self, x: f64, terms: &mut [f64]) {
-        let normals = self.means.iter().zip(&self.precisions).zip(&self.scales);
+    fn add_log_densities(&self, x: f64, scales: &[f64], terms: &mut [f64]) {
+        let normals = self.means.iter().zip(&self.precisions).zip(scales);
         for (term, ((mean, precision), scale)) in terms.iter_mut().zip(normals) {
             let z = (x - mean) * precision;
             *term += scale - 0.5 * z * z;
