@@ -10,12 +10,13 @@ use std::time::Instant;
 
 use luthier_data::{Dataset, Part};
 use luthier_eval::{Bootstrap, Metric, calibrated_log_loss, standard_error};
+use luthier_space::Space;
 use luthier_study::{
     Event, Failure as TrialFailure, Locator, Measured, Objective, Retries, Run, Session, Study,
     StudyError, StudySpec,
 };
 use luthier_train::{Job as Fit, TextData, TrainError};
-use luthier_tune::{State, Tiebreak, Trial, trial_seed};
+use luthier_tune::{Request, State, Tiebreak, Trial, around_best, trial_seed};
 
 use super::command::{Programs, reported};
 use super::folder::key;
@@ -93,10 +94,7 @@ pub(super) fn tune(
     folder.finish("tune", &key)?;
     let study = Study::open(locator.clone(), &spec)?;
 
-    let finished = study.trials().iter().filter(|trial| trial.state.is_finished()).count();
-    if (finished as u64) < job.tune.trials {
-        search(job, prepared, rows, &study, folder, reporter, stop)?;
-    }
+    search(job, prepared, rows, &study, folder, reporter, stop)?;
     let trials = study.trials();
     let best = luthier_tune::best(&trials, &spec.directions())
         .cloned()
@@ -155,15 +153,85 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
+/// Searches in rounds: the first in the whole space, each further one around the best trials so far,
+/// while these are short of the target.
 fn search(
     job: &Job,
     prepared: &Prepared,
     rows: &TrainingRows<'_>,
     study: &Study,
-    folder: &RunFolder,
+    folder: &mut RunFolder,
     reporter: &Reporter,
     stop: &AtomicBool,
 ) -> Result<(), Failure> {
+    let deadline = job.tune.timeout.map(|timeout| Instant::now() + timeout);
+    let mut round = |within: Option<&Space>, trials: u64| {
+        let run = Run {
+            trials: Some(trials),
+            deadline,
+            workers: job.tune.workers,
+            stop,
+            retries: Retries::default(),
+            first: &job.tune.first,
+            within,
+        };
+        search_once(job, prepared, rows, study, &run, folder, reporter)
+    };
+    let mut end = round(None, job.tune.trials)?;
+    for number in 1..=u64::from(job.tune.refine) {
+        let (true, Some(short)) = (end == End::Enough, short_of_target(job, study)) else { break };
+        let before = number * job.tune.trials;
+        let trials: Vec<Trial> =
+            study.trials().into_iter().filter(|trial| trial.number < before).collect();
+        let directions = &study.spec().directions();
+        let StudySpec { ref space, seed, .. } = *study.spec();
+        let request = Request { space, directions, trials: &trials, number: before, seed };
+        let Some(around) = around_best(&request) else { break };
+        reporter.line("tune", &format!("{short}; searching again around the best trials"));
+        end = round(Some(&around), before + job.tune.trials)?;
+    }
+    Ok(())
+}
+
+/// What the best score is to the target, if it does not reach it.
+fn short_of_target(job: &Job, study: &Study) -> Option<String> {
+    let target = job.objective.target?;
+    let trials = study.trials();
+    let score = luthier_tune::best(&trials, &study.spec().directions())?.score()?;
+    let metric = job.objective.metric;
+    let text = format!("best valid {metric} {score:.4} is short of the target {target}");
+    (!reaches(job, score)).then_some(text)
+}
+
+/// Whether a score is as good as the target.
+fn reaches(job: &Job, score: f64) -> bool {
+    let higher = job.objective.metric.higher_is_better();
+    job.objective.target.is_none_or(|target| if higher { score >= target } else { score <= target })
+}
+
+/// How a round of search ended.
+#[derive(PartialEq, Eq)]
+enum End {
+    /// All its trials are finished.
+    Enough,
+    /// There was no time left, or no configuration.
+    Early,
+}
+
+fn search_once(
+    job: &Job,
+    prepared: &Prepared,
+    rows: &TrainingRows<'_>,
+    study: &Study,
+    run: &Run<'_>,
+    folder: &mut RunFolder,
+    reporter: &Reporter,
+) -> Result<End, Failure> {
+    let wanted = run.trials.unwrap_or(u64::MAX);
+    let finished = study.trials().iter().filter(|trial| trial.state.is_finished()).count();
+    if finished as u64 >= wanted {
+        return Ok(End::Enough);
+    }
     let truth = truth(&prepared.dataset, Part::Valid)?;
     let programs = Programs::start(job, prepared, &truth, folder)?;
     let data = (!job.tune.learners.is_empty()).then(|| rows.get()).transpose()?;
@@ -172,20 +240,11 @@ fn search(
         (name, _, Some(data)) => evaluate(job, name, &prepared.dataset, data, &truth, session),
         (name, ..) => Err(TrialFailure::Error(format!("there is no learner `{name}`"))),
     };
-    let run = Run {
-        trials: Some(job.tune.trials),
-        deadline: job.tune.timeout.map(|timeout| Instant::now() + timeout),
-        workers: job.tune.workers,
-        stop,
-        retries: Retries::default(),
-        first: &job.tune.first,
-    };
-    let bar = reporter.bar("tune", job.tune.trials);
-    let shown = Mutex::new(bar);
-    let result = study.run(&run, &objective, &|event| {
+    let shown = Mutex::new(reporter.bar("tune", wanted));
+    let result = study.run(run, &objective, &|event| {
         if let (Event::Finished { trial, best, finished }, Ok(bar)) = (event, shown.lock()) {
             let reported = programs.as_ref().is_some_and(|p| p.is_reported(trial.number));
-            show(&bar, job, &trial, reported, best, finished);
+            show(&bar, job, &trial, reported, best, (finished, wanted));
         }
     });
     if let Ok(bar) = shown.into_inner() {
@@ -196,8 +255,9 @@ fn search(
             Err(Failure::from(error).hint("the reasons of all trials are in the study"))
         }
         Err(error) => Err(error.into()),
-        Ok(_) if stop.load(std::sync::atomic::Ordering::Relaxed) => Err(interrupted()),
-        Ok(_) => Ok(()),
+        Ok(_) if run.stop.load(std::sync::atomic::Ordering::Relaxed) => Err(interrupted()),
+        Ok(summary) if summary.exhausted || summary.stopped => Ok(End::Early),
+        Ok(_) => Ok(End::Enough),
     }
 }
 
@@ -268,7 +328,7 @@ fn show(
     trial: &Trial,
     reported: bool,
     best: Option<(u64, f64)>,
-    finished: u64,
+    (finished, wanted): (u64, u64),
 ) {
     let metric = job.objective.metric;
     let best = best.map(|(number, score)| format!("best {metric} {score:.4} (trial {number})"));
@@ -280,7 +340,7 @@ fn show(
         (_, _) => format!("pruned after {} epochs", trial.steps.len()),
     };
     let best = best.map_or(String::new(), |best| format!(", {best}"));
-    bar.step(&format!("{finished}/{} trial {} {outcome}{best}", job.tune.trials, trial.number));
+    bar.step(&format!("{finished}/{wanted} trial {} {outcome}{best}", trial.number));
 }
 
 /// A program's reason has the last lines of its errors below.
@@ -300,10 +360,8 @@ fn summary(job: &Job, trials: &[Trial], best: &Trial) -> String {
         best.number,
         best.values.text("learner").unwrap_or_default(),
     );
-    if let Some(target) = job.objective.target {
-        let reached =
-            if job.objective.metric.higher_is_better() { score >= target } else { score <= target };
-        text += if reached { ", target reached" } else { ", short of the target" };
+    if job.objective.target.is_some() {
+        text += if reaches(job, score) { ", target reached" } else { ", short of the target" };
     }
     text
 }

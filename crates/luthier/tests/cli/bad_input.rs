@@ -146,8 +146,8 @@ fn what_is_planned_is_not_yet() {
     );
     check_setting(
         "workers = 2",
-        "refine = 1",
-        "luthier.toml: `tune.refine` is 1\n hint: not yet: so far there is one round of search",
+        "refine = 11",
+        "luthier.toml: `tune.refine` must be between 0 and 10",
     );
     check_setting(
         "[tune]",
