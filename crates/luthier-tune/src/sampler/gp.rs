@@ -30,7 +30,7 @@ use acquisition::{Acquisition, Goal};
 use features::{Kind, features, kinds};
 use model::{Model, Shape};
 use observed::Observed;
-use search::Search;
+use search::{Region, Search};
 
 /// A Gaussian process over all dimensions, options and branches included, and the point with the
 /// highest expected improvement.
@@ -39,7 +39,8 @@ use search::Search;
 /// disasters do not flatten the rest; the value to improve on is the highest that the process
 /// believes in at a point that was tried, not the luckiest observation. The values of pending trials
 /// are imagined in several versions, over which the improvement is averaged. A trial that was stopped
-/// is taken to end as the complete ones did that had its rank at its last step.
+/// is taken to end as the complete ones did that had its rank at its last step. While little is known,
+/// proposals stay near what was seen.
 ///
 /// Each of several objectives has a process of its own, and the improvement is the volume that a
 /// point is expected to add to what the front dominates; no more than three are advisable. Each
@@ -136,7 +137,8 @@ impl Gp {
                 Acquisition { objectives, goal, limits }
             }
         };
-        Search { frame, acquisition: &acquisition }.find(&seen, proposed, rng)
+        let region = Region::new(frame, &seen);
+        Search { frame, acquisition: &acquisition, region }.find(&seen, proposed, rng)
     }
 
     /// A process whose shape is fitted to some of the values.

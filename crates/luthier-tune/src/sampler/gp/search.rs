@@ -34,6 +34,40 @@ const NEIGHBOURS: usize = 32;
 pub(super) struct Search<'a> {
     pub(super) frame: &'a Frame<'a>,
     pub(super) acquisition: &'a Acquisition<'a>,
+    pub(super) region: Region<'a>,
+}
+
+/// Where a process that has seen little is trusted: near the points that it has seen (as in Vizier;
+/// Song et al., arXiv 2408.11527). Far from all of them nothing but the prior speaks, which is wrong
+/// about the corners of a space of many dimensions.
+pub(super) struct Region<'a> {
+    frame: &'a Frame<'a>,
+    seen: &'a [&'a Point],
+    /// How far from the nearest of them numbers may be, in shares of their ranges.
+    reach: f64,
+}
+
+impl<'a> Region<'a> {
+    pub(super) fn new(frame: &'a Frame<'a>, seen: &'a [&'a Point]) -> Self {
+        let numbers = frame.axes.iter().filter(|axis| matches!(axis, Axis::Range(_))).count();
+        let reach = 0.2 + 0.3 * seen.len() as f64 / (5.0 * (numbers + 1) as f64);
+        Self { frame, seen, reach }
+    }
+
+    fn holds(&self, point: &Point) -> bool {
+        self.reach > 0.5 || self.seen.iter().any(|seen| self.is_near(seen, point))
+    }
+
+    fn is_near(&self, seen: &Point, point: &Point) -> bool {
+        let mut dimensions = self.frame.axes.iter().zip(seen.iter().zip(point));
+        dimensions.all(|(axis, (a, b))| match axis {
+            // What is active in one of them only is no measure.
+            Axis::Range(range) if !a.is_nan() && !b.is_nan() => {
+                (range.share(*a) - range.share(*b)).abs() <= self.reach
+            }
+            _ => true,
+        })
+    }
 }
 
 impl Search<'_> {
@@ -51,7 +85,7 @@ impl Search<'_> {
         for parent in seen.iter().take(PARENTS) {
             points.extend((0..VARIANTS).map(|_| self.variant(parent, rng)));
         }
-        points.retain(|point| self.frame.allows(point));
+        points.retain(|point| self.allows(point));
         points.extend((points.len()..FEWEST).map_while(|_| self.frame.draw(rng)));
         let mut ranked: Vec<(f64, Point)> =
             points.into_iter().map(|point| (self.gain(&point), point)).collect();
@@ -61,6 +95,11 @@ impl Search<'_> {
         ranked.extend(climbed);
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
         ranked.into_iter().map(|(_, point)| point).find(|point| !proposed.excludes(point))
+    }
+
+    /// Whether a point keeps the constraints and is near enough to what was seen.
+    fn allows(&self, point: &Point) -> bool {
+        self.frame.allows(point) && self.region.holds(point)
     }
 
     fn gain(&self, point: &Point) -> f64 {
@@ -140,7 +179,7 @@ impl Search<'_> {
             }
             point
         });
-        if let Some(point) = points.into_iter().find(|point| self.frame.allows(point)) {
+        if let Some(point) = points.into_iter().find(|point| self.allows(point)) {
             self.take_better(point, best);
         }
     }
@@ -177,7 +216,7 @@ impl Search<'_> {
     }
 
     fn take_better(&self, point: Point, best: &mut (f64, Point)) {
-        if !self.frame.allows(&point) {
+        if !self.allows(&point) {
             return;
         }
         let gain = self.gain(&point);
