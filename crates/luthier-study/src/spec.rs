@@ -73,6 +73,8 @@ pub struct Change {
     pub before: Option<String>,
     /// What was asked for; `None` if it is to be absent.
     pub now: Option<String>,
+    /// Whether it is in the space, which [`Study::extend`](crate::Study::extend) lets grow.
+    pub in_space: bool,
 }
 
 impl fmt::Display for Change {
@@ -147,7 +149,8 @@ impl StudySpec {
     /// The first difference to `now` among what is fixed.
     pub(crate) fn change(&self, now: &Self) -> Option<Change> {
         let differs = |what: &str, before: String, now: String| {
-            let change = Change { what: what.into(), before: Some(before), now: Some(now) };
+            let (before, now) = (Some(before), Some(now));
+            let change = Change { what: what.into(), before, now, in_space: false };
             (change.before != change.now).then_some(change)
         };
         let objectives = |spec: &Self| {
@@ -187,12 +190,13 @@ fn space_change(before: &Space, now: &Space) -> Option<Change> {
             what: format!("parameter `{name}`"),
             before: old.map(|old| describe(before, old)),
             now: new.map(|new| describe(now, new)),
+            in_space: true,
         })
     });
     let order = || {
         let (before, now) = (Some(names(before).join(", ")), Some(names(now).join(", ")));
         let what = "order of the parameters".into();
-        (before != now).then_some(Change { what, before, now })
+        (before != now).then_some(Change { what, before, now, in_space: true })
     };
     parameter.or_else(order).or_else(|| Some(constraints_change(before, now)))
 }
@@ -204,7 +208,7 @@ fn constraints_change(before: &Space, now: &Space) -> Change {
         (!texts.is_empty()).then(|| texts.join(", "))
     };
     let (before, now) = (constraints(before), constraints(now));
-    Change { what: "constraints between parameters".into(), before, now }
+    Change { what: "constraints between parameters".into(), before, now, in_space: true }
 }
 
 /// The first parameter of a space that does not have all its values in another space, or the
@@ -225,6 +229,7 @@ pub(crate) fn narrowed(before: &Space, now: &Space) -> Option<Change> {
             what: format!("parameter `{}`", old.name),
             before: Some(describe(before, old)),
             now: new.map(|new| describe(now, new)),
+            in_space: true,
         })
     });
     let is_old = |constraint: &Constraint| before.constraints().contains(constraint);
@@ -244,6 +249,7 @@ pub(crate) fn filled(values: &Values, space: &Space, added: &Values) -> Result<V
                 what: format!("parameter `{name}`"),
                 before: None,
                 now: Some(describe(space, dimension)),
+                in_space: true,
             };
             let value = values.get(name).or_else(|| added.get(name)).ok_or_else(missing)?;
             filled.insert(name.clone(), value.clone());

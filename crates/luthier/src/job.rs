@@ -67,6 +67,9 @@ pub(crate) struct Tune {
     pub(crate) workers: usize,
     pub(crate) seed: u64,
     pub(crate) storage: Locator,
+    /// If the study's space may grow to this one: what its new parameters have been in trials that
+    /// did not have them.
+    pub(crate) extend: Option<Values>,
 }
 
 #[derive(Deserialize)]
@@ -508,6 +511,7 @@ impl TuneForm {
             workers,
             seed: self.seed.unwrap_or(0),
             storage,
+            extend: None,
         })
     }
 }
