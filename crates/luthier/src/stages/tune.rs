@@ -1,22 +1,21 @@
 //! The search: a study of trials, each of which fits a learner and is scored on the validation
 //! rows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use luthier_data::{Dataset, Part};
 use luthier_eval::{Bootstrap, Metric, calibrated_log_loss, standard_error};
-use luthier_space::Space;
 use luthier_study::{
     Event, Failure as TrialFailure, Locator, Measured, Objective, Retries, Run, Session, Study,
     StudyError, StudySpec,
 };
 use luthier_train::{Job as Fit, TextData, TrainError};
-use luthier_tune::{Request, State, Tiebreak, Trial, around_best, trial_seed};
+use luthier_tune::{Request, State, Tiebreak, Trial, around_best, choose, finalists, trial_seed};
 
 use super::command::{Programs, reported};
 use super::folder::key;
@@ -38,7 +37,10 @@ const NOISE_RESAMPLES: usize = 50;
 /// A finished search.
 pub(super) struct Tuned {
     pub(super) trials: Vec<Trial>,
+    /// The chosen one. Where it was evaluated once more, its scores are the means.
     pub(super) best: Trial,
+    /// What some came to when they were evaluated once more, by number.
+    pub(super) again: BTreeMap<u64, Trial>,
     /// How far below the highest score others counted as equal to it.
     pub(super) margin: Option<f64>,
     pub(super) seconds: f64,
@@ -85,19 +87,26 @@ pub(super) fn tune(
     let key = key(&[&study_key, &space]);
     let (study, locator) = open(job, &spec, &study_key, folder, reporter)?;
 
-    search(job, prepared, rows, &study, folder, reporter, stop)?;
+    let search = Search { job, prepared, rows, study: &study, folder, reporter, stop };
+    let deadline = job.tune.timeout.map(|timeout| Instant::now() + timeout);
+    search.rounds(deadline)?;
     let trials = study.trials();
-    let best = luthier_tune::best(&trials, &spec.directions())
-        .cloned()
-        .ok_or_else(|| no_trial_completed(&trials))?;
+    if !trials.iter().any(|trial| trial.score().is_some()) {
+        return Err(no_trial_completed(&trials));
+    }
+    let again = search.finals(deadline)?;
+    let best =
+        choose(&search.request(&trials), &again).ok_or_else(|| no_trial_completed(&trials))?;
+    let again: BTreeMap<u64, Trial> =
+        again.into_iter().map(|trial| (trial.number, trial)).collect();
     let seconds = start.elapsed().as_secs_f64();
-    reporter.line("tune", &summary(job, &trials, &best));
+    reporter.line("tune", &summary(job, &trials, &best, again.contains_key(&best.number)));
     let margin = luthier_tune::margin(&trials, spec.objectives[0].direction);
     let reported = match job.tune.program {
         Some(_) => reported(&locator, &spec.name)?,
         None => BTreeSet::new(),
     };
-    Ok(Tuned { trials, best, margin, seconds, key, reported, study_seed: spec.seed })
+    Ok(Tuned { trials, best, again, margin, seconds, key, reported, study_seed: spec.seed })
 }
 
 /// Opens the study, or begins it where there is none with this key, which says all that makes it
@@ -210,44 +219,150 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Searches in rounds: the first in the whole space, each further one around the best trials so far,
-/// while these are short of the target.
-fn search(
-    job: &Job,
-    prepared: &Prepared,
-    rows: &TrainingRows<'_>,
-    study: &Study,
-    folder: &mut RunFolder,
-    reporter: &Reporter,
-    stop: &AtomicBool,
-) -> Result<(), Failure> {
-    let deadline = job.tune.timeout.map(|timeout| Instant::now() + timeout);
-    let mut round = |within: Option<&Space>, trials: u64| {
-        let run = Run {
-            trials: Some(trials),
-            deadline,
-            workers: job.tune.workers,
-            stop,
-            retries: Retries::default(),
-            first: &job.tune.first,
-            within,
-        };
-        search_once(job, prepared, rows, study, &run, folder, reporter)
-    };
-    let mut end = round(None, job.tune.trials)?;
-    for number in 1..=u64::from(job.tune.refine) {
-        let (true, Some(short)) = (end == End::Enough, short_of_target(job, study)) else { break };
-        let before = number * job.tune.trials;
-        let trials: Vec<Trial> =
-            study.trials().into_iter().filter(|trial| trial.number < before).collect();
-        let directions = &study.spec().directions();
-        let StudySpec { ref space, seed, .. } = *study.spec();
-        let request = Request { space, directions, trials: &trials, number: before, seed };
-        let Some(around) = around_best(&request) else { break };
-        reporter.line("tune", &format!("{short}; searching again around the best trials"));
-        end = round(Some(&around), before + job.tune.trials)?;
+/// A study with all that evaluating its trials takes.
+struct Search<'a, 'd> {
+    job: &'a Job,
+    prepared: &'a Prepared,
+    rows: &'a TrainingRows<'d>,
+    study: &'a Study,
+    folder: &'a RunFolder,
+    reporter: &'a Reporter,
+    stop: &'a AtomicBool,
+}
+
+impl Search<'_, '_> {
+    /// Searches in rounds: the first in the whole space, each further one around the best trials so
+    /// far, while these are short of the target.
+    fn rounds(&self, deadline: Option<Instant>) -> Result<(), Failure> {
+        let Self { job, study, .. } = *self;
+        let mut end = self.round(&Run { trials: Some(job.tune.trials), ..self.run(deadline) })?;
+        for number in 1..=u64::from(job.tune.refine) {
+            let (true, Some(short)) = (end == End::Enough, short_of_target(job, study)) else {
+                break;
+            };
+            let before = number * job.tune.trials;
+            let mut trials = study.trials();
+            trials.retain(|trial| trial.number < before);
+            let Some(around) = around_best(&self.request(&trials)) else { break };
+            self.reporter.line("tune", &format!("{short}; searching again around the best trials"));
+            let (trials, within) = (Some(before + job.tune.trials), Some(&around));
+            end = self.round(&Run { trials, within, ..self.run(deadline) })?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn run(&self, deadline: Option<Instant>) -> Run<'_> {
+        Run {
+            trials: None,
+            deadline,
+            workers: self.job.tune.workers,
+            stop: self.stop,
+            retries: Retries::default(),
+            first: &self.job.tune.first,
+            within: None,
+        }
+    }
+
+    /// What a decision about trials is made from.
+    fn request<'t>(&'t self, trials: &'t [Trial]) -> Request<'t> {
+        let StudySpec { ref space, seed, .. } = *self.study.spec();
+        let direction = &self.study.spec().objectives[0].direction;
+        let directions = std::slice::from_ref(direction);
+        Request { space, directions, trials, number: trials.len() as u64, seed }
+    }
+
+    fn round(&self, run: &Run<'_>) -> Result<End, Failure> {
+        let Self { job, study, reporter, .. } = *self;
+        let wanted = run.trials.unwrap_or(u64::MAX);
+        let finished = study.trials().iter().filter(|trial| trial.state.is_finished()).count();
+        if finished as u64 >= wanted {
+            return Ok(End::Enough);
+        }
+        let evaluator = Evaluator::start(self)?;
+        let shown = Mutex::new(reporter.bar("tune", wanted));
+        let result = study.run(run, &|session| evaluator.evaluate(session), &|event| {
+            if let (Event::Finished { trial, best, finished }, Ok(bar)) = (event, shown.lock()) {
+                show(&bar, job, &trial, evaluator.is_reported(&trial), best, (finished, wanted));
+            }
+        });
+        if let Ok(bar) = shown.into_inner() {
+            bar.clear();
+        }
+        match result {
+            Err(error @ StudyError::Failures { .. }) => {
+                Err(Failure::from(error).hint("the reasons of all trials are in the study"))
+            }
+            Err(error) => Err(error.into()),
+            Ok(_) if self.stop.load(Ordering::Relaxed) => Err(interrupted()),
+            Ok(summary) if summary.exhausted || summary.stopped => Ok(End::Early),
+            Ok(_) => Ok(End::Enough),
+        }
+    }
+
+    /// Evaluates the trials that may be the best once more, unless that was done or there is no time
+    /// left, and gives what they came to.
+    fn finals(&self, deadline: Option<Instant>) -> Result<Vec<Trial>, Failure> {
+        let trials = self.study.trials();
+        let count = self.job.tune.reevaluate;
+        let finalists = finalists(&self.request(&trials), count);
+        if finalists.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let mut known = self.study.again()?;
+        let missing = finalists.iter().filter(|trial| !known.contains_key(&trial.number));
+        let missing: Vec<Trial> = missing.map(|trial| (*trial).clone()).collect();
+        if !missing.is_empty() {
+            let evaluator = Evaluator::start(self)?;
+            let evaluate = |session: &Session<'_>| evaluator.evaluate(session);
+            self.study.evaluate_again(&missing, &self.run(deadline), &evaluate)?;
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(interrupted());
+            }
+            known = self.study.again()?;
+        }
+        let again = finalists.into_iter().filter_map(|trial| {
+            let Measured { scores, violations, tiebreak } = known.remove(&trial.number)?;
+            Some(Trial { scores, violations, tiebreak, ..trial.clone() })
+        });
+        Ok(again.collect())
+    }
+}
+
+/// Evaluates trials of all learners of a job.
+struct Evaluator<'a, 'd> {
+    job: &'a Job,
+    dataset: &'a Dataset,
+    study: &'a Study,
+    truth: Vec<u32>,
+    data: Option<&'a TextData<'d>>,
+    programs: Option<Programs<'a>>,
+}
+
+impl<'a, 'd> Evaluator<'a, 'd> {
+    fn start(search: &Search<'a, 'd>) -> Result<Self, Failure> {
+        let Search { job, prepared, rows, study, folder, .. } = *search;
+        let truth = truth(&prepared.dataset, Part::Valid)?;
+        let programs = Programs::start(job, prepared, &truth, folder)?;
+        let data = (!job.tune.learners.is_empty()).then(|| rows.get()).transpose()?;
+        Ok(Self { job, dataset: &prepared.dataset, study, truth, data, programs })
+    }
+
+    fn evaluate(&self, session: &Session<'_>) -> Result<Measured, TrialFailure> {
+        let name = session.values().text("learner");
+        let name = name.map_err(|error| TrialFailure::Error(error.to_string()))?;
+        match (name, &self.programs, self.data) {
+            (program::LEARNER, Some(programs), _) => programs.evaluate(self.study, session),
+            (name, _, Some(data)) => {
+                evaluate(self.job, name, self.dataset, data, &self.truth, session)
+            }
+            (name, ..) => Err(TrialFailure::Error(format!("there is no learner `{name}`"))),
+        }
+    }
+
+    /// Whether a trial of this run has a score of its program's own.
+    fn is_reported(&self, trial: &Trial) -> bool {
+        self.programs.as_ref().is_some_and(|programs| programs.is_reported(trial.number))
+    }
 }
 
 /// What the best score is to the target, if it does not reach it.
@@ -273,53 +388,6 @@ enum End {
     Enough,
     /// There was no time left, or no configuration.
     Early,
-}
-
-fn search_once(
-    job: &Job,
-    prepared: &Prepared,
-    rows: &TrainingRows<'_>,
-    study: &Study,
-    run: &Run<'_>,
-    folder: &mut RunFolder,
-    reporter: &Reporter,
-) -> Result<End, Failure> {
-    let wanted = run.trials.unwrap_or(u64::MAX);
-    let finished = study.trials().iter().filter(|trial| trial.state.is_finished()).count();
-    if finished as u64 >= wanted {
-        return Ok(End::Enough);
-    }
-    let truth = truth(&prepared.dataset, Part::Valid)?;
-    let programs = Programs::start(job, prepared, &truth, folder)?;
-    let data = (!job.tune.learners.is_empty()).then(|| rows.get()).transpose()?;
-    let objective = |session: &Session<'_>| match (learner_of(session)?, &programs, data) {
-        (program::LEARNER, Some(programs), _) => programs.evaluate(study, session),
-        (name, _, Some(data)) => evaluate(job, name, &prepared.dataset, data, &truth, session),
-        (name, ..) => Err(TrialFailure::Error(format!("there is no learner `{name}`"))),
-    };
-    let shown = Mutex::new(reporter.bar("tune", wanted));
-    let result = study.run(run, &objective, &|event| {
-        if let (Event::Finished { trial, best, finished }, Ok(bar)) = (event, shown.lock()) {
-            let reported = programs.as_ref().is_some_and(|p| p.is_reported(trial.number));
-            show(&bar, job, &trial, reported, best, (finished, wanted));
-        }
-    });
-    if let Ok(bar) = shown.into_inner() {
-        bar.clear();
-    }
-    match result {
-        Err(error @ StudyError::Failures { .. }) => {
-            Err(Failure::from(error).hint("the reasons of all trials are in the study"))
-        }
-        Err(error) => Err(error.into()),
-        Ok(_) if run.stop.load(std::sync::atomic::Ordering::Relaxed) => Err(interrupted()),
-        Ok(summary) if summary.exhausted || summary.stopped => Ok(End::Early),
-        Ok(_) => Ok(End::Enough),
-    }
-}
-
-fn learner_of<'s>(session: &'s Session<'_>) -> Result<&'s str, TrialFailure> {
-    session.values().text("learner").map_err(|error| TrialFailure::Error(error.to_string()))
 }
 
 /// Fits one trial and scores each of its epochs.
@@ -405,15 +473,16 @@ fn first_line(reason: Option<&str>) -> &str {
     reason.and_then(|reason| reason.lines().next()).unwrap_or("no reason given")
 }
 
-fn summary(job: &Job, trials: &[Trial], best: &Trial) -> String {
+fn summary(job: &Job, trials: &[Trial], best: &Trial, twice: bool) -> String {
     let count = |state| trials.iter().filter(|trial| trial.state == state).count();
     let score = best.score().unwrap_or(f64::NAN);
     let mut text = format!(
-        "{} trials ({} pruned, {} failed), best valid {} {score:.4}, trial {}: {}",
+        "{} trials ({} pruned, {} failed), best valid {} {score:.4}{}, trial {}: {}",
         count(State::Complete) + count(State::Pruned) + count(State::Failed),
         count(State::Pruned),
         count(State::Failed),
         job.objective.metric,
+        if twice { " (mean of two)" } else { "" },
         best.number,
         best.values.text("learner").unwrap_or_default(),
     );
