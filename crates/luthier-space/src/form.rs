@@ -8,9 +8,14 @@
 //! steps = { permutation = ["clip", "scale", "rotate"] }                # all, in any order
 //! features = { subset = ["age", "income", "region"], size = [1, 2] }   # some; without `size` any number
 //! penalty = { choice = ["none", "l2"], when.l2 = { alpha = { float = [1e-8, 1e-2], log = true } } }
+//! optimizer = { choice = ["adam", "sgd", "nesterov"] }
+//! momentum = { float = [0.5, 0.99], when.optimizer = ["sgd", "nesterov"] }    # only beside one of these
 //! epochs = 8                       # a plain value fixes the parameter
 //! constraints = ["ngrams * epochs <= 16", "penalty == 'none' or learning_rate < 0.1"]
 //! ```
+//!
+//! Below `when`, a table has the parameters that exist beside one of the choice's own options; a value
+//! or a list of values says beside which options of another choice the parameter itself exists.
 //!
 //! `constraints` may stand in any table of parameters, because what is a list is no parameter; a
 //! parameter may be called so, too. How they are written is said at [`Constraint`](crate::Constraint).
@@ -64,35 +69,46 @@ impl Space {
             }
         }
         let mut reader = Reader::default();
-        let mut moved = vec![None; self.len()];
+        let mut kept = vec![false; self.len()];
         for (index, dimension) in self.dimensions.iter().enumerate() {
-            let condition = match dimension.condition {
-                Some(Condition { parent, option }) => match moved[parent] {
-                    Some(parent) => Some(Condition { parent, option }),
-                    None => continue,
-                },
-                None => None,
-            };
-            let Dimension { name, distribution, .. } = dimension;
-            match table.get(name) {
-                Some(form) if !is_constraints(name, form) => {
-                    reader.read_parameter(name, form, condition)?;
+            let Dimension { name, distribution, condition } = dimension;
+            let form = table.get(name).filter(|form| !is_constraints(name, form));
+            let hangs = condition.as_ref().map(|condition| self.hangs(condition));
+            let lost = condition.as_ref().is_some_and(|condition| !kept[condition.parent()]);
+            match (form, hangs) {
+                (Some(form), _) if own_conditions(form).next().is_some() => {
+                    reader.read_parameter(name, form, None)?;
                 }
-                _ if reader.space.position(name).is_none() => {
-                    moved[index] = Some(reader.space.len());
-                    reader.space.push(name.clone(), distribution.clone(), condition);
+                (Some(_), Some(Hangs { parent, .. })) if lost => {
+                    let message = format!(
+                        "it hung on `{parent}`, which is replaced: say where it is, as \
+                         `when.{parent} = …`"
+                    );
+                    return Err(parameter_error(name, &message));
                 }
-                _ => {}
+                (Some(form), hangs) => reader.read_parameter(name, form, hangs)?,
+                (None, _) if lost || reader.has(name) => {}
+                (None, hangs) => {
+                    kept[index] = true;
+                    reader.declare(name, distribution.clone(), hangs);
+                }
             }
         }
-        let is_there = |index: usize| reader.space.position(&self.dimensions[index].name).is_some();
+        let is_there = |index: usize| reader.has(&self.dimensions[index].name);
         let kept =
             self.constraints.iter().filter(|constraint| constraint.dimensions().all(is_there));
-        let kept = kept.map(|constraint| constraint.text().to_owned()).collect();
-        let own = std::mem::replace(&mut reader.constraints, kept);
-        reader.constraints.extend(own);
+        let kept: Vec<String> = kept.map(|constraint| constraint.text().to_owned()).collect();
+        reader.constraints.splice(..0, kept);
         reader.read_constraints(table)?;
         reader.finish()
+    }
+
+    /// A condition by names and values.
+    fn hangs(&self, condition: &Condition) -> Hangs {
+        let parent = &self.dimensions[condition.parent()];
+        let options = parent.distribution.options();
+        let options = condition.options().iter().filter_map(|&option| options.get(option).cloned());
+        Hangs { parent: parent.name.clone(), options: options.collect() }
     }
 
     fn unknown(&self, name: &str) -> FormError {
@@ -116,24 +132,75 @@ fn parameter_error(name: &str, message: &str) -> FormError {
     FormError::Parameter { name: name.to_owned(), message: message.to_owned() }
 }
 
-/// A space on the way. Constraints wait until all parameters are there.
+/// A space on the way: what its parameters hang on, and its constraints, are looked up when all of
+/// them are there.
 #[derive(Default)]
 struct Reader {
-    space: Space,
+    declarations: Vec<Declaration>,
     constraints: Vec<String>,
 }
 
+/// A parameter as it was read.
+struct Declaration {
+    name: String,
+    distribution: Distribution,
+    hangs: Option<Hangs>,
+}
+
+/// A condition by names and values.
+struct Hangs {
+    parent: String,
+    options: Vec<Value>,
+}
+
 impl Reader {
-    fn finish(mut self) -> Result<Space, FormError> {
-        for constraint in &self.constraints {
-            self.space.constrain(constraint)?;
-        }
-        Ok(self.space)
+    fn has(&self, name: &str) -> bool {
+        self.declarations.iter().any(|declared| declared.name == name)
     }
 
-    fn read_table(&mut self, table: &Table, condition: Option<Condition>) -> Result<(), FormError> {
+    fn declare(&mut self, name: &str, distribution: Distribution, hangs: Option<Hangs>) {
+        self.declarations.push(Declaration { name: name.to_owned(), distribution, hangs });
+    }
+
+    /// The space: each parameter in its place, or, if that is before its parent, as soon as possible.
+    fn finish(self) -> Result<Space, FormError> {
+        let mut space = Space::default();
+        let mut waiting = self.declarations;
+        while !waiting.is_empty() {
+            let mut later = Vec::new();
+            let before = space.len();
+            for declared in waiting {
+                let Declaration { name, distribution, hangs } = &declared;
+                match hangs {
+                    Some(hangs) if space.get(&hangs.parent).is_none() => later.push(declared),
+                    hangs => {
+                        let condition = hangs.as_ref().map(|hangs| hangs.condition(&space));
+                        let condition = condition.transpose();
+                        let condition = condition.map_err(|fault| parameter_error(name, &fault))?;
+                        space.push(name.clone(), distribution.clone(), condition);
+                    }
+                }
+            }
+            if space.len() == before {
+                return Err(without_parent(&later));
+            }
+            waiting = later;
+        }
+        self.constraints.iter().try_for_each(|constraint| space.constrain(constraint))?;
+        Ok(space)
+    }
+
+    fn read_table(
+        &mut self,
+        table: &Table,
+        under: Option<(&str, &Value)>,
+    ) -> Result<(), FormError> {
         for (name, form) in table.iter().filter(|(name, form)| !is_constraints(name, form)) {
-            self.read_parameter(name, form, condition)?;
+            let hangs = under.map(|(parent, option)| Hangs {
+                parent: parent.to_owned(),
+                options: vec![option.clone()],
+            });
+            self.read_parameter(name, form, hangs)?;
         }
         self.read_constraints(table)
     }
@@ -153,40 +220,96 @@ impl Reader {
         &mut self,
         name: &str,
         form: &Toml,
-        condition: Option<Condition>,
+        mut hangs: Option<Hangs>,
     ) -> Result<(), FormError> {
         let fail = |message: &str| parameter_error(name, message);
-        if self.space.position(name).is_some() {
+        if self.has(name) {
             return Err(fail("the name appears twice in the space"));
         }
         let Toml::Table(table) = form else {
             let fixed = scalar(form).ok_or_else(|| fail("expected a table or a plain value"))?;
-            let fixed = Distribution::Choice { options: vec![fixed] };
-            self.space.push(name.to_owned(), fixed, condition);
+            self.declare(name, Distribution::Choice { options: vec![fixed] }, hangs);
             return Ok(());
         };
         let distribution = read_distribution(table).map_err(|message| fail(&message))?;
         if let Some(fault) = distribution.fault() {
             return Err(fail(&fault));
         }
-        let parent = self.space.len();
-        self.space.push(name.to_owned(), distribution.clone(), condition);
-        let Some(branches) = table.get("when") else { return Ok(()) };
-        let branches = branches.as_table().ok_or_else(|| fail("`when` must be a table"))?;
-        for (option, child) in branches {
+        let when = match table.get("when") {
+            Some(when) => when.as_table().ok_or_else(|| fail("`when` must be a table"))?,
+            None => &Table::new(),
+        };
+        for (parent, options) in own_conditions(form) {
+            if let Some(Hangs { parent, .. }) = hangs {
+                return Err(fail(&format!("it hangs on `{parent}` already")));
+            }
+            let options = read_options(options).ok_or_else(|| {
+                fail(&format!(
+                    "`when.{parent}` takes an option, a list of options or a table of parameters"
+                ))
+            })?;
+            hangs = Some(Hangs { parent: parent.clone(), options });
+        }
+        self.declare(name, distribution.clone(), hangs);
+        for (option, child) in when {
+            let Some(child) = child.as_table() else { continue };
             let Distribution::Choice { options } = &distribution else {
                 return Err(fail("`when` needs a `choice`"));
             };
-            let index = options
+            let option = options
                 .iter()
-                .position(|o| o.to_string() == *option)
+                .find(|o| o.to_string() == *option)
                 .ok_or_else(|| fail(&format!("`when.{option}` names no option of the choice")))?;
-            let child = child
-                .as_table()
-                .ok_or_else(|| fail(&format!("`when.{option}` must be a table")))?;
-            self.read_table(child, Some(Condition { parent, option: index }))?;
+            self.read_table(child, Some((name, option)))?;
         }
         Ok(())
+    }
+}
+
+impl Hangs {
+    /// The condition in a space that has the parent, or what is wrong with it.
+    fn condition(&self, space: &Space) -> Result<Condition, String> {
+        let Self { parent, options } = self;
+        let place = space.position(parent).unwrap_or_default();
+        let distribution = &space.dimensions[place].distribution;
+        if !matches!(distribution, Distribution::Choice { .. }) {
+            return Err(format!("`when.{parent}` names a parameter that is no `choice`"));
+        }
+        let option = |value: &Value| {
+            distribution.option_index(value).ok_or_else(|| {
+                format!("`when.{parent}` has {value}, but `{parent}` is {distribution}")
+            })
+        };
+        let options = options.iter().map(option).collect::<Result<Vec<_>, _>>()?;
+        Ok(Condition::new(place, options))
+    }
+}
+
+/// Why parameters that all wait for their parents never get there.
+fn without_parent(waiting: &[Declaration]) -> FormError {
+    let mut hanging = waiting.iter().filter_map(|d| Some((&d.name, &d.hangs.as_ref()?.parent)));
+    let waits = |name: &String| waiting.iter().any(|declared| declared.name == *name);
+    let lost = hanging.clone().find(|(_, parent)| !waits(parent));
+    let circle = || hanging.next().map(|(name, parent)| (name, parent, "hangs on it in the end"));
+    let lost = lost.map(|(name, parent)| (name, parent, "does not exist"));
+    let (name, message) =
+        lost.or_else(circle).map_or_else(Default::default, |(name, parent, why)| {
+            (name.as_str(), format!("it hangs on `{parent}`, which {why}"))
+        });
+    parameter_error(name, &message)
+}
+
+/// What the form of a parameter says of other choices below `when`.
+fn own_conditions(form: &Toml) -> impl Iterator<Item = (&String, &Toml)> {
+    let when = form.get("when").and_then(Toml::as_table);
+    when.into_iter().flatten().filter(|(_, entry)| !entry.is_table())
+}
+
+/// An option, or a list of at least one.
+fn read_options(form: &Toml) -> Option<Vec<Value>> {
+    match form.as_array() {
+        Some(list) => list.iter().map(scalar).collect::<Option<Vec<_>>>().filter(|o| !o.is_empty()),
+        None => scalar(form).map(|option| vec![option]),
     }
 }
 

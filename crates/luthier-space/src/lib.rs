@@ -1,19 +1,21 @@
 //! Search spaces: what a study may choose from.
 //!
 //! Start from [`Space`], an ordered list of [`Dimension`]s. A dimension has a [`Distribution`] and
-//! may depend on one option of an earlier choice ([`Condition`]); it is *active* in a set of
-//! [`Values`] when that choice is active and took that option. Parents always come before their
+//! may depend on some options of an earlier choice ([`Condition`]); it is *active* in a set of
+//! [`Values`] when that choice is active and took one of them. Parents always come before their
 //! children, so samplers walk the list once, from front to back. A [`Constraint`] is an expression that
 //! the values of several dimensions must make true.
 //!
 //! The crate knows nothing of models, samplers or storage: it describes, checks and converts.
 
+mod condition;
 mod constraint;
 mod distribution;
 mod form;
 mod part;
 mod values;
 
+pub use condition::Condition;
 pub use constraint::{Constraint, ConstraintError, Known};
 pub use distribution::{Distribution, Scale};
 pub use form::FormError;
@@ -77,15 +79,6 @@ pub struct Dimension {
     pub condition: Option<Condition>,
 }
 
-/// A dimension is active when dimension `parent`, a choice, is active and took option `option`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Condition {
-    /// Index of the parent in the space; always smaller than the index of the dimension itself.
-    pub parent: usize,
-    /// Index of the option among the parent's.
-    pub option: usize,
-}
-
 impl Space {
     /// A space of these dimensions.
     ///
@@ -94,7 +87,7 @@ impl Space {
     pub fn new(dimensions: Vec<Dimension>) -> Self {
         let mut space = Self::default();
         for Dimension { name, distribution, condition } in dimensions {
-            let hangs = condition.is_some_and(|condition| condition.parent >= space.len());
+            let hangs = condition.as_ref().is_some_and(|hangs| hangs.parent() >= space.len());
             assert!(!hangs, "the parent of `{name}` comes after it");
             space.push(name, distribution, condition);
         }
@@ -124,7 +117,7 @@ impl Space {
         space.push(name.to_owned(), Distribution::Choice { options: names }, None);
         for (index, (option, child)) in options.into_iter().enumerate() {
             let scoped = |inner: &str| format!("{option}.{inner}");
-            space.extend_under(child, Condition { parent: 0, option: index }, scoped);
+            space.extend_under(child, &Condition::new(0, [index]), scoped);
         }
         space
     }
@@ -136,16 +129,32 @@ impl Space {
     }
 
     /// Adds `child`, active only when dimension `parent` takes option `option`.
+    ///
+    /// # Panics
+    /// If there is no such option.
     #[must_use]
-    pub fn when(mut self, parent: &str, option: &str, child: Space) -> Self {
+    pub fn when(self, parent: &str, option: &str, child: Space) -> Self {
+        self.when_one_of(parent, [option], child)
+    }
+
+    /// Adds `child`, active only when dimension `parent` takes one of `options`.
+    ///
+    /// # Panics
+    /// If one of them does not exist, or there is none.
+    #[must_use]
+    pub fn when_one_of<const N: usize>(
+        mut self,
+        parent: &str,
+        options: [&str; N],
+        child: Space,
+    ) -> Self {
         let index = self.position(parent).expect("the parent is part of the space");
-        let option = match &self.dimensions[index].distribution {
-            Distribution::Choice { options } => {
-                options.iter().position(|o| o.to_string() == option).expect("the option exists")
-            }
-            _ => panic!("parent `{parent}` is not a choice"),
+        let Distribution::Choice { options: known } = &self.dimensions[index].distribution else {
+            panic!("parent `{parent}` is not a choice");
         };
-        self.extend_under(child, Condition { parent: index, option }, str::to_owned);
+        let place = |option: &str| known.iter().position(|other| other.to_string() == option);
+        let options = options.map(|option| place(option).expect("the option exists"));
+        self.extend_under(child, &Condition::new(index, options), str::to_owned);
         self
     }
 
@@ -181,12 +190,11 @@ impl Space {
 
     /// Whether dimension `index` is active in `values`, which hold at least its ancestors.
     pub fn is_active(&self, index: usize, values: &Values) -> bool {
-        let Some(condition) = self.dimensions[index].condition else { return true };
-        let parent = &self.dimensions[condition.parent];
-        self.is_active(condition.parent, values)
-            && values.get(&parent.name).is_some_and(|value| {
-                parent.distribution.option_index(value) == Some(condition.option)
-            })
+        let Some(condition) = &self.dimensions[index].condition else { return true };
+        let parent = &self.dimensions[condition.parent()];
+        let option = |value| parent.distribution.option_index(value);
+        self.is_active(condition.parent(), values)
+            && values.get(&parent.name).and_then(option).is_some_and(|option| condition.has(option))
     }
 
     /// Walks the space front to back, asking `pick` for a value of each dimension that is active
@@ -237,21 +245,25 @@ impl Space {
     /// Number of distinct configurations, constraints not considered; `None` when a continuous
     /// dimension makes it infinite or the count does not fit.
     pub fn cardinality(&self) -> Option<u64> {
-        self.cardinality_under(None)
+        let roots = |dimension: &Dimension| dimension.condition.is_none();
+        self.cardinality_of(&roots)
     }
 
-    fn cardinality_under(&self, condition: Option<Condition>) -> Option<u64> {
+    /// Number of configurations of dimensions that are active together, with what hangs on them.
+    fn cardinality_of(&self, is_among: &dyn Fn(&Dimension) -> bool) -> Option<u64> {
         let mut product = 1u64;
-        let here = self.dimensions.iter().enumerate().filter(|(_, d)| d.condition == condition);
-        for (index, dimension) in here {
+        let among = self.dimensions.iter().enumerate().filter(|(_, d)| is_among(d));
+        for (index, dimension) in among {
             let count = match &dimension.distribution {
                 Distribution::Choice { options } => {
-                    let mut sum = 0u64;
-                    for option in 0..options.len() {
-                        let child = Condition { parent: index, option };
-                        sum = sum.checked_add(self.cardinality_under(Some(child))?)?;
-                    }
-                    sum
+                    let branch = |option: usize| {
+                        self.cardinality_of(&|child| {
+                            let condition = child.condition.as_ref();
+                            condition.is_some_and(|c| c.parent() == index && c.has(option))
+                        })
+                    };
+                    (0..options.len())
+                        .try_fold(0u64, |sum, option| sum.checked_add(branch(option)?))?
                 }
                 other => other.cardinality()?,
             };
@@ -273,14 +285,14 @@ impl Space {
     fn extend_under(
         &mut self,
         child: Space,
-        root: Condition,
+        root: &Condition,
         rename: impl Fn(&str) -> String + Copy,
     ) {
         let offset = self.len();
         for dimension in child.dimensions {
             let condition = match dimension.condition {
-                None => root,
-                Some(inner) => Condition { parent: inner.parent + offset, ..inner },
+                None => root.clone(),
+                Some(inner) => inner.moved(offset),
             };
             self.push(rename(&dimension.name), dimension.distribution, Some(condition));
         }

@@ -13,7 +13,7 @@ impl Space {
         // Where each dimension is in the part, if it is there.
         let mut places: Vec<Option<usize>> = Vec::with_capacity(self.len());
         for dimension in &self.dimensions {
-            let condition = match dimension.condition {
+            let condition = match &dimension.condition {
                 None => Some(None),
                 Some(condition) => self.kept(condition, &places, &part).map(Some),
             };
@@ -30,18 +30,19 @@ impl Space {
     /// A condition in a part of the space, unless nothing there fulfils it.
     fn kept(
         &self,
-        condition: Condition,
+        condition: &Condition,
         places: &[Option<usize>],
         part: &Self,
     ) -> Option<Condition> {
-        let parent = places[condition.parent]?;
-        let Distribution::Choice { options } = &self.dimensions[condition.parent].distribution
+        let parent = places[condition.parent()]?;
+        let Distribution::Choice { options } = &self.dimensions[condition.parent()].distribution
         else {
             return None;
         };
-        let value = options.get(condition.option)?;
-        let option = part.dimensions[parent].distribution.option_index(value)?;
-        Some(Condition { parent, option })
+        let narrow = &part.dimensions[parent].distribution;
+        let place = |option: &usize| narrow.option_index(options.get(*option)?);
+        let kept: Vec<usize> = condition.options().iter().filter_map(place).collect();
+        (!kept.is_empty()).then(|| Condition::new(parent, kept))
     }
 }
 
@@ -53,9 +54,11 @@ mod tests {
     fn whole() -> Space {
         let momentum = Space::of([("momentum", Distribution::float(0.0, 1.0))]);
         let beta = Space::of([("beta", Distribution::float(0.0, 1.0))]);
+        let decay = Space::of([("decay", Distribution::float(0.0, 1.0))]);
         let optimizer = Distribution::choice(["sgd", "adam", "lion"]);
         let space = Space::of([("optimizer", optimizer), ("units", Distribution::int(1, 64))]);
         let space = space.when("optimizer", "sgd", momentum).when("optimizer", "lion", beta);
+        let space = space.when_one_of("optimizer", ["sgd", "lion"], decay);
         let space = space.subject_to("momentum < 0.5 or units < 9").unwrap();
         space.subject_to("beta * units < 8").unwrap()
     }
@@ -68,13 +71,18 @@ mod tests {
             _ => dimension.distribution.clone(),
         });
         let names: Vec<&str> = part.dimensions().iter().map(|d| d.name.as_str()).collect();
-        assert_eq!(names, ["optimizer", "units", "beta"]);
-        assert_eq!(part.dimensions()[2].condition, Some(Condition { parent: 0, option: 1 }));
+        assert_eq!(names, ["optimizer", "units", "beta", "decay"]);
+        assert_eq!(part.dimensions()[2].condition, Some(Condition::new(0, [1])));
+        assert_eq!(part.dimensions()[3].condition, Some(Condition::new(0, [1])));
         let constraints: Vec<&str> = part.constraints().iter().map(|c| c.text()).collect();
         assert_eq!(constraints, ["beta * units < 8"]);
         let values = |beta: f64| -> Values {
-            let named: [(&str, Value); 3] =
-                [("optimizer", "lion".into()), ("units", 8.into()), ("beta", beta.into())];
+            let named: [(&str, Value); 4] = [
+                ("optimizer", "lion".into()),
+                ("units", 8.into()),
+                ("beta", beta.into()),
+                ("decay", 0.5.into()),
+            ];
             named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
         };
         assert!(part.check(&values(0.9)).is_ok());

@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use crate::{Distribution, FormError, Known, Scale, Space, Value, ValueError, Values};
+use crate::{Condition, Distribution, FormError, Known, Scale, Space, Value, ValueError, Values};
 
 fn read(text: &str) -> Result<Space, FormError> {
     Space::from_toml(&toml::from_str(text).unwrap())
@@ -26,8 +26,8 @@ fn the_toml_form_keeps_order_and_conditions() {
         assert!(names.contains(&name), "{name} in {names:?}");
     }
     let alpha = space.get("alpha").unwrap();
-    assert_eq!(alpha.condition.unwrap().parent, space.position("penalty").unwrap());
-    assert_eq!(alpha.condition.unwrap().option, 1);
+    let penalty = space.position("penalty").unwrap();
+    assert_eq!(alpha.condition, Some(Condition::new(penalty, [1])));
 }
 
 #[test]
@@ -107,6 +107,21 @@ fn faults_are_named() {
         ("a = { choice = [] }", "at least one option"),
         ("a = { choice = [1, 1] }", "appears twice"),
         ("a = { choice = [1], when.x = {} }", "names no option"),
+        ("a = { choice = [1], when.1 = 3 }", "hangs on `1`, which does not exist"),
+        (
+            "a = { int = [1, 2], when.b = 3 }\nb = { choice = [1, 2] }",
+            "has 3, but `b` is one of 1, 2",
+        ),
+        ("a = { int = [1, 2], when.b = 1 }\nb = { int = [1, 2] }", "that is no `choice`"),
+        ("a = { int = [1, 2], when.b = [] }\nb = { choice = [1, 2] }", "a list of options"),
+        ("a = { int = [1, 2], when = { b = 1, c = 2 } }", "hangs on `b` already"),
+        ("b = { choice = [1], when.1 = { a = { int = [1, 2], when.c = 1 } } }", "on `b` already"),
+        (
+            "a = { choice = [1], when.c = 1 }\nb = { choice = [1], when.1 = { c = { choice = [1] } }, \
+             when.a = 1 }",
+            "parameter `a`: it hangs on `c`, which hangs on it in the end",
+        ),
+        ("a = { choice = [1], when.a = 1 }", "hangs on `a`, which hangs on it"),
         ("a = { fload = [1, 2] }", "unknown key `fload`"),
         ("a = { int = [1, 9], step = 0 }", "at least 1"),
         ("a = { ordinal = [] }", "at least one option"),
@@ -457,4 +472,61 @@ fn lists_are_bounded_by_their_number() {
     assert_eq!(of(1000, 998, 1000).cardinality(), Some(1 + 1000 + 499_500));
     let items = (0..18).map(Value::Int).collect();
     assert_eq!(Distribution::Permutation { items }.fault(), None);
+}
+
+#[test]
+fn a_parameter_may_hang_on_several_options() {
+    let space = read(
+        r#"
+        decay = { float = [0, 1], when.momentum = true }
+        momentum = { choice = [true, false], when.optimizer = ["nesterov", "sgd"] }
+        optimizer = { choice = ["adam", "sgd", "nesterov"], when.adam = { beta = { int = [1, 4] } } }
+        steps = { int = [1, 3], when.optimizer = "adam" }
+        "#,
+    )
+    .unwrap();
+    let names: Vec<&str> = space.dimensions().iter().map(|d| d.name.as_str()).collect();
+    assert_eq!(names, ["optimizer", "beta", "steps", "momentum", "decay"]);
+    let condition = |name: &str| space.get(name).unwrap().condition.clone();
+    assert_eq!(condition("momentum"), Some(Condition::new(0, [1, 2])));
+    assert_eq!(condition("steps"), condition("beta"));
+    assert_eq!(condition("decay"), Some(Condition::new(3, [0])));
+
+    let json = serde_json::to_string(&space).unwrap();
+    assert!(json.contains(r#""condition":{"parent":0,"options":[1,2]}"#), "{json}");
+    assert!(json.contains(r#""condition":{"parent":3,"option":0}"#), "{json}");
+    assert_eq!(serde_json::from_str::<Space>(&json).unwrap(), space);
+    let unordered = json.replace("[1,2]", "[2,1,2]");
+    assert_eq!(serde_json::from_str::<Space>(&unordered).unwrap(), space);
+    assert!(serde_json::from_str::<Space>(&json.replace("[1,2]", "[]")).is_err());
+
+    let values = |optimizer: &str, momentum: bool| -> Values {
+        [("optimizer", optimizer.into()), ("momentum", Value::Bool(momentum))].into_iter().collect()
+    };
+    space.check(&values("sgd", false)).unwrap();
+    space.check(&values("nesterov", false)).unwrap();
+    let missing = ValueError::Missing { name: "decay".into() };
+    assert_eq!(space.check(&values("nesterov", true)), Err(missing));
+    assert!(space.check(&values("adam", false)).is_err());
+
+    let table = |momentum: &str| {
+        let optimizer = "optimizer = { choice = ['nesterov', 'adam'] }";
+        let text = format!("{optimizer}\nmomentum = {{ choice = [true, false]{momentum} }}");
+        space.replace(&toml::from_str(&text).unwrap())
+    };
+    let moved = table(", when.optimizer = 'nesterov'").unwrap();
+    assert_eq!(moved.len(), 2);
+    assert_eq!(moved.get("momentum").unwrap().condition, Some(Condition::new(0, [0])));
+    let error = table("").unwrap_err().to_string();
+    assert!(error.contains("hung on `optimizer`, which is replaced"), "{error}");
+    let steps = space.replace(&toml::from_str("steps = 2").unwrap()).unwrap();
+    assert_eq!(steps.get("steps").unwrap().condition, condition("steps"));
+}
+
+#[test]
+fn branches_that_share_a_parameter_are_counted_one_by_one() {
+    let space = Space::of([("kind", Distribution::choice(["a", "b", "c"]))])
+        .when("kind", "a", Space::of([("depth", Distribution::int(1, 3))]))
+        .when_one_of("kind", ["a", "c"], Space::of([("width", Distribution::int(1, 5))]));
+    assert_eq!(space.cardinality(), Some(3 * 5 + 1 + 5));
 }

@@ -381,9 +381,9 @@ fn space_of(trials: &BTreeMap<u64, Row>) -> Result<Space, String> {
     Ok(Space::new(dimensions))
 }
 
-/// The option of an earlier choice that a dimension goes with: it is there where the option was taken
-/// and nowhere else, in as many trials as possible, of which the first list counts before the second.
-/// `None` if it does better to be always there.
+/// The options of an earlier choice that a dimension goes with: it is there where one of them was
+/// taken and nowhere else, in as many trials as possible, of which the first list counts before the
+/// second. `None` if it does better to be always there.
 fn condition_of(
     index: usize,
     dimensions: &[Dimension],
@@ -393,17 +393,24 @@ fn condition_of(
     if trials[0].iter().all(is_there) {
         return None;
     }
-    let always = trials.each_ref().map(|trials| trials.iter().filter(|v| is_there(v)).count());
-    let (mut best, mut most) = (None, always);
+    let count = |among: &dyn Fn(&Values) -> bool| {
+        trials.each_ref().map(|trials| trials.iter().filter(|values| among(values)).count())
+    };
+    let (mut best, mut most) = (None, count(&is_there));
     for (parent, dimension) in dimensions[..index].iter().enumerate() {
         let Distribution::Choice { options } = &dimension.distribution else { continue };
-        for (option, taken) in options.iter().enumerate() {
-            let goes =
-                |values: &&Values| is_there(values) == (values.get(&dimension.name) == Some(taken));
-            let fits = trials.each_ref().map(|trials| trials.iter().filter(goes).count());
-            if fits > most {
-                (best, most) = (Some(Condition { parent, option }), fits);
-            }
+        let took = |values: &Values, option: &Value| values.get(&dimension.name) == Some(option);
+        let goes: Vec<usize> = (0..options.len())
+            .filter(|option| {
+                let there = count(&|values| took(values, &options[*option]) && is_there(values));
+                there > count(&|values| took(values, &options[*option]) && !is_there(values))
+            })
+            .collect();
+        let fits = count(&|values| {
+            goes.iter().any(|option| took(values, &options[*option])) == is_there(values)
+        });
+        if fits > most && !goes.is_empty() {
+            (best, most) = (Some(Condition::new(parent, goes)), fits);
         }
     }
     best
@@ -447,4 +454,43 @@ fn pairs<A: rusqlite::types::FromSql, B: rusqlite::types::FromSql>(
 fn attribute((key, json): (String, String)) -> (String, serde_json::Value) {
     let value = serde_json::from_str(&json);
     (key, value.unwrap_or(serde_json::Value::String(json)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_goes_with_all_options_that_it_was_asked_for_beside() {
+        let of = |name: &str, distribution| Dimension {
+            name: name.to_owned(),
+            distribution,
+            condition: None,
+        };
+        let dimensions = [
+            of("side", Distribution::choice(["left", "right"])),
+            of("optimizer", Distribution::choice(["adam", "sgd", "nesterov"])),
+            of("momentum", Distribution::float(0.0, 1.0)),
+        ];
+        let trial = |(side, optimizer, has): (&str, &str, bool)| {
+            let mut values: Values =
+                [("side", side), ("optimizer", optimizer)].into_iter().collect();
+            if has {
+                values.insert("momentum", 0.5);
+            }
+            values
+        };
+        let complete = [
+            ("left", "adam", false),
+            ("left", "sgd", true),
+            ("right", "nesterov", true),
+            ("right", "sgd", true),
+            ("right", "adam", false),
+        ];
+        let complete: Vec<Values> = complete.into_iter().map(trial).collect();
+        // Broken off before it came to its momentum.
+        let early = vec![trial(("left", "nesterov", false))];
+        let found = condition_of(2, &dimensions, &[complete, early]);
+        assert_eq!(found, Some(Condition::new(1, [1, 2])));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use luthier_space::{Constraint, Dimension, Distribution, Space, Value, Values};
+use luthier_space::{Constraint, Dimension, Space, Value, Values};
 use luthier_tune::{Direction, PrunerSpec, State, Trial};
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,8 @@ pub struct Change {
     pub before: Option<String>,
     /// What was asked for; `None` if it is to be absent.
     pub now: Option<String>,
+    /// Whether it is in the space, which [`Study::extend`](crate::Study::extend) lets grow.
+    pub in_space: bool,
 }
 
 impl fmt::Display for Change {
@@ -134,7 +136,8 @@ impl StudySpec {
     pub(crate) fn fault(&self) -> Option<(&str, String)> {
         self.space.dimensions().iter().enumerate().find_map(|(index, dimension)| {
             // A space that was read from somewhere may be anything.
-            let hangs = dimension.condition.is_some_and(|condition| condition.parent >= index);
+            let condition = dimension.condition.as_ref();
+            let hangs = condition.is_some_and(|condition| condition.parent() >= index);
             let fault = match hangs {
                 true => Some("it hangs on a parameter that does not come before it".to_owned()),
                 false => dimension.distribution.fault(),
@@ -146,7 +149,8 @@ impl StudySpec {
     /// The first difference to `now` among what is fixed.
     pub(crate) fn change(&self, now: &Self) -> Option<Change> {
         let differs = |what: &str, before: String, now: String| {
-            let change = Change { what: what.into(), before: Some(before), now: Some(now) };
+            let (before, now) = (Some(before), Some(now));
+            let change = Change { what: what.into(), before, now, in_space: false };
             (change.before != change.now).then_some(change)
         };
         let objectives = |spec: &Self| {
@@ -178,7 +182,7 @@ fn space_change(before: &Space, now: &Space) -> Option<Change> {
         let (old, new) = (before.get(&name), now.get(&name));
         let same = match (old, new) {
             (Some(old), Some(new)) => {
-                old.distribution == new.distribution && parent(before, old) == parent(now, new)
+                old.distribution == new.distribution && hangs(before, old) == hangs(now, new)
             }
             _ => false,
         };
@@ -186,12 +190,13 @@ fn space_change(before: &Space, now: &Space) -> Option<Change> {
             what: format!("parameter `{name}`"),
             before: old.map(|old| describe(before, old)),
             now: new.map(|new| describe(now, new)),
+            in_space: true,
         })
     });
     let order = || {
         let (before, now) = (Some(names(before).join(", ")), Some(names(now).join(", ")));
         let what = "order of the parameters".into();
-        (before != now).then_some(Change { what, before, now })
+        (before != now).then_some(Change { what, before, now, in_space: true })
     };
     parameter.or_else(order).or_else(|| Some(constraints_change(before, now)))
 }
@@ -203,7 +208,7 @@ fn constraints_change(before: &Space, now: &Space) -> Change {
         (!texts.is_empty()).then(|| texts.join(", "))
     };
     let (before, now) = (constraints(before), constraints(now));
-    Change { what: "constraints between parameters".into(), before, now }
+    Change { what: "constraints between parameters".into(), before, now, in_space: true }
 }
 
 /// The first parameter of a space that does not have all its values in another space, or the
@@ -211,8 +216,12 @@ fn constraints_change(before: &Space, now: &Space) -> Change {
 pub(crate) fn narrowed(before: &Space, now: &Space) -> Option<Change> {
     let parameter = before.dimensions().iter().find_map(|old| {
         let new = now.get(&old.name);
-        let hangs_as_before = |new: &Dimension| {
-            new.condition.is_none() || parent_option(now, new) == parent_option(before, old)
+        let hangs_as_before = |new: &Dimension| match (hangs(before, old), hangs(now, new)) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some((old_parent, old)), Some((parent, new))) => {
+                parent == old_parent && old.iter().all(|option| new.contains(option))
+            }
         };
         let is_wider =
             |new: &&Dimension| new.distribution.includes(&old.distribution) && hangs_as_before(new);
@@ -220,6 +229,7 @@ pub(crate) fn narrowed(before: &Space, now: &Space) -> Option<Change> {
             what: format!("parameter `{}`", old.name),
             before: Some(describe(before, old)),
             now: new.map(|new| describe(now, new)),
+            in_space: true,
         })
     });
     let is_old = |constraint: &Constraint| before.constraints().contains(constraint);
@@ -239,6 +249,7 @@ pub(crate) fn filled(values: &Values, space: &Space, added: &Values) -> Result<V
                 what: format!("parameter `{name}`"),
                 before: None,
                 now: Some(describe(space, dimension)),
+                in_space: true,
             };
             let value = values.get(name).or_else(|| added.get(name)).ok_or_else(missing)?;
             filled.insert(name.clone(), value.clone());
@@ -247,25 +258,23 @@ pub(crate) fn filled(values: &Values, space: &Space, added: &Values) -> Result<V
     Ok(filled)
 }
 
-/// What a dimension hangs on: the name of the parent and its option by its value.
-fn parent_option<'a>(space: &'a Space, dimension: &Dimension) -> Option<(&'a str, &'a Value)> {
-    let condition = dimension.condition?;
-    let parent = space.dimensions().get(condition.parent)?;
-    let Distribution::Choice { options } = &parent.distribution else { return None };
-    Some((parent.name.as_str(), options.get(condition.option)?))
-}
-
-/// What a dimension hangs on: the name of the parent and its option.
-fn parent<'a>(space: &'a Space, dimension: &Dimension) -> Option<(&'a str, usize)> {
-    let condition = dimension.condition?;
-    Some((space.dimensions().get(condition.parent)?.name.as_str(), condition.option))
+/// What a dimension hangs on: the name of the parent and those of its options.
+fn hangs<'a>(space: &'a Space, dimension: &Dimension) -> Option<(&'a str, Vec<&'a Value>)> {
+    let condition = dimension.condition.as_ref()?;
+    let parent = space.dimensions().get(condition.parent())?;
+    let known = parent.distribution.options();
+    let options = condition.options().iter().filter_map(|option| known.get(*option));
+    Some((parent.name.as_str(), options.collect()))
 }
 
 /// A dimension in words, exact to the last digit.
 fn describe(space: &Space, dimension: &Dimension) -> String {
     let distribution = &dimension.distribution;
-    match parent(space, dimension) {
-        Some((parent, option)) => format!("{distribution}, under option {option} of `{parent}`"),
+    match hangs(space, dimension) {
+        Some((parent, options)) => {
+            let options: Vec<String> = options.iter().map(|option| option.to_string()).collect();
+            format!("{distribution}, where `{parent}` is {}", options.join(" or "))
+        }
         None => distribution.to_string(),
     }
 }

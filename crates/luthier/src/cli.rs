@@ -84,6 +84,18 @@ pub(crate) struct RunArgs {
     /// Seed, instead of `tune.seed`
     #[arg(long)]
     pub(crate) seed: Option<u64>,
+    /// Keep the trials of a study whose space was smaller, and go on in the space of the job
+    #[arg(long)]
+    pub(crate) extend_space: bool,
+    /// What a parameter that is new in the space has been in earlier trials; may be repeated
+    #[arg(long, value_name = "PARAMETER=VALUE", requires = "extend_space", value_parser = assignment)]
+    pub(crate) was: Vec<(String, String)>,
+}
+
+fn assignment(text: &str) -> Result<(String, String), &'static str> {
+    let parts = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = parts.ok_or("expected a parameter, `=` and a value")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 #[derive(Args)]

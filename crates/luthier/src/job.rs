@@ -71,6 +71,9 @@ pub(crate) struct Tune {
     pub(crate) workers: usize,
     pub(crate) seed: u64,
     pub(crate) storage: Locator,
+    /// If the study's space may grow to this one: what its new parameters have been in trials that
+    /// did not have them.
+    pub(crate) extend: Option<Values>,
 }
 
 #[derive(Deserialize)]
@@ -514,6 +517,7 @@ impl TuneForm {
             workers,
             seed: self.seed.unwrap_or(0),
             storage,
+            extend: None,
         })
     }
 }

@@ -56,8 +56,8 @@ fn a_changed_setup_is_told_exactly() {
         (alter(|s| s.lag = None), "lag was 3, is now none"),
         (
             in_space(space(kinds(), Distribution::int(1, 10))),
-            "parameter `depth` was an integer from 1 to 9, under option 1 of `kind`, \
-             is now an integer from 1 to 10, under option 1 of `kind`",
+            "parameter `depth` was an integer from 1 to 9, where `kind` is b, \
+             is now an integer from 1 to 10, where `kind` is b",
         ),
         (
             in_space(space(Distribution::choice(["a", "b", "c"]), Distribution::int(1, 9))),
@@ -88,7 +88,8 @@ fn grown() -> StudySpec {
         ("x", Distribution::float(-1.0, 2.0)),
         ("momentum", Distribution::float(0.0, 1.0)),
     ]);
-    let space = space.when("kind", "b", Space::of([("depth", Distribution::int(0, 9))]));
+    let depth = Space::of([("depth", Distribution::int(0, 9))]);
+    let space = space.when_one_of("kind", ["b", "c"], depth);
     let space = space.when("kind", "c", Space::of([("width", Distribution::int(1, 4))]));
     StudySpec { space, ..spec() }
 }
@@ -111,6 +112,8 @@ fn a_space_may_grow() {
     let summary = study.run(&run(40, 2), &flat, &|_| {}).unwrap();
     assert_eq!(summary.finished, 40);
     assert!(study.trials().iter().any(|trial| trial.values.int("width").is_ok()));
+    let both = |values: &Values| values.int("depth").is_ok() && values.int("width").is_ok();
+    assert!(study.trials().iter().any(|trial| both(&trial.values)));
     drop(study);
     // Once grown it is opened as any other, and what was added has been told.
     let again = Study::extend(&path, &grown(), &Values::default()).unwrap();
@@ -140,11 +143,11 @@ fn a_space_does_not_shrink() {
             s.space = Space::of([("x", Distribution::float(-0.5, 1.0))]);
         }),
         (
-            "parameter `depth` was an integer from 1 to 9, under option 1 of `kind`, \
-             is now an integer from 1 to 9, under option 0 of `kind`",
+            "parameter `depth` was an integer from 1 to 9, where `kind` is b, \
+             is now an integer from 1 to 9, where `kind` is a",
             |s| {
                 let mut dimensions = spec().space.dimensions().to_vec();
-                dimensions[3].condition = Some(Condition { parent: 2, option: 0 });
+                dimensions[3].condition = Some(Condition::new(2, [0]));
                 s.space = Space::new(dimensions);
             },
         ),

@@ -31,7 +31,7 @@ fn read(study: &str) -> Imported {
 #[test]
 fn the_space_is_what_the_trials_have_asked_for() {
     let space = read("single").records.spec.space;
-    let option = |parent, option| Some(Condition { parent, option });
+    let option = |parent, option| Some(Condition::new(parent, [option]));
     let (scale, step) = (Scale::Linear, Some(0.2));
     let expected = [
         ("rate", Distribution::log_float(1e-5, 0.1), None),
@@ -45,8 +45,10 @@ fn the_space_is_what_the_trials_have_asked_for() {
     ];
     for (name, distribution, condition) in &expected {
         let dimension = space.get(name).unwrap();
-        let parent = |c: &Condition| (expected[c.parent].0, c.option);
-        let found = dimension.condition.map(|c| (&*space.dimensions()[c.parent].name, c.option));
+        let parent = |c: &Condition| (expected[c.parent()].0.to_owned(), c.options().to_vec());
+        let found = dimension.condition.as_ref();
+        let found =
+            found.map(|c| (space.dimensions()[c.parent()].name.clone(), c.options().to_vec()));
         assert_eq!(dimension.distribution, *distribution, "{name}");
         assert_eq!(found, condition.as_ref().map(parent), "{name}");
     }

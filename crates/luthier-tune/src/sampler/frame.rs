@@ -30,10 +30,10 @@ impl<'a> Frame<'a> {
             if dimension.distribution.fault().is_some() {
                 return None;
             }
-            if let Some(condition) = dimension.condition {
-                match axes.get(condition.parent)? {
-                    Axis::Choice(options) if condition.option < options.len() => {}
-                    _ => return None,
+            if let Some(condition) = &dimension.condition {
+                let Axis::Choice(options) = axes.get(condition.parent())? else { return None };
+                if condition.options().iter().any(|option| *option >= options.len()) {
+                    return None;
                 }
             }
             axes.push(Axis::of(&dimension.distribution));
@@ -159,6 +159,8 @@ impl<'a> Frame<'a> {
 }
 
 fn is_active(dimension: &Dimension, point: &[f64]) -> bool {
-    let condition = dimension.condition;
-    condition.is_none_or(|condition| point[condition.parent] == condition.option as f64)
+    dimension.condition.as_ref().is_none_or(|condition| {
+        let parent = point[condition.parent()];
+        !parent.is_nan() && condition.has(parent as usize)
+    })
 }

@@ -16,7 +16,8 @@ pub(super) struct Lattice<'a> {
     levels: Vec<Levels>,
     /// Dimensions without a condition.
     roots: Vec<usize>,
-    /// Dimensions that hang on each option of each dimension.
+    /// Dimensions that hang on each option of each dimension; one that hangs on several options is
+    /// there under each.
     children: Vec<Vec<Vec<usize>>>,
     /// Number of configurations of each dimension with all that hangs on it.
     sizes: Vec<u64>,
@@ -73,11 +74,12 @@ impl<'a> Lattice<'a> {
         let mut children: Vec<Vec<Vec<usize>>> =
             frame.axes.iter().map(|axis| vec![Vec::new(); count(axis)]).collect();
         for (index, dimension) in frame.space.dimensions().iter().enumerate() {
-            match dimension.condition {
-                None => roots.push(index),
-                Some(condition) => {
-                    children[condition.parent].get_mut(condition.option)?.push(index);
-                }
+            let Some(condition) = &dimension.condition else {
+                roots.push(index);
+                continue;
+            };
+            for option in condition.options() {
+                children[condition.parent()].get_mut(*option)?.push(index);
             }
         }
         let sizes = vec![0; frame.axes.len()];

@@ -78,23 +78,14 @@ pub(super) fn tune(
 ) -> Result<Tuned, Failure> {
     let start = Instant::now();
     let spec = spec(job);
-    let space = serde_json::to_string(&spec.space).unwrap_or_default();
     let seed = spec.seed.to_string();
     let objective = spec.objectives[0].to_string();
-    let mut parts = vec!["tune", &prepared.key, &space, &objective, &seed];
+    let mut parts = vec!["tune", &prepared.key, &objective, &seed];
     parts.extend(job.tune.program.as_ref().map(Program::key));
-    let key = key(&parts);
-    let locator = match &job.tune.storage {
-        Locator::File(name) => {
-            let path = folder.join(name);
-            set_aside_other_study(folder, &path, &key)?;
-            Locator::File(path)
-        }
-        database @ Locator::Postgres(_) => database.clone(),
-    };
-    // Noted first: a study that is there without a note is taken for another one.
-    folder.finish("tune", &key)?;
-    let study = Study::open(locator.clone(), &spec)?;
+    let study_key = key(&parts);
+    let space = serde_json::to_string(&spec.space).unwrap_or_default();
+    let key = key(&[&study_key, &space]);
+    let (study, locator) = open(job, &spec, &study_key, folder, reporter)?;
 
     let search = Search { job, prepared, rows, study: &study, folder, reporter, stop };
     let deadline = job.tune.timeout.map(|timeout| Instant::now() + timeout);
@@ -118,6 +109,72 @@ pub(super) fn tune(
     Ok(Tuned { trials, best, again, margin, seconds, key, reported, study_seed: spec.seed })
 }
 
+/// Opens the study, or begins it where there is none with this key, which says all that makes it
+/// another one but its space, which it knows itself.
+fn open(
+    job: &Job,
+    spec: &StudySpec,
+    key: &str,
+    folder: &mut RunFolder,
+    reporter: &Reporter,
+) -> Result<(Study, Locator), Failure> {
+    let Locator::File(name) = &job.tune.storage else {
+        let study =
+            open_or_extend(job, spec, &job.tune.storage).map_err(|error| refused(job, error))?;
+        return Ok((study, job.tune.storage.clone()));
+    };
+    let path = folder.join(name);
+    let known = folder.key_of("tune").map(str::to_owned);
+    if known.as_ref().map_or(path.exists(), |known| known != key) {
+        let was_there = path.exists();
+        let aside = set_aside(folder, &path, known.as_deref().unwrap_or("earlier"))?;
+        if was_there {
+            let text = format!("a study of another job or other data is set aside as {aside}");
+            reporter.line("tune", &text);
+        }
+    }
+    // Noted first: a study that is there without a note is taken for another one.
+    folder.finish("tune", key)?;
+    let locator = Locator::File(path.clone());
+    let study = match open_or_extend(job, spec, &locator) {
+        Err(StudyError::Changed(change)) if change.in_space && job.tune.extend.is_none() => {
+            let aside = set_aside(folder, &path, key)?;
+            let text = format!(
+                "{change}; the study is set aside as {aside} (--extend-space keeps one whose space \
+                 has grown)"
+            );
+            reporter.line("tune", &text);
+            Study::open(locator.clone(), spec)
+        }
+        study => study,
+    };
+    Ok((study.map_err(|error| refused(job, error))?, locator))
+}
+
+fn open_or_extend(job: &Job, spec: &StudySpec, locator: &Locator) -> Result<Study, StudyError> {
+    match &job.tune.extend {
+        Some(added) => Study::extend(locator.clone(), spec, added),
+        None => Study::open(locator.clone(), spec),
+    }
+}
+
+/// Why the study cannot go on, with what to do where that is because of its space.
+fn refused(job: &Job, error: StudyError) -> Failure {
+    let in_space = matches!(&error, StudyError::Changed(change) if change.in_space);
+    let failure = Failure::from(error);
+    match (in_space, &job.tune.extend) {
+        (false, _) => failure,
+        (true, Some(_)) => failure.hint(
+            "a space may only grow; what a new parameter has been in earlier trials is said with \
+             `--was PARAMETER=VALUE`",
+        ),
+        (true, None) => failure.hint(
+            "`--extend-space` goes on with a study whose space has only grown; or give the study \
+             another `name` or storage",
+        ),
+    }
+}
+
 fn spec(job: &Job) -> StudySpec {
     let metric = job.objective.metric.to_string();
     let objective = match job.objective.metric.higher_is_better() {
@@ -136,26 +193,26 @@ fn spec(job: &Job) -> StudySpec {
     }
 }
 
-/// A study of another setup keeps its trials under a name of its own.
-fn set_aside_other_study(folder: &RunFolder, path: &Path, key: &str) -> Result<(), Failure> {
-    let other = match folder.key_of("tune") {
-        Some(known) if known != key => known.chars().take(8).collect::<String>(),
-        None if path.exists() => "earlier".to_owned(),
-        _ => return Ok(()),
-    };
+/// Gives a study of another setup, and what its programs have left, a name of its own, and says which.
+fn set_aside(folder: &RunFolder, path: &Path, key: &str) -> Result<String, Failure> {
+    let key: String = key.chars().take(8).collect();
+    let named = |end: &str| path.with_file_name(format!("{}.{end}", file_name(path)));
+    let numbered = (2..).map(|number| format!("{key}-{number}"));
+    let mut ends = std::iter::once(key.clone()).chain(numbered);
+    let end = ends.find(|end| !named(end).exists()).unwrap_or(key);
     let trials = folder.join("trials");
     if trials.exists() {
-        let to = folder.join(format!("trials.{other}"));
+        let to = folder.join(format!("trials.{end}"));
         std::fs::rename(&trials, &to).map_err(Failure::io(&trials))?;
     }
     for suffix in ["", "-wal", "-shm"] {
         let from = path.with_file_name(format!("{}{suffix}", file_name(path)));
         if from.exists() {
-            let to = path.with_file_name(format!("{}.{other}{suffix}", file_name(path)));
+            let to = named(&format!("{end}{suffix}"));
             std::fs::rename(&from, &to).map_err(Failure::io(&from))?;
         }
     }
-    Ok(())
+    Ok(file_name(&named(&end)))
 }
 
 fn file_name(path: &Path) -> String {

@@ -133,6 +133,67 @@ fn a_program_is_tuned_by_what_it_reports() {
 }
 
 #[test]
+fn a_study_keeps_its_trials_in_a_space_that_grows() {
+    let desk = desk(PARABOLA);
+    let tune = |trials: &str, more: &[&str]| {
+        let common = ["tune", "job", "--format", "json", "--trials", trials];
+        desk.luthier(&[&common, more].concat())
+    };
+    let kept = |outcome: Outcome| -> Vec<Value> {
+        let kept = |trial: &Value| json!({ "values": trial["values"], "score": trial["score"] });
+        trials(&outcome.json()).iter().map(kept).collect()
+    };
+    let first = kept(tune("6", &[]));
+    assert_eq!(kept(tune("6", &["--extend-space"])), first);
+
+    desk.edit("x = { float = [0.0, 1.0] }", "x = { float = [0.0, 4.0] }");
+    let longer = kept(tune("16", &["--extend-space"]));
+    assert_eq!((longer.len(), &longer[..6]), (16, &first[..]));
+    let x = |trial: &Value| trial["values"]["command.x"].as_f64().unwrap();
+    assert!(longer[6..].iter().any(|trial| x(trial) > 1.0), "{longer:?}");
+    assert!(desk.path("job/run/trials/0").exists());
+
+    desk.edit(
+        "x = { float = [0.0, 4.0] }",
+        "x = { float = [0.0, 4.0] }\nspace.command.n = { int = [1, 9] }",
+    );
+    let refused = |more: &[&str], expected: &str| {
+        let outcome = tune("17", more);
+        assert!(outcome.code == Some(2) && outcome.err.contains(expected), "{outcome:?}");
+    };
+    let new = "parameter `command.n` was absent, is now an integer from 1 to 9, where `learner` is \
+               command\n hint: a space may only grow; what a new parameter has been";
+    refused(&["--extend-space"], new);
+    let was = ["--extend-space", "--was", "command.n=0"];
+    refused(&was, "error: --was command.n=0: expected an integer from 1 to 9\n");
+    refused(
+        &["--extend-space", "--was", "n=3"],
+        "the space has no such parameter\n hint: known are",
+    );
+    refused(&["--was", "command.n=3"], "--extend-space");
+    let with_n = kept(tune("17", &["--extend-space", "--was", "command.n=3"]));
+    assert!(with_n[..16].iter().all(|trial| trial["values"]["command.n"] == 3), "{with_n:?}");
+    assert_eq!(kept(tune("17", &[])), with_n);
+
+    desk.edit("x = { float = [0.0, 4.0] }", "x = { float = [0.0, 0.5] }");
+    let narrowed = "parameter `command.x` was a number from 0 to 4, where `learner` is command, is now a \
+                    number from 0 to 0.5, where `learner` is command";
+    refused(&["--extend-space"], narrowed);
+    let outcome = tune("2", &[]);
+    assert!(outcome.err.contains(&format!("{narrowed}; the study is set aside as study.db.")));
+    assert!(outcome.err.contains("(--extend-space keeps one whose"), "{}", outcome.err);
+    assert_eq!(trials(&outcome.json()).len(), 2);
+    // A second one does not take the place of the first.
+    desk.edit("x = { float = [0.0, 0.5] }", "x = { float = [0.1, 0.5] }");
+    assert_eq!(trials(&tune("1", &[]).json()).len(), 1);
+    let names = desk.names("job/run");
+    for beginning in ["study.db.", "trials."] {
+        let aside = names.iter().filter(|n| n.starts_with(beginning) && !n.ends_with(".lock"));
+        assert_eq!(aside.count(), 2, "{names:?}");
+    }
+}
+
+#[test]
 fn a_program_is_told_all_it_needs_in_three_ways() {
     let tell = "cat > \"$LUTHIER_FOLDER/stdin\"; echo \"$@\" > \"$LUTHIER_FOLDER/arguments\"\n\
                 env > \"$LUTHIER_FOLDER/environment\"; echo '{\"f1\": 0.5}'";

@@ -38,8 +38,13 @@ fn two_runs_share_a_study_and_end_with_the_same_bundle() {
     desk.luthier(&["run", "job"]).fails(
         2,
         "error: the study was started with another setup: parameter `linear.ngrams` was an integer \
-         from 1 to 3, under option 0 of `learner`, is now one of 1, under option 0 of `learner`\n \
-         hint: keep the setup, or give the study another `name` or \
-         storage",
+         from 1 to 3, where `learner` is linear, is now one of 1, where `learner` is linear\n \
+         hint: `--extend-space` goes on with a study whose space has only grown; or give the study \
+         another `name` or storage",
     );
+    desk.edit("space.linear.ngrams = 1", "space.linear.ngrams = { int = [1, 4] }");
+    let before = Study::load(&locator, None).unwrap().into_trials();
+    desk.luthier(&["run", "job", "--trials", "9", "--extend-space"]).ok();
+    let after = Study::load(&locator, None).unwrap().into_trials();
+    assert_eq!((&after[..8], after.len()), (&before[..], 9));
 }
