@@ -16,10 +16,13 @@ use serde::Deserialize;
 use toml::Table;
 
 use crate::failure::{Failure, did_you_mean, meant_or_known, nearest};
+use crate::launch::{Tasks, TasksForm};
 use crate::program::{self, Program, ProgramForm};
 
 /// Name of the file.
 pub(crate) const FILE: &str = "luthier.toml";
+/// The study's file, where no storage is named.
+const STUDY: &str = "study.db";
 /// More trials than this at the same time are taken for a slip.
 pub(crate) const MOST_WORKERS: u16 = 1024;
 /// The one task there is so far.
@@ -62,6 +65,8 @@ pub(crate) struct Tune {
     pub(crate) workers: usize,
     pub(crate) seed: u64,
     pub(crate) storage: Locator,
+    /// How tasks on a cluster are to be.
+    pub(crate) tasks: Tasks,
 }
 
 #[derive(Deserialize)]
@@ -158,6 +163,8 @@ struct TuneForm {
     #[serde(default)]
     space: Table,
     command: Option<ProgramForm>,
+    #[serde(default)]
+    tasks: TasksForm,
 }
 
 /// `[compress]`.
@@ -239,6 +246,26 @@ impl Job {
         })
     }
 
+    /// Puts the study elsewhere; `${NAME}` is the environment variable.
+    pub(crate) fn set_storage(&mut self, text: &str) -> Result<(), Failure> {
+        self.tune.storage = check_storage("--storage", &expanded(text)?)?;
+        Ok(())
+    }
+
+    /// The address of the study's database, which `who` needs since other machines cannot reach a file.
+    pub(crate) fn database(&self, who: &str) -> Result<&str, Failure> {
+        match &self.tune.storage {
+            Locator::Postgres(url) => Ok(url),
+            Locator::File(path) => {
+                let path = path.display();
+                let what = format!("{who} needs a study in PostgreSQL; this one is in `{path}`");
+                Err(Failure::input(what).hint(
+                    "give --storage postgres://user@host/database, or `tune.storage` in luthier.toml",
+                ))
+            }
+        }
+    }
+
     /// Where all results go.
     pub(crate) fn run_folder(&self) -> PathBuf {
         self.folder.join("run")
@@ -291,28 +318,31 @@ fn suggestion(message: &str) -> Option<String> {
 fn expand(value: &mut toml::Value) -> Result<(), Failure> {
     match value {
         toml::Value::String(text) => {
-            let mut expanded = String::with_capacity(text.len());
-            let mut rest = text.as_str();
-            while let Some((before, after)) = rest.split_once("${") {
-                let (name, after) = after
-                    .split_once('}')
-                    .ok_or_else(|| Failure::input(format!("`{text}`: a `${{` without a `}}`")))?;
-                let found = std::env::var(name).map_err(|_| {
-                    Failure::input(format!("`{text}`: environment variable {name} is not set"))
-                        .hint(format!("set {name} when you call luthier"))
-                })?;
-                expanded.push_str(before);
-                expanded.push_str(&found);
-                rest = after;
-            }
-            expanded.push_str(rest);
-            *text = expanded;
+            *text = expanded(text)?;
             Ok(())
         }
         toml::Value::Array(items) => items.iter_mut().try_for_each(expand),
         toml::Value::Table(table) => table.iter_mut().try_for_each(|(_, value)| expand(value)),
         _ => Ok(()),
     }
+}
+
+fn expanded(text: &str) -> Result<String, Failure> {
+    let mut expanded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let (name, after) = after
+            .split_once('}')
+            .ok_or_else(|| Failure::input(format!("`{text}`: a `${{` without a `}}`")))?;
+        let found = std::env::var(name).map_err(|_| {
+            Failure::input(format!("`{text}`: environment variable {name} is not set"))
+                .hint(format!("set {name} when you call luthier"))
+        })?;
+        expanded.push_str(before);
+        expanded.push_str(&found);
+        rest = after;
+    }
+    Ok(expanded + rest)
 }
 
 fn check_name(name: &str) -> Result<(), Failure> {
@@ -456,17 +486,7 @@ impl TuneForm {
         };
         let learners = names.iter().filter(|name| *name != program::LEARNER);
         let learners = learners.map(|name| find_learner(name)).collect::<Result<Vec<_>, _>>()?;
-        let storage = self.storage.unwrap_or_else(|| "study.db".to_owned());
-        let storage = match storage.parse() {
-            Ok(Locator::File(path)) if storage.contains("://") => {
-                return Err(Failure::input(format!("`tune.storage` is `{}`", path.display()))
-                    .hint(
-                        "name a file, or a PostgreSQL database as postgres://user@host/database",
-                    ));
-            }
-            Ok(locator) => locator,
-            Err(never) => match never {},
-        };
+        let storage = check_storage("`tune.storage`", self.storage.as_deref().unwrap_or(STUDY))?;
         let sampler = self.sampler.unwrap_or_else(|| "auto".to_owned());
         let pruner = self.pruner.map(pruner).transpose()?.unwrap_or_default();
         luthier_tune::sampler_by_name(&sampler).map_err(|error| unknown("tune.sampler", &error))?;
@@ -497,7 +517,19 @@ impl TuneForm {
             workers,
             seed: self.seed.unwrap_or(0),
             storage,
+            tasks: self.tasks.check()?,
         })
+    }
+}
+
+fn check_storage(what: &str, text: &str) -> Result<Locator, Failure> {
+    match text.parse() {
+        Ok(Locator::File(path)) if text.contains("://") => {
+            Err(Failure::input(format!("{what} is `{}`", path.display()))
+                .hint("name a file, or a PostgreSQL database as postgres://user@host/database"))
+        }
+        Ok(locator) => Ok(locator),
+        Err(never) => match never {},
     }
 }
 

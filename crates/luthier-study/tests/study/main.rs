@@ -7,6 +7,7 @@ mod optuna;
 mod outcomes;
 mod workers;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -32,6 +33,7 @@ fn spec() -> StudySpec {
         sampler: "tpe".into(),
         pruner: PrunerSpec::default(),
         lag: Some(3),
+        context: BTreeMap::new(),
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::atomic::AtomicBool;
 use luthier_report::{Compression, Outcome, RunReport, Verdict};
 
 use super::{print, print_json};
-use crate::cli::{Format, RunArgs};
+use crate::cli::{Format, RunArgs, TuneArgs};
 use crate::failure::Failure;
 use crate::job::Job;
+use crate::launch;
 use crate::stages;
 use crate::term::{Reporter, milliseconds, size, table, times};
 
@@ -28,20 +29,36 @@ pub(crate) fn run(args: &RunArgs, format: Format, stop: &AtomicBool) -> Result<(
     if has_model { verdict(&report) } else { Ok(()) }
 }
 
-pub(crate) fn tune(args: &RunArgs, format: Format, stop: &AtomicBool) -> Result<(), Failure> {
-    let job = load(args)?;
-    let report = stages::tune(&job, &Reporter::new(false), stop)?;
+pub(crate) fn tune(args: &TuneArgs, format: Format, stop: &AtomicBool) -> Result<(), Failure> {
+    let mut job = load(&args.run)?;
+    let tasks = &mut job.tune.tasks;
+    tasks.count = args.tasks.unwrap_or(tasks.count);
+    tasks.cpus = args.run.workers.unwrap_or(tasks.cpus);
+    tasks.ray.address = args.address.clone().or_else(|| tasks.ray.address.take());
+    let reporter = Reporter::new(false);
+    let report = match args.on {
+        None => stages::tune(&job, &reporter, stop)?,
+        Some(cluster) => {
+            let mut engine = launch::engine(cluster, &job, &args.run.job)?;
+            if args.print {
+                return print(&engine.text());
+            }
+            stages::tune_on(engine.as_mut(), &job, &reporter, stop)?
+        }
+    };
     match format {
         Format::Json => print_json(&report),
         Format::Text => print(&best(&job, &report)),
     }
 }
 
-fn load(args: &RunArgs) -> Result<Job, Failure> {
+/// The job with what the command line says otherwise.
+pub(crate) fn load(args: &RunArgs) -> Result<Job, Failure> {
     let mut job = Job::load(&args.job)?;
     job.tune.trials = args.trials.unwrap_or(job.tune.trials);
     job.tune.workers = args.workers.map_or(job.tune.workers, usize::from);
     job.tune.seed = args.seed.unwrap_or(job.tune.seed);
+    args.storage.iter().try_for_each(|storage| job.set_storage(storage))?;
     Ok(job)
 }
 

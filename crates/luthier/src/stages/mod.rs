@@ -11,19 +11,22 @@ mod compress;
 mod curve;
 mod finish;
 mod folder;
+mod follow;
 mod measure;
 mod report;
 mod train;
 mod tune;
 
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use luthier_data::{Dataset, Part, Profile};
 use luthier_report::RunReport;
+use luthier_study::{Study, Summary};
 
 use crate::failure::Failure;
 use crate::job::Job;
+use crate::launch::Engine;
 use crate::program;
 use crate::term::Reporter;
 
@@ -47,7 +50,8 @@ pub(crate) fn run(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result<R
     let mut folder = RunFolder::open(&job.run_folder())?;
     let prepared = prepare(job, &mut folder, reporter)?;
     let rows = train::TrainingRows::of(&prepared.dataset, stop);
-    let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop)?;
+    let search = |study: &Study| search(job, &prepared, &rows, study, reporter, stop);
+    let tuned = tune::tune(job, &prepared, &mut folder, reporter, search)?;
     if tuned.learner() == program::LEARNER {
         return end_tuned(job, &prepared, &tuned, &folder, start);
     }
@@ -76,8 +80,54 @@ pub(crate) fn tune(
     let mut folder = RunFolder::open(&job.run_folder())?;
     let prepared = prepare(job, &mut folder, reporter)?;
     let rows = train::TrainingRows::of(&prepared.dataset, stop);
-    let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop)?;
+    let search = |study: &Study| search(job, &prepared, &rows, study, reporter, stop);
+    let tuned = tune::tune(job, &prepared, &mut folder, reporter, search)?;
     end_tuned(job, &prepared, &tuned, &folder, start)
+}
+
+/// Does the job up to the best trial, with tasks that an engine runs.
+pub(crate) fn tune_on(
+    engine: &mut dyn Engine,
+    job: &Job,
+    reporter: &Reporter,
+    stop: &AtomicBool,
+) -> Result<RunReport, Failure> {
+    let start = Instant::now();
+    let mut folder = RunFolder::open(&job.run_folder())?;
+    let prepared = prepare(job, &mut folder, reporter)?;
+    let follow = |study: &Study| follow::follow(job, study, engine, reporter, stop);
+    let tuned = tune::tune(job, &prepared, &mut folder, reporter, follow)?;
+    end_tuned(job, &prepared, &tuned, &folder, start)
+}
+
+/// Evaluates trials of a job whose search another process has begun or, within `wait`, begins. The
+/// run folder is that process's; only programs need a place beside what it has there.
+pub(crate) fn work(
+    job: &Job,
+    wait: Duration,
+    reporter: &Reporter,
+    stop: &AtomicBool,
+) -> Result<Summary, Failure> {
+    let dataset = open(job, reporter)?;
+    let study = tune::join(job, &dataset, wait, stop)?;
+    let rows = train::TrainingRows::of(&dataset, stop);
+    let host = rustix::system::uname();
+    let own = format!("{}-{}", host.nodename().to_string_lossy(), std::process::id());
+    let folder = job.run_folder().join("workers").join(own);
+    tune::search(job, &dataset, &rows, &study, &folder, reporter, stop)
+}
+
+/// Evaluates the trials of a job in this process.
+fn search(
+    job: &Job,
+    prepared: &Prepared,
+    rows: &train::TrainingRows<'_>,
+    study: &Study,
+    reporter: &Reporter,
+    stop: &AtomicBool,
+) -> Result<(), Failure> {
+    let folder = job.run_folder();
+    tune::search(job, &prepared.dataset, rows, study, &folder, reporter, stop).map(drop)
 }
 
 /// Writes `tuning.json` and `tuning.html`. The reports of a finished model stay as they are.
@@ -93,9 +143,24 @@ fn end_tuned(
     Ok(report)
 }
 
+/// Opens the data and says what they are.
+fn open(job: &Job, reporter: &Reporter) -> Result<Dataset, Failure> {
+    let dataset = Dataset::open(&job.dataset)?;
+    let rows = |part| dataset.len(part);
+    let parts = format!(
+        "{} train, {} valid, {} test rows, {} classes",
+        rows(Part::Train),
+        rows(Part::Valid),
+        rows(Part::Test),
+        dataset.labels().len()
+    );
+    reporter.line("data", &parts);
+    Ok(dataset)
+}
+
 /// Opens and profiles the data.
 fn prepare(job: &Job, folder: &mut RunFolder, reporter: &Reporter) -> Result<Prepared, Failure> {
-    let dataset = Dataset::open(&job.dataset)?;
+    let dataset = open(job, reporter)?;
     let key = folder::key(&["data", &dataset.digest()]);
     let profile = match folder.finished("profile", &key).then(|| folder.read("profile.json")) {
         Some(Ok(profile)) => profile,
@@ -106,15 +171,6 @@ fn prepare(job: &Job, folder: &mut RunFolder, reporter: &Reporter) -> Result<Pre
             profile
         }
     };
-    let rows = |part| dataset.len(part);
-    let parts = format!(
-        "{} train, {} valid, {} test rows, {} classes",
-        rows(Part::Train),
-        rows(Part::Valid),
-        rows(Part::Test),
-        dataset.labels().len()
-    );
-    reporter.line("data", &parts);
     let warnings =
         profile.findings.iter().filter(|f| f.severity == luthier_data::Severity::Warning);
     for finding in warnings {

@@ -1,18 +1,18 @@
 //! The search: a study of trials, each of which fits a learner and is scored on the validation
 //! rows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use luthier_data::{Dataset, Part};
 use luthier_eval::{Bootstrap, Metric, calibrated_log_loss, standard_error};
 use luthier_study::{
     Event, Failure as TrialFailure, Locator, Measured, Objective, Retries, Run, Session, Study,
-    StudyError, StudySpec,
+    StudyError, StudySpec, Summary,
 };
 use luthier_train::{Job as Fit, TextData, TrainError};
 use luthier_tune::{State, Tiebreak, Trial, trial_seed};
@@ -24,12 +24,15 @@ use super::train::TrainingRows;
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
 use crate::job::Job;
-use crate::program::{self, Program};
+use crate::program;
 use crate::term::{Bar, Reporter};
 
 /// How many of the latest trials a new one does not see; up to this many and one more workers
 /// never wait for each other, and any number of them gives the same trials.
 const LAG: u64 = 7;
+
+/// Pause before it is looked again whether a study has been begun.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Resamples that tell how noisy a trial's score is.
 const NOISE_RESAMPLES: usize = 50;
@@ -64,23 +67,22 @@ pub(super) fn interrupted() -> Failure {
     Failure::interrupted("run the same command again to go on; finished work is kept")
 }
 
-/// Runs the study to its budget; finished trials of earlier runs count.
+/// Opens the study and has it taken to its budget by `search`, unless enough trials of earlier runs
+/// have finished.
 pub(super) fn tune(
     job: &Job,
     prepared: &Prepared,
-    rows: &TrainingRows<'_>,
     folder: &mut RunFolder,
     reporter: &Reporter,
-    stop: &AtomicBool,
+    search: impl FnOnce(&Study) -> Result<(), Failure>,
 ) -> Result<Tuned, Failure> {
     let start = Instant::now();
-    let spec = spec(job);
+    let spec = spec(job, &prepared.dataset);
     let space = serde_json::to_string(&spec.space).unwrap_or_default();
     let seed = spec.seed.to_string();
     let objective = spec.objectives[0].to_string();
-    let mut parts = vec!["tune", &prepared.key, &space, &objective, &seed];
-    parts.extend(job.tune.program.as_ref().map(Program::key));
-    let key = key(&parts);
+    let context = serde_json::to_string(&spec.context).unwrap_or_default();
+    let key = key(&["tune", &prepared.key, &space, &objective, &seed, &context]);
     let locator = match &job.tune.storage {
         Locator::File(name) => {
             let path = folder.join(name);
@@ -93,9 +95,8 @@ pub(super) fn tune(
     folder.finish("tune", &key)?;
     let study = Study::open(locator.clone(), &spec)?;
 
-    let finished = study.trials().iter().filter(|trial| trial.state.is_finished()).count();
-    if (finished as u64) < job.tune.trials {
-        search(job, prepared, rows, &study, folder, reporter, stop)?;
+    if finished(&study.trials()) < job.tune.trials {
+        search(&study)?;
     }
     let trials = study.trials();
     let best = luthier_tune::best(&trials, &spec.directions())
@@ -111,7 +112,36 @@ pub(super) fn tune(
     Ok(Tuned { trials, best, margin, seconds, key, reported, study_seed: spec.seed })
 }
 
-fn spec(job: &Job) -> StudySpec {
+/// Joins the study of this job that another process has begun or, within `wait`, begins.
+pub(super) fn join(
+    job: &Job,
+    dataset: &Dataset,
+    wait: Duration,
+    stop: &AtomicBool,
+) -> Result<Study, Failure> {
+    let (spec, end) = (spec(job, dataset), Instant::now() + wait);
+    loop {
+        match Study::join(&job.tune.storage, &spec) {
+            Err(StudyError::Absent { .. }) if stop.load(Ordering::Relaxed) => {
+                return Err(interrupted());
+            }
+            Err(StudyError::Absent { .. }) if Instant::now() < end => std::thread::sleep(PAUSE),
+            Err(error @ StudyError::Absent { .. }) => {
+                return Err(Failure::from(error).hint(
+                    "begin it with `luthier tune` on the same job; --wait says how long to wait",
+                ));
+            }
+            study => return Ok(study?),
+        }
+    }
+}
+
+/// Number of finished trials.
+pub(super) fn finished(trials: &[Trial]) -> u64 {
+    trials.iter().filter(|trial| trial.state.is_finished()).count() as u64
+}
+
+fn spec(job: &Job, dataset: &Dataset) -> StudySpec {
     let metric = job.objective.metric.to_string();
     let objective = match job.objective.metric.higher_is_better() {
         true => Objective::maximize(metric),
@@ -126,7 +156,21 @@ fn spec(job: &Job) -> StudySpec {
         sampler: job.tune.sampler.clone(),
         pruner: job.tune.pruner.clone(),
         lag: Some(LAG),
+        context: context(job, dataset),
     }
+}
+
+/// What else decides which scores values get. Whoever works on a study must agree on it.
+fn context(job: &Job, dataset: &Dataset) -> BTreeMap<String, String> {
+    let digest = |digest: &str| digest.chars().take(16).collect::<String>();
+    let mut context = BTreeMap::from([
+        ("data".to_owned(), digest(&dataset.digest())),
+        ("release".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+    ]);
+    if let Some(program) = &job.tune.program {
+        context.insert("program".to_owned(), digest(&key(&[program.key()])));
+    }
+    context
 }
 
 /// A study of another setup keeps its trials under a name of its own.
@@ -155,21 +199,22 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn search(
+/// Evaluates trials until there are enough. What programs get and leave is below `folder`.
+pub(super) fn search(
     job: &Job,
-    prepared: &Prepared,
+    dataset: &Dataset,
     rows: &TrainingRows<'_>,
     study: &Study,
-    folder: &RunFolder,
+    folder: &Path,
     reporter: &Reporter,
     stop: &AtomicBool,
-) -> Result<(), Failure> {
-    let truth = truth(&prepared.dataset, Part::Valid)?;
-    let programs = Programs::start(job, prepared, &truth, folder)?;
+) -> Result<Summary, Failure> {
+    let truth = truth(dataset, Part::Valid)?;
+    let programs = Programs::start(job, dataset, &truth, folder)?;
     let data = (!job.tune.learners.is_empty()).then(|| rows.get()).transpose()?;
     let objective = |session: &Session<'_>| match (learner_of(session)?, &programs, data) {
         (program::LEARNER, Some(programs), _) => programs.evaluate(study, session),
-        (name, _, Some(data)) => evaluate(job, name, &prepared.dataset, data, &truth, session),
+        (name, _, Some(data)) => evaluate(job, name, dataset, data, &truth, session),
         (name, ..) => Err(TrialFailure::Error(format!("there is no learner `{name}`"))),
     };
     let run = Run {
@@ -196,8 +241,8 @@ fn search(
             Err(Failure::from(error).hint("the reasons of all trials are in the study"))
         }
         Err(error) => Err(error.into()),
-        Ok(_) if stop.load(std::sync::atomic::Ordering::Relaxed) => Err(interrupted()),
-        Ok(_) => Ok(()),
+        Ok(_) if stop.load(Ordering::Relaxed) => Err(interrupted()),
+        Ok(summary) => Ok(summary),
     }
 }
 
@@ -262,7 +307,8 @@ pub(super) fn tiebreak(
     Some(Tiebreak { margin, loss })
 }
 
-fn show(
+/// Tells of a trial that has finished.
+pub(super) fn show(
     bar: &Bar,
     job: &Job,
     trial: &Trial,

@@ -14,6 +14,7 @@ mod serve;
 mod shared;
 mod ship;
 mod study;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -137,7 +138,9 @@ impl Desk {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_luthier"));
         command.args(args).current_dir(self.0.path()).stdin(Stdio::null());
-        command.env_remove("LUTHIER_LOG").env_remove("COLUMNS");
+        for setting in ["LUTHIER_LOG", "LUTHIER_STORAGE", "RAY_ADDRESS", "COLUMNS"] {
+            command.env_remove(setting);
+        }
         command
     }
 

@@ -1,0 +1,146 @@
+//! A search that tasks on a cluster carry out, watched from here.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use luthier_study::Study;
+use luthier_tune::Trial;
+
+use super::tune::{finished, interrupted, show};
+use crate::failure::Failure;
+use crate::job::Job;
+use crate::launch::{Engine, Standing};
+use crate::term::{Bar, Reporter};
+
+/// Pause between two looks at the study.
+const LOOK: Duration = Duration::from_millis(500);
+/// Pause between two looks at the tasks, which cost a cluster's server more.
+const LOOK_AT_TASKS: Duration = Duration::from_secs(2);
+/// How long tasks may take to leave by themselves once the study has enough trials.
+const LEAVE: Duration = Duration::from_secs(20);
+/// For how long a cluster may not say how its tasks are.
+const SILENCE: Duration = Duration::from_secs(120);
+
+/// Starts tasks and shows what they do until the study has enough trials or no task is left.
+pub(super) fn follow(
+    job: &Job,
+    study: &Study,
+    engine: &mut dyn Engine,
+    reporter: &Reporter,
+    stop: &AtomicBool,
+) -> Result<(), Failure> {
+    let name = engine.start()?;
+    reporter.line("tasks", &format!("{} started: {name}", job.tune.tasks.count));
+    let bar = reporter.bar("tune", job.tune.trials);
+    let mut watch = Watch {
+        job,
+        study,
+        shown: study.trials().iter().filter(|t| t.state.is_finished()).map(|t| t.number).collect(),
+        standing: None,
+        heard: Instant::now(),
+        asked: None,
+    };
+    let ended = watch.until_the_end(engine, &bar, reporter, stop);
+    bar.clear();
+    // Whatever has happened, no task is left alone.
+    let left = watch.standing.is_none_or(|standing| !standing.is_over());
+    let stopped = if left { engine.stop() } else { Ok(()) };
+    if stop.load(Ordering::Relaxed) {
+        return stopped.and(Err(interrupted()));
+    }
+    ended.and(stopped)
+}
+
+struct Watch<'a> {
+    job: &'a Job,
+    study: &'a Study,
+    /// Finished trials that have been told of.
+    shown: BTreeSet<u64>,
+    /// How the tasks were when they were last heard of.
+    standing: Option<Standing>,
+    heard: Instant,
+    /// When they were last asked for.
+    asked: Option<Instant>,
+}
+
+impl Watch<'_> {
+    fn until_the_end(
+        &mut self,
+        engine: &mut dyn Engine,
+        bar: &Bar,
+        reporter: &Reporter,
+        stop: &AtomicBool,
+    ) -> Result<(), Failure> {
+        let mut enough = None;
+        while !stop.load(Ordering::Relaxed) {
+            self.look_at_tasks(engine, reporter)?;
+            // Looked at after the tasks: what they have done until they were over is in.
+            if self.look(bar)? >= self.job.tune.trials {
+                let since = *enough.get_or_insert_with(Instant::now);
+                if since.elapsed() >= LEAVE {
+                    return Ok(());
+                }
+            }
+            match self.standing {
+                Some(standing) if standing.is_over() && standing.done > 0 => return Ok(()),
+                Some(standing) if standing.is_over() && enough.is_some() => return Ok(()),
+                Some(standing) if standing.is_over() => return Err(all_failed(standing, engine)),
+                _ => sleep(LOOK),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of trials that have finished since the last look, and gives how many have in all.
+    fn look(&mut self, bar: &Bar) -> Result<u64, Failure> {
+        self.study.refresh()?;
+        let trials = self.study.trials();
+        let best = luthier_tune::best(&trials, &self.study.spec().directions());
+        let best = best.and_then(|best| Some((best.number, best.score()?)));
+        let new: Vec<&Trial> = trials
+            .iter()
+            .filter(|trial| trial.state.is_finished() && !self.shown.contains(&trial.number))
+            .collect();
+        for trial in new {
+            self.shown.insert(trial.number);
+            show(bar, self.job, trial, false, best, self.shown.len() as u64);
+        }
+        Ok(finished(&trials))
+    }
+
+    /// Learns how the tasks are, now and then. For a while it is no error if nobody says so.
+    fn look_at_tasks(
+        &mut self,
+        engine: &mut dyn Engine,
+        reporter: &Reporter,
+    ) -> Result<(), Failure> {
+        if self.asked.is_some_and(|asked| asked.elapsed() < LOOK_AT_TASKS) {
+            return Ok(());
+        }
+        self.asked = Some(Instant::now());
+        match engine.standing() {
+            Ok(standing) => {
+                if self.standing != Some(standing) {
+                    reporter.line("tasks", &standing.to_string());
+                }
+                (self.standing, self.heard) = (Some(standing), Instant::now());
+                Ok(())
+            }
+            Err(_) if self.heard.elapsed() < SILENCE => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+fn all_failed(standing: Standing, engine: &mut dyn Engine) -> Failure {
+    let message = match standing.failed {
+        1 => "the task has failed".to_owned(),
+        count => format!("all {count} tasks have failed"),
+    };
+    match engine.last_lines() {
+        Some(lines) => Failure::fault(format!("{message}; the last lines of {lines}")),
+        None => Failure::fault(format!("{message}, and there is no log of them")),
+    }
+}
