@@ -65,6 +65,11 @@ impl Bar {
         }
     }
 
+    /// A line of another stage, above the bar.
+    pub(crate) fn line(&self, reporter: &Reporter, stage: &str, text: &str) {
+        self.bar.suspend(|| reporter.line(stage, text));
+    }
+
     /// Takes the bar away.
     pub(crate) fn clear(self) {
         self.bar.finish_and_clear();

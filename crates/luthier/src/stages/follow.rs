@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use luthier_study::Study;
 use luthier_tune::Trial;
 
-use super::tune::{finished, interrupted, show};
+use super::tune::{LAG, finished, interrupted, show};
 use crate::failure::Failure;
 use crate::job::Job;
 use crate::launch::{Engine, Standing};
@@ -31,8 +31,15 @@ pub(super) fn follow(
     reporter: &Reporter,
     stop: &AtomicBool,
 ) -> Result<(), Failure> {
+    let tasks = &job.tune.tasks;
+    let workers = u64::from(tasks.count) * u64::from(tasks.cpus);
+    if workers > LAG + 1 {
+        let most = LAG + 1;
+        let warning = format!("warning: {most} trials run at the same time at most, not {workers}");
+        reporter.line("", &warning);
+    }
     let name = engine.start()?;
-    reporter.line("tasks", &format!("{} started: {name}", job.tune.tasks.count));
+    reporter.line("tasks", &format!("{} started: {name}", tasks.count));
     let bar = reporter.bar("tune", job.tune.trials);
     let mut watch = Watch {
         job,
@@ -75,7 +82,7 @@ impl Watch<'_> {
     ) -> Result<(), Failure> {
         let mut enough = None;
         while !stop.load(Ordering::Relaxed) {
-            self.look_at_tasks(engine, reporter)?;
+            self.look_at_tasks(engine, bar, reporter)?;
             // Looked at after the tasks: what they have done until they were over is in.
             if self.look(bar)? >= self.job.tune.trials {
                 let since = *enough.get_or_insert_with(Instant::now);
@@ -114,6 +121,7 @@ impl Watch<'_> {
     fn look_at_tasks(
         &mut self,
         engine: &mut dyn Engine,
+        bar: &Bar,
         reporter: &Reporter,
     ) -> Result<(), Failure> {
         if self.asked.is_some_and(|asked| asked.elapsed() < LOOK_AT_TASKS) {
@@ -123,7 +131,7 @@ impl Watch<'_> {
         match engine.standing() {
             Ok(standing) => {
                 if self.standing != Some(standing) {
-                    reporter.line("tasks", &standing.to_string());
+                    bar.line(reporter, "tasks", &standing.to_string());
                 }
                 (self.standing, self.heard) = (Some(standing), Instant::now());
                 Ok(())

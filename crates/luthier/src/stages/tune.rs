@@ -29,7 +29,7 @@ use crate::term::{Bar, Reporter};
 
 /// How many of the latest trials a new one does not see; up to this many and one more workers
 /// never wait for each other, and any number of them gives the same trials.
-const LAG: u64 = 7;
+pub(super) const LAG: u64 = 7;
 
 /// Pause before it is looked again whether a study has been begun.
 const PAUSE: Duration = Duration::from_millis(500);

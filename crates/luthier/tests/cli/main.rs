@@ -7,6 +7,7 @@ mod command;
 mod data;
 mod gate;
 mod help;
+mod launch;
 mod predict_eval;
 mod resume;
 mod run;
