@@ -115,7 +115,7 @@ def a_killed_pod(luthier, folder, database, settings):
     expected = alone(luthier, folder / "alone")
     home = job(folder / "killed", with_job(settings, folder / "killed"))
     with search(luthier, home, database, "--format", "json") as searching:
-        done = killed_on_the_way(database, searching, TASKS)
+        done = killed_on_the_way(database, searching)
         out, err = searching.communicate(timeout=300)
     assert searching.returncode == 0, err
     assert trials(json.loads(out)) == expected

@@ -44,7 +44,7 @@ def search(luthier, folder, database, *options):
 
 def a_killed_task(luthier, folder, database, expected):
     with search(luthier, job(folder / "killed", SETTINGS), database, "--format", "json") as searching:
-        done = killed_on_the_way(database, searching, TASKS)
+        done = killed_on_the_way(database, searching)
         out, err = searching.communicate(timeout=300)
     assert searching.returncode == 0, err
     assert "1 failed" in err, err

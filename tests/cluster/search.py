@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TRIALS = 100
+TRIALS = 150
 
 
 def free_port():
@@ -124,17 +124,22 @@ def trials(report):
     return found
 
 
-def killed_on_the_way(database, searching, tasks):
-    """Kills one of the workers, each of which runs a trial, when a part of the search is done."""
+def killed_on_the_way(database, searching):
+    """Kills a worker that runs a trial, when a part of the search is done."""
     wait_for("the first trials", 120, lambda: database.finished() >= TRIALS // 10)
-    workers = wait_for("all workers at work", 60, lambda: all_of(database.workers(), tasks))
+    killed = lambda: any(kill_at_work(database, worker) for worker in database.workers())
+    wait_for("a worker with a trial", 60, killed)
     assert searching.poll() is None
-    os.kill(workers[-1], signal.SIGKILL)
     return database.finished()
 
 
-def all_of(found, count):
-    return found if len(found) == count else None
+def kill_at_work(database, worker):
+    """Kills a worker if it has a trial, whose end it cannot tell any more."""
+    os.kill(worker, signal.SIGSTOP)
+    time.sleep(0.2)
+    at_work = worker in database.workers()
+    os.kill(worker, signal.SIGKILL if at_work else signal.SIGCONT)
+    return at_work
 
 
 def attempts(database):

@@ -45,7 +45,7 @@ def search(luthier, folder, database, *options):
 def a_killed_task(luthier, folder, database, expected):
     home = job(folder / "killed", SETTINGS)
     with search(luthier, home, database, "--format", "json") as searching:
-        done = killed_on_the_way(database, searching, TASKS)
+        done = killed_on_the_way(database, searching)
         out, err = searching.communicate(timeout=300)
     assert searching.returncode == 0, err
     assert "1 failed" in err, err
