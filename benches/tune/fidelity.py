@@ -27,11 +27,9 @@ DRAWS = 20_000
 SHARES = [place / 500 for place in range(501)]
 """Parts of the budget after which searches are compared."""
 BASELINE, VERSION = "optuna-hyperband", "optuna 5.0.0"
-# The first epoch tells little of the last. Rungs from the second to the fifth on do about as well as
-# those from the third.
 PRUNERS = {
-    "halving": {"kind": "halving", "min_resource": 3},
-    "promote": {"kind": "halving", "min_resource": 3, "promote": True},
+    "halving": {"kind": "halving"},
+    "promote": {"kind": "halving", "promote": True},
     "hyperband": {"kind": "hyperband", "max_resource": LCBENCH_EPOCHS},
 }
 JUDGED = "promote"

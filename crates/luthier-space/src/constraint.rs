@@ -139,6 +139,21 @@ impl Constraint {
         moved.program = program.collect();
         moved
     }
+
+    /// The same where the dimensions are at other places; `None` if one of them has none.
+    pub(crate) fn placed(&self, place: impl Fn(usize) -> Option<usize>) -> Option<Self> {
+        let names = self.names.iter().map(|(range, at)| Some((range.clone(), place(*at)?)));
+        let program = self.program.iter().map(|op| match op {
+            Op::Parameter(dimension) => Some(Op::Parameter(place(*dimension)?)),
+            other => Some(other.clone()),
+        });
+        let text = self.text.clone();
+        Some(Self {
+            text,
+            names: names.collect::<Option<_>>()?,
+            program: program.collect::<Option<_>>()?,
+        })
+    }
 }
 
 /// What is known of a dimension while a configuration is put together.

@@ -11,6 +11,7 @@
 mod constraint;
 mod distribution;
 mod form;
+mod part;
 mod values;
 
 pub use constraint::{Constraint, ConstraintError, Known};

@@ -118,7 +118,15 @@ fn run(
 ) -> Result<(), Box<dyn Error>> {
     let (stop, retries) = (AtomicBool::new(false), Retries::default());
     let (deadline, first) = (None, &[][..]);
-    let run = Run { trials: Some(trials), deadline, workers: 1, stop: &stop, retries, first };
+    let run = Run {
+        trials: Some(trials),
+        deadline,
+        workers: 1,
+        stop: &stop,
+        retries,
+        first,
+        within: None,
+    };
     study.run(&run, objective, on_event)?;
     Ok(())
 }

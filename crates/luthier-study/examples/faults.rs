@@ -95,7 +95,15 @@ fn work(locator: &str, log: &Path, trials: u64) -> Result<(), Box<dyn Error>> {
     // A worker that is killed says nothing of the trial, which so often runs again as there are kills.
     let retries = Retries { crashed: u32::MAX - 1, failed: 0 };
     let (deadline, first) = (None, &[][..]);
-    let run = Run { trials: Some(trials), deadline, workers: 1, stop: &stop, retries, first };
+    let run = Run {
+        trials: Some(trials),
+        deadline,
+        workers: 1,
+        stop: &stop,
+        retries,
+        first,
+        within: None,
+    };
     study.run(&run, &evaluate, &|event| {
         if let (Event::Finished { trial, .. }, Ok(mut file)) = (event, note.lock()) {
             // One call, so that lines of several processes do not mix.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use luthier_space::Values;
+use luthier_space::{Space, Values};
 use luthier_tune::{Direction, Pruner, Request, Sampler, State, Step, Tiebreak, Trial, View};
 
 use crate::run::Retries;
@@ -49,6 +49,8 @@ pub(crate) struct Proposer<'a> {
     pub(crate) sampler: &'a dyn Sampler,
     /// Configurations that come before those of the sampler.
     pub(crate) first: &'a [Values],
+    /// Where the sampler searches.
+    pub(crate) within: &'a Space,
     /// The number below which trials are wanted.
     pub(crate) limit: u64,
 }
@@ -183,7 +185,7 @@ impl Ledger {
 
     /// The configuration of a new trial; `None` if the space has none left.
     fn values(&mut self, proposer: &Proposer<'_>, view: View) -> Option<Values> {
-        let Proposer { spec, sampler, first, .. } = *proposer;
+        let Proposer { spec, sampler, first, within: space, .. } = *proposer;
         let number = view.number;
         let given = usize::try_from(number).ok().and_then(|number| first.get(number));
         if let Some(values) = given.filter(|values| spec.space.check(values).is_ok()) {
@@ -191,8 +193,7 @@ impl Ledger {
         }
         let directions = &self.directions;
         view.pending(&mut self.trials, |trials| {
-            let StudySpec { ref space, seed, .. } = *spec;
-            sampler.suggest(&Request { space, directions, trials, number, seed })
+            sampler.suggest(&Request { space, directions, trials, number, seed: spec.seed })
         })
     }
 

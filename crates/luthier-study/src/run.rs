@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use luthier_space::Values;
+use luthier_space::{Space, Values};
 use luthier_tune::{State, Step, Trial};
 
 use crate::ledger::{Claim, Outcome, Proposer};
@@ -38,6 +38,8 @@ pub struct Run<'a> {
     /// Configurations that are evaluated before the sampler is asked: new trial *n* gets the one
     /// at *n*, unless it does not fit the space.
     pub first: &'a [Values],
+    /// The part of the study's space from which new configurations come; `None` for all of it.
+    pub within: Option<&'a Space>,
 }
 
 /// How often a trial is evaluated again. When a run is stopped, its trials are put back and nothing
@@ -278,6 +280,7 @@ impl Crew<'_> {
             spec: &study.spec,
             sampler: study.sampler.as_ref(),
             first: self.run.first,
+            within: self.run.within.unwrap_or(&study.spec.space),
             limit,
         };
         let mut ledger = study.ledger();

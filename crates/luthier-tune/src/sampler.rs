@@ -1,5 +1,6 @@
 //! Where to look next.
 
+mod around;
 mod auto;
 mod axis;
 mod cma_es;
@@ -25,6 +26,7 @@ use rand_chacha::rand_core::Rng;
 
 use crate::{Direction, Trial, UnknownName};
 
+pub use around::around_best;
 pub use auto::Auto;
 pub use cma_es::CmaEs;
 pub use gp::Gp;

@@ -25,6 +25,8 @@ pub(crate) const FILE: &str = "luthier.toml";
 const STUDY: &str = "study.db";
 /// More trials than this at the same time are taken for a slip.
 pub(crate) const MOST_WORKERS: u16 = 1024;
+/// A search that has not reached its target after so many more rounds will not.
+const MOST_ROUNDS: u32 = 10;
 /// The one task there is so far.
 const TEXT_CLASSIFICATION: &str = "text-classification";
 /// Tasks that are planned.
@@ -58,7 +60,10 @@ pub(crate) struct Tune {
     pub(crate) space: Space,
     /// What is tried first: each learner's own proposal, if it has one.
     pub(crate) first: Vec<Values>,
+    /// Trials of one round.
     pub(crate) trials: u64,
+    /// Rounds that search again, around the best, while the target is not reached.
+    pub(crate) refine: u32,
     pub(crate) timeout: Option<Duration>,
     pub(crate) sampler: String,
     pub(crate) pruner: PrunerSpec,
@@ -156,7 +161,7 @@ struct TuneForm {
     timeout: Option<String>,
     sampler: Option<String>,
     pruner: Option<toml::Value>,
-    refine: Option<toml::Value>,
+    refine: Option<u32>,
     workers: Option<usize>,
     seed: Option<u64>,
     storage: Option<String>,
@@ -226,7 +231,6 @@ impl Job {
         check_name(&form.name)?;
         check_task(&form.task)?;
         not_yet("data.folds", form.data.folds.as_ref(), "rows for validation are split off once")?;
-        not_yet("tune.refine", form.tune.refine.as_ref(), "there is one round of search")?;
         not_yet("serve.slo_p99_ms", form.serve.slo_p99_ms.as_ref(), "no objective is watched")?;
         if let Some(route) = &form.serve.route {
             check_route(route)?;
@@ -494,6 +498,12 @@ impl TuneForm {
         if trials == 0 {
             return Err(Failure::input("`tune.trials` must be at least 1"));
         }
+        let refine = self.refine.unwrap_or(1);
+        if refine > MOST_ROUNDS {
+            return Err(Failure::input(format!(
+                "`tune.refine` must be between 0 and {MOST_ROUNDS}"
+            )));
+        }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = self.workers.unwrap_or(cores.min(MOST_WORKERS.into()));
         if !(1..=MOST_WORKERS.into()).contains(&workers) {
@@ -507,6 +517,7 @@ impl TuneForm {
             first: learners.iter().map(|learner| proposal(&**learner)).collect(),
             learners,
             trials,
+            refine,
             timeout: self
                 .timeout
                 .as_deref()

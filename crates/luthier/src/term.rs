@@ -58,6 +58,11 @@ impl Bar {
         self.bar.set_message(message.to_owned());
     }
 
+    /// Sets how many steps there are.
+    pub(crate) fn set_total(&self, total: u64) {
+        self.bar.set_length(total);
+    }
+
     /// A line that stays, for a pipe; a terminal shows the bar instead.
     pub(crate) fn step(&self, text: &str) {
         if self.lines {

@@ -40,7 +40,8 @@ fn spec() -> StudySpec {
 /// A run to `trials` finished trials that nothing stops.
 fn run(trials: u64, workers: usize) -> Run<'static> {
     let retries = Retries { crashed: 1000, failed: 0 };
-    Run { trials: Some(trials), deadline: None, workers, stop: &NEVER, retries, first: &[] }
+    let (stop, first) = (&NEVER, &[][..]);
+    Run { trials: Some(trials), deadline: None, workers, stop, retries, first, within: None }
 }
 
 /// Reports a few steps whose order tells nothing of the end, and fails for some seeds.

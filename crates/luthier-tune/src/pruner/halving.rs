@@ -22,8 +22,8 @@ use crate::{Direction, State, Step, Trial};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Halving {
-    /// The step of the first rung, at least 1; `None` for a hundredth of the last that a complete
-    /// trial has come to, before which none is stopped.
+    /// The step of the first rung, at least 1; `None` for a twentieth of the last that a complete
+    /// trial has come to, before which none is stopped. Earlier steps tell little of the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_resource: Option<u64>,
     /// How many reach a rung for one that passes it, at least 2.
@@ -41,7 +41,7 @@ impl Default for Halving {
 impl Halving {
     /// Steps of the rungs, ascending; none where the first is not known yet.
     pub(super) fn rungs(&self, trials: &[Trial]) -> impl Iterator<Item = u64> {
-        let first = self.min_resource.or_else(|| Some(last_step(trials)? / 100));
+        let first = self.min_resource.or_else(|| Some(last_step(trials)?.div_ceil(20)));
         let factor = self.reduction_factor.max(2);
         std::iter::successors(first.map(|rung| rung.max(1)), move |rung| rung.checked_mul(factor))
     }

@@ -173,7 +173,7 @@ fn a_leap_over_rungs_is_judged_at_each() {
 }
 
 #[test]
-fn the_first_rung_is_a_hundredth_of_the_way() {
+fn the_first_rung_is_a_twentieth_of_the_way() {
     let halving = Halving::default();
     let long = Trial {
         steps: vec![(1, 0.5).into(), (900, 0.9).into()],
@@ -182,9 +182,9 @@ fn the_first_rung_is_a_hundredth_of_the_way() {
     let own =
         |step: u64| Trial { steps: vec![(step, 0.1).into()], ..trial(1, State::Running, &[]) };
     let judge = |others: &[Trial], own: &Trial| halving.judge(&[Maximize], others, own);
-    assert_eq!(judge(&[], &own(9)), Verdict::Continue);
-    assert_eq!(judge(std::slice::from_ref(&long), &own(8)), Verdict::Continue);
-    assert_eq!(judge(std::slice::from_ref(&long), &own(9)), Verdict::Prune);
+    assert_eq!(judge(&[], &own(45)), Verdict::Continue);
+    assert_eq!(judge(std::slice::from_ref(&long), &own(44)), Verdict::Continue);
+    assert_eq!(judge(std::slice::from_ref(&long), &own(45)), Verdict::Prune);
 }
 
 #[test]

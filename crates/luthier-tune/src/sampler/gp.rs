@@ -17,6 +17,7 @@ mod acquisition;
 mod boxes;
 mod features;
 mod improvement;
+mod kernel;
 mod minimise;
 mod model;
 mod observed;

@@ -88,8 +88,9 @@ impl<'a> History<'a> {
         good.sort_unstable_by_key(|seen| seen.trial.number);
         let number = |seen: &&Observation<'_>| seen.trial.number;
         let others = self.complete.iter().chain(&self.partial).chain(&self.pending);
-        let mut bad: Vec<_> =
-            others.filter(|seen| good.binary_search_by_key(&number(seen), number).is_err()).collect();
+        let mut bad: Vec<_> = others
+            .filter(|seen| good.binary_search_by_key(&number(seen), number).is_err())
+            .collect();
         // Each list is in order already, which a stable sort makes use of.
         bad.sort_by_key(number);
         (good, bad)

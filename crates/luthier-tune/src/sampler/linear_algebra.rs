@@ -1,10 +1,21 @@
 //! Dense symmetric matrices, row after row in one vector, as far as samplers need them.
+//!
+//! The loops are compiled for several kinds of processors, which do the same arithmetic in the same
+//! order and so give the same bits.
+
+use multiversion::multiversion;
 
 /// Numbers that are added at a time, so that no sum waits for the one before it.
 const LANES: usize = 8;
 
 /// The inner product of two vectors of one length.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    product(a, b)
+}
+
+#[inline(always)]
+fn product(a: &[f64], b: &[f64]) -> f64 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut lanes = [0.0; LANES];
     for (a, b) in a.iter().zip(b) {
@@ -17,7 +28,13 @@ pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Adds `factor · x` to `sum`.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 pub(super) fn add_scaled(sum: &mut [f64], factor: f64, x: &[f64]) {
+    add(sum, factor, x);
+}
+
+#[inline(always)]
+fn add(sum: &mut [f64], factor: f64, x: &[f64]) {
     for (sum, x) in sum.iter_mut().zip(x) {
         *sum += factor * x;
     }
@@ -38,47 +55,51 @@ impl Inverse {
         factorise(matrix, size)?;
         let half_log_determinant = (0..size).map(|i| matrix[i * size + i].ln()).sum();
         invert_factor(matrix, size);
-        // The inverse is LᵀL of the factor's inverse L: one row of L after the other adds its square.
         let mut rows = vec![0.0; size * size];
-        for factor in matrix.chunks_exact(size.max(1)).enumerate().map(|(i, row)| &row[..=i]) {
-            for (a, &x) in factor.iter().enumerate() {
-                add_scaled(&mut rows[a * size..a * size + a + 1], x, &factor[..=a]);
-            }
-        }
-        for i in 0..size {
-            for j in 0..i {
-                rows[j * size + i] = rows[i * size + j];
-            }
-        }
+        square_factor(matrix, size, &mut rows);
         Some(Self { rows, half_log_determinant })
     }
 
     /// The product with a vector.
     pub(super) fn times(&self, x: &[f64]) -> Vec<f64> {
-        self.rows.chunks_exact(x.len().max(1)).map(|row| dot(row, x)).collect()
+        let mut product = vec![0.0; x.len()];
+        times(&self.rows, x, &mut product);
+        product
     }
 
     /// xᵀ A⁻¹ x.
     pub(super) fn quadratic(&self, x: &[f64]) -> f64 {
-        let rows = self.rows.chunks_exact(x.len().max(1));
-        // Half of the products, since the other half is the same.
-        let below = rows
-            .zip(x)
-            .enumerate()
-            .map(|(i, (row, xi))| xi * (2.0 * dot(&row[..i], &x[..i]) + row[i] * xi));
-        below.sum()
+        quadratic(&self.rows, x)
     }
 }
 
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+fn times(rows: &[f64], x: &[f64], result: &mut [f64]) {
+    for (row, result) in rows.chunks_exact(x.len().max(1)).zip(result) {
+        *result = product(row, x);
+    }
+}
+
+/// Half of the products, since the other half is the same.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+fn quadratic(rows: &[f64], x: &[f64]) -> f64 {
+    let mut sum = 0.0;
+    for (i, row) in rows.chunks_exact(x.len().max(1)).enumerate() {
+        sum += x[i] * (2.0 * product(&row[..i], &x[..i]) + row[i] * x[i]);
+    }
+    sum
+}
+
 /// The Cholesky factor in place of the lower triangle; `None` if the matrix is not positive definite.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 pub(super) fn factorise(matrix: &mut [f64], size: usize) -> Option<()> {
     for i in 0..size {
         let (above, row) = matrix.split_at_mut(i * size);
         for j in 0..i {
             let other = &above[j * size..=j * size + j];
-            row[j] = (row[j] - dot(&row[..j], &other[..j])) / other[j];
+            row[j] = (row[j] - product(&row[..j], &other[..j])) / other[j];
         }
-        let square = row[i] - dot(&row[..i], &row[..i]);
+        let square = row[i] - product(&row[..i], &row[..i]);
         if !(square > 0.0 && square.is_finite()) {
             return None;
         }
@@ -103,19 +124,37 @@ pub(super) fn times_lower(factor: &[f64], x: &[f64]) -> Vec<f64> {
 }
 
 /// The inverse of a lower triangular matrix, in its place.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 fn invert_factor(matrix: &mut [f64], size: usize) {
     let mut sum = vec![0.0; size];
     for i in 0..size {
         let (above, row) = matrix.split_at_mut(i * size);
         sum[..i].fill(0.0);
         for (k, &x) in row[..i].iter().enumerate() {
-            add_scaled(&mut sum[..=k], x, &above[k * size..=k * size + k]);
+            add(&mut sum[..=k], x, &above[k * size..=k * size + k]);
         }
         let inverse = 1.0 / row[i];
         for (x, sum) in row.iter_mut().zip(&sum[..i]) {
             *x = -inverse * sum;
         }
         row[i] = inverse;
+    }
+}
+
+/// LᵀL of a lower triangular matrix L, which is added to `rows` of zeros: one row of L after the other
+/// adds its square.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+fn square_factor(factor: &[f64], size: usize, rows: &mut [f64]) {
+    for (i, row) in factor.chunks_exact(size.max(1)).enumerate() {
+        let row = &row[..=i];
+        for (a, &x) in row.iter().enumerate() {
+            add(&mut rows[a * size..a * size + a + 1], x, &row[..=a]);
+        }
+    }
+    for i in 0..size {
+        for j in 0..i {
+            rows[j * size + i] = rows[i * size + j];
+        }
     }
 }
 

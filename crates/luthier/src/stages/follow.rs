@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use luthier_study::Study;
 use luthier_tune::Trial;
 
-use super::tune::{LAG, finished, interrupted, show};
+use super::tune::{LAG, interrupted, show, wanted};
 use crate::failure::Failure;
 use crate::job::Job;
 use crate::launch::{Engine, Standing};
@@ -31,6 +31,10 @@ pub(super) fn follow(
     reporter: &Reporter,
     stop: &AtomicBool,
 ) -> Result<(), Failure> {
+    let mut watch = Watch::new(job, study, reporter);
+    if watch.has_enough() {
+        return Ok(());
+    }
     let tasks = &job.tune.tasks;
     let workers = u64::from(tasks.count) * u64::from(tasks.cpus);
     if workers > LAG + 1 {
@@ -40,19 +44,10 @@ pub(super) fn follow(
     }
     let name = engine.start()?;
     reporter.line("tasks", &format!("{} started: {name}", tasks.count));
-    let bar = reporter.bar("tune", job.tune.trials);
-    let mut watch = Watch {
-        job,
-        study,
-        shown: study.trials().iter().filter(|t| t.state.is_finished()).map(|t| t.number).collect(),
-        standing: None,
-        heard: Instant::now(),
-        asked: None,
-    };
-    let ended = watch.until_the_end(engine, &bar, reporter, stop);
-    bar.clear();
+    let ended = watch.until_the_end(engine, stop);
     // Whatever has happened, no task is left alone.
     let left = watch.standing.is_none_or(|standing| !standing.is_over());
+    watch.bar.clear();
     let stopped = if left { engine.stop() } else { Ok(()) };
     if stop.load(Ordering::Relaxed) {
         return stopped.and(Err(interrupted()));
@@ -60,11 +55,16 @@ pub(super) fn follow(
     ended.and(stopped)
 }
 
+/// What is known of a search and of the tasks.
 struct Watch<'a> {
     job: &'a Job,
     study: &'a Study,
+    reporter: &'a Reporter,
+    bar: Bar,
     /// Finished trials that have been told of.
     shown: BTreeSet<u64>,
+    /// How many are wanted, as far as that is known.
+    wanted: u64,
     /// How the tasks were when they were last heard of.
     standing: Option<Standing>,
     heard: Instant,
@@ -72,58 +72,81 @@ struct Watch<'a> {
     asked: Option<Instant>,
 }
 
-impl Watch<'_> {
-    fn until_the_end(
-        &mut self,
-        engine: &mut dyn Engine,
-        bar: &Bar,
-        reporter: &Reporter,
-        stop: &AtomicBool,
-    ) -> Result<(), Failure> {
+impl<'a> Watch<'a> {
+    fn new(job: &'a Job, study: &'a Study, reporter: &'a Reporter) -> Self {
+        let wanted = wanted(job, study);
+        let trials = study.trials();
+        let shown = trials.iter().filter(|trial| trial.state.is_finished());
+        Self {
+            job,
+            study,
+            reporter,
+            bar: reporter.bar("tune", wanted),
+            shown: shown.map(|trial| trial.number).collect(),
+            wanted,
+            standing: None,
+            heard: Instant::now(),
+            asked: None,
+        }
+    }
+
+    fn has_enough(&self) -> bool {
+        self.shown.len() as u64 >= self.wanted
+    }
+
+    fn until_the_end(&mut self, engine: &mut dyn Engine, stop: &AtomicBool) -> Result<(), Failure> {
         let mut enough = None;
         while !stop.load(Ordering::Relaxed) {
-            self.look_at_tasks(engine, bar, reporter)?;
+            self.look_at_tasks(engine)?;
             // Looked at after the tasks: what they have done until they were over is in.
-            if self.look(bar)? >= self.job.tune.trials {
-                let since = *enough.get_or_insert_with(Instant::now);
-                if since.elapsed() >= LEAVE {
-                    return Ok(());
-                }
+            self.look()?;
+            if self.has_enough() && enough.get_or_insert_with(Instant::now).elapsed() >= LEAVE {
+                return Ok(());
             }
             match self.standing {
-                Some(standing) if standing.is_over() && standing.done > 0 => return Ok(()),
-                Some(standing) if standing.is_over() && enough.is_some() => return Ok(()),
-                Some(standing) if standing.is_over() => return Err(all_failed(standing, engine)),
-                _ => sleep(LOOK),
+                Some(standing) if !standing.is_over() => sleep(LOOK),
+                Some(standing) if standing.done > 0 || enough.is_some() => return Ok(()),
+                Some(standing) => return Err(all_failed(standing, engine)),
+                None => sleep(LOOK),
             }
         }
         Ok(())
     }
 
-    /// Tells of trials that have finished since the last look, and gives how many have in all.
-    fn look(&mut self, bar: &Bar) -> Result<u64, Failure> {
+    /// Tells of trials that have finished since the last look.
+    fn look(&mut self) -> Result<(), Failure> {
         self.study.refresh()?;
         let trials = self.study.trials();
+        let is_new =
+            |trial: &&Trial| trial.state.is_finished() && !self.shown.contains(&trial.number);
+        let new: Vec<&Trial> = trials.iter().filter(is_new).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
         let best = luthier_tune::best(&trials, &self.study.spec().directions());
         let best = best.and_then(|best| Some((best.number, best.score()?)));
-        let new: Vec<&Trial> = trials
-            .iter()
-            .filter(|trial| trial.state.is_finished() && !self.shown.contains(&trial.number))
-            .collect();
         for trial in new {
+            if self.has_enough() {
+                self.want();
+            }
             self.shown.insert(trial.number);
-            show(bar, self.job, trial, false, best, self.shown.len() as u64);
+            let reached = (self.shown.len() as u64, self.wanted);
+            show(&self.bar, self.job, trial, false, best, reached);
         }
-        Ok(finished(&trials))
+        if self.has_enough() {
+            self.want();
+        }
+        Ok(())
+    }
+
+    /// Learns how many trials are wanted: workers go on where the target is not reached.
+    fn want(&mut self) {
+        self.wanted = wanted(self.job, self.study);
+        self.bar.set_total(self.wanted);
     }
 
     /// Learns how the tasks are, now and then. For a while it is no error if nobody says so.
-    fn look_at_tasks(
-        &mut self,
-        engine: &mut dyn Engine,
-        bar: &Bar,
-        reporter: &Reporter,
-    ) -> Result<(), Failure> {
+    fn look_at_tasks(&mut self, engine: &mut dyn Engine) -> Result<(), Failure> {
         if self.asked.is_some_and(|asked| asked.elapsed() < LOOK_AT_TASKS) {
             return Ok(());
         }
@@ -131,7 +154,7 @@ impl Watch<'_> {
         match engine.standing() {
             Ok(standing) => {
                 if self.standing != Some(standing) {
-                    bar.line(reporter, "tasks", &standing.to_string());
+                    self.bar.line(self.reporter, "tasks", &standing.to_string());
                 }
                 (self.standing, self.heard) = (Some(standing), Instant::now());
                 Ok(())

@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 
 use luthier_data::{Dataset, Part, Profile};
 use luthier_report::RunReport;
-use luthier_study::{Study, Summary};
+use luthier_study::Study;
+use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::job::Job;
@@ -41,6 +42,22 @@ pub(crate) struct Prepared {
     pub(crate) profile: Profile,
     /// Digest of all that later stages take from the data.
     pub(crate) key: String,
+}
+
+/// What a worker has done, and how the study stands.
+#[derive(Serialize)]
+pub(crate) struct Work {
+    /// Trials that it has evaluated to their end.
+    pub(crate) evaluated: u64,
+    /// Finished trials of the study.
+    pub(crate) finished: u64,
+    /// How many are wanted.
+    pub(crate) wanted: u64,
+    /// The best of them, with its score.
+    pub(crate) best: Option<u64>,
+    pub(crate) score: Option<f64>,
+    /// Whether the space has no configuration left.
+    pub(crate) exhausted: bool,
 }
 
 /// Does the whole job, or, where the best trial is a program's, which leaves no model that could be
@@ -107,14 +124,24 @@ pub(crate) fn work(
     wait: Duration,
     reporter: &Reporter,
     stop: &AtomicBool,
-) -> Result<Summary, Failure> {
+) -> Result<Work, Failure> {
     let dataset = open(job, reporter)?;
     let study = tune::join(job, &dataset, wait, stop)?;
     let rows = train::TrainingRows::of(&dataset, stop);
     let host = rustix::system::uname();
     let own = format!("{}-{}", host.nodename().to_string_lossy(), std::process::id());
     let folder = job.run_folder().join("workers").join(own);
-    tune::search(job, &dataset, &rows, &study, &folder, reporter, stop)
+    let searched = tune::search(job, &dataset, &rows, &study, &folder, reporter, stop)?;
+    let trials = study.trials();
+    let best = luthier_tune::best(&trials, &study.spec().directions());
+    Ok(Work {
+        evaluated: searched.ended,
+        finished: tune::finished(&trials),
+        wanted: tune::wanted(job, &study),
+        best: best.map(|trial| trial.number),
+        score: best.and_then(|trial| trial.score()),
+        exhausted: searched.exhausted,
+    })
 }
 
 /// Evaluates the trials of a job in this process.

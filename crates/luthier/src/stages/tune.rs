@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use luthier_data::{Dataset, Part};
 use luthier_eval::{Bootstrap, Metric, calibrated_log_loss, standard_error};
+use luthier_space::Space;
 use luthier_study::{
     Event, Failure as TrialFailure, Locator, Measured, Objective, Retries, Run, Session, Study,
     StudyError, StudySpec, Summary,
 };
 use luthier_train::{Job as Fit, TextData, TrainError};
-use luthier_tune::{State, Tiebreak, Trial, trial_seed};
+use luthier_tune::{Request, State, Tiebreak, Trial, around_best, trial_seed};
 
 use super::command::{Programs, reported};
 use super::folder::key;
@@ -67,8 +68,7 @@ pub(super) fn interrupted() -> Failure {
     Failure::interrupted("run the same command again to go on; finished work is kept")
 }
 
-/// Opens the study and has it taken to its budget by `search`, unless enough trials of earlier runs
-/// have finished.
+/// Opens the study and has it taken to its budget by `search`; finished trials of earlier runs count.
 pub(super) fn tune(
     job: &Job,
     prepared: &Prepared,
@@ -95,9 +95,7 @@ pub(super) fn tune(
     folder.finish("tune", &key)?;
     let study = Study::open(locator.clone(), &spec)?;
 
-    if finished(&study.trials()) < job.tune.trials {
-        search(&study)?;
-    }
+    search(&study)?;
     let trials = study.trials();
     let best = luthier_tune::best(&trials, &spec.directions())
         .cloned()
@@ -199,7 +197,8 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Evaluates trials until there are enough. What programs get and leave is below `folder`.
+/// Searches in rounds, of which `folder` holds what programs get and leave, until the job has what it
+/// asks for.
 pub(super) fn search(
     job: &Job,
     dataset: &Dataset,
@@ -208,7 +207,115 @@ pub(super) fn search(
     folder: &Path,
     reporter: &Reporter,
     stop: &AtomicBool,
-) -> Result<Summary, Failure> {
+) -> Result<Searched, Failure> {
+    let deadline = job.tune.timeout.map(|timeout| Instant::now() + timeout);
+    let mut searched = Searched { ended: 0, exhausted: false };
+    for number in 0..=u64::from(job.tune.refine) {
+        let Some(round) = Round::of(job, study, number) else { break };
+        if let Some(short) = &round.short {
+            reporter.line("tune", &format!("{short}; searching again around the best trials"));
+        }
+        let run = Run {
+            trials: Some(round.trials),
+            deadline,
+            workers: job.tune.workers,
+            stop,
+            retries: Retries::default(),
+            first: &job.tune.first,
+            within: round.within.as_ref(),
+        };
+        let Some(summary) = search_once(job, dataset, rows, study, &run, folder, reporter)? else {
+            continue;
+        };
+        searched.ended += summary.ended;
+        searched.exhausted = summary.exhausted;
+        if summary.exhausted || summary.stopped {
+            break;
+        }
+    }
+    Ok(searched)
+}
+
+/// What a search has done.
+pub(super) struct Searched {
+    /// Number of trials that it has brought to an end.
+    pub(super) ended: u64,
+    /// Whether the space ran out of configurations.
+    pub(super) exhausted: bool,
+}
+
+/// A part of the search: the first in the whole space, each further one around the best trials so far,
+/// while these are short of the target. It follows from the trials of earlier rounds alone, so that all
+/// who share a study agree on it.
+struct Round {
+    /// What the best score of earlier rounds is to the target.
+    short: Option<String>,
+    /// Where new configurations come from, if not from the whole space.
+    within: Option<Space>,
+    /// How many trials there are in all when it is over.
+    trials: u64,
+}
+
+impl Round {
+    /// The round of this number, from 0, once those before are over; `None` if there is no need of it.
+    fn of(job: &Job, study: &Study, number: u64) -> Option<Self> {
+        let before = number * job.tune.trials;
+        let trials = before + job.tune.trials;
+        if number == 0 {
+            return Some(Self { short: None, within: None, trials });
+        }
+        let earlier: Vec<Trial> =
+            study.trials().into_iter().filter(|trial| trial.number < before).collect();
+        let StudySpec { ref space, seed, .. } = *study.spec();
+        let directions = &study.spec().directions();
+        let short = short_of_target(job, luthier_tune::best(&earlier, directions)?)?;
+        let request = Request { space, directions, trials: &earlier, number: before, seed };
+        Some(Self { short: Some(short), within: Some(around_best(&request)?), trials })
+    }
+}
+
+/// How many trials the job asks for, as far as the study is: those of the round that it is in, or of
+/// the last one.
+pub(super) fn wanted(job: &Job, study: &Study) -> u64 {
+    let finished = finished(&study.trials());
+    let mut wanted = 0;
+    for number in 0..=u64::from(job.tune.refine) {
+        match Round::of(job, study, number) {
+            Some(round) if finished >= wanted => wanted = round.trials,
+            _ => break,
+        }
+    }
+    wanted
+}
+
+/// What the best score is to the target, if it does not reach it.
+fn short_of_target(job: &Job, best: &Trial) -> Option<String> {
+    let (target, score) = (job.objective.target?, best.score()?);
+    let metric = job.objective.metric;
+    let text = format!("best valid {metric} {score:.4} is short of the target {target}");
+    (!reaches(job, score)).then_some(text)
+}
+
+/// Whether a score is as good as the target.
+fn reaches(job: &Job, score: f64) -> bool {
+    let higher = job.objective.metric.higher_is_better();
+    job.objective.target.is_none_or(|target| if higher { score >= target } else { score <= target })
+}
+
+/// Evaluates trials until there are enough; `None` if there were.
+fn search_once(
+    job: &Job,
+    dataset: &Dataset,
+    rows: &TrainingRows<'_>,
+    study: &Study,
+    run: &Run<'_>,
+    folder: &Path,
+    reporter: &Reporter,
+) -> Result<Option<Summary>, Failure> {
+    let wanted = run.trials.unwrap_or(u64::MAX);
+    if finished(&study.trials()) >= wanted {
+        return Ok(None);
+    }
     let truth = truth(dataset, Part::Valid)?;
     let programs = Programs::start(job, dataset, &truth, folder)?;
     let data = (!job.tune.learners.is_empty()).then(|| rows.get()).transpose()?;
@@ -217,20 +324,11 @@ pub(super) fn search(
         (name, _, Some(data)) => evaluate(job, name, dataset, data, &truth, session),
         (name, ..) => Err(TrialFailure::Error(format!("there is no learner `{name}`"))),
     };
-    let run = Run {
-        trials: Some(job.tune.trials),
-        deadline: job.tune.timeout.map(|timeout| Instant::now() + timeout),
-        workers: job.tune.workers,
-        stop,
-        retries: Retries::default(),
-        first: &job.tune.first,
-    };
-    let bar = reporter.bar("tune", job.tune.trials);
-    let shown = Mutex::new(bar);
-    let result = study.run(&run, &objective, &|event| {
+    let shown = Mutex::new(reporter.bar("tune", wanted));
+    let result = study.run(run, &objective, &|event| {
         if let (Event::Finished { trial, best, finished }, Ok(bar)) = (event, shown.lock()) {
             let reported = programs.as_ref().is_some_and(|p| p.is_reported(trial.number));
-            show(&bar, job, &trial, reported, best, finished);
+            show(&bar, job, &trial, reported, best, (finished, wanted));
         }
     });
     if let Ok(bar) = shown.into_inner() {
@@ -241,8 +339,8 @@ pub(super) fn search(
             Err(Failure::from(error).hint("the reasons of all trials are in the study"))
         }
         Err(error) => Err(error.into()),
-        Ok(_) if stop.load(Ordering::Relaxed) => Err(interrupted()),
-        Ok(summary) => Ok(summary),
+        Ok(_) if run.stop.load(Ordering::Relaxed) => Err(interrupted()),
+        Ok(summary) => Ok(Some(summary)),
     }
 }
 
@@ -314,7 +412,7 @@ pub(super) fn show(
     trial: &Trial,
     reported: bool,
     best: Option<(u64, f64)>,
-    finished: u64,
+    (finished, wanted): (u64, u64),
 ) {
     let metric = job.objective.metric;
     let best = best.map(|(number, score)| format!("best {metric} {score:.4} (trial {number})"));
@@ -326,7 +424,7 @@ pub(super) fn show(
         (_, _) => format!("pruned after {} epochs", trial.steps.len()),
     };
     let best = best.map_or(String::new(), |best| format!(", {best}"));
-    bar.step(&format!("{finished}/{} trial {} {outcome}{best}", job.tune.trials, trial.number));
+    bar.step(&format!("{finished}/{wanted} trial {} {outcome}{best}", trial.number));
 }
 
 /// A program's reason has the last lines of its errors below.
@@ -346,10 +444,8 @@ fn summary(job: &Job, trials: &[Trial], best: &Trial) -> String {
         best.number,
         best.values.text("learner").unwrap_or_default(),
     );
-    if let Some(target) = job.objective.target {
-        let reached =
-            if job.objective.metric.higher_is_better() { score >= target } else { score <= target };
-        text += if reached { ", target reached" } else { ", short of the target" };
+    if job.objective.target.is_some() {
+        text += if reaches(job, score) { ", target reached" } else { ", short of the target" };
     }
     text
 }

@@ -37,7 +37,7 @@ fn unknown_keys_are_placed_and_the_nearest_known_one_is_named() {
         "trails =",
         "luthier.toml:12:1: unknown field `trails`, expected one of `learners`, `trials`, \
          `timeout`, `sampler`, `pruner`, `refine`, `workers`, `seed`, `storage`, `space`, \
-         `command`\n hint: did you mean `trials`?",
+         `command`, `tasks`\n hint: did you mean `trials`?",
     );
     check_setting(
         OWN_FILES,
@@ -146,8 +146,8 @@ fn what_is_planned_is_not_yet() {
     );
     check_setting(
         "workers = 2",
-        "refine = 1",
-        "luthier.toml: `tune.refine` is 1\n hint: not yet: so far there is one round of search",
+        "refine = 11",
+        "luthier.toml: `tune.refine` must be between 0 and 10",
     );
     check_setting(
         "[tune]",

@@ -39,6 +39,36 @@ impl Desk {
     }
 }
 
+#[test]
+fn a_search_short_of_its_target_goes_on_around_the_best() {
+    let desk = desk(PARABOLA);
+    desk.edit("learners =", "refine = 2\nsampler = \"random\"\nlearners =");
+    desk.edit("[tune]", "[objective]\ntarget = 1.0\n\n[tune]");
+    let run = |desk: &Desk| desk.luthier(&["tune", "job", "--format", "json", "--trials", "10"]);
+    let outcome = run(&desk);
+    let report: Value = serde_json::from_str(&outcome.out).unwrap();
+    let xs: Vec<f64> = trials(&report)
+        .iter()
+        .map(|trial| trial["values"]["command.x"].as_f64().unwrap())
+        .collect();
+    assert_eq!(xs.len(), 30);
+    let farthest = |xs: &[f64]| xs.iter().map(|x| (x - 0.3).abs()).fold(0.0, f64::max);
+    assert!(farthest(&xs[..10]) > 0.5, "{xs:?}");
+    assert!(farthest(&xs[10..]) < 0.35 && farthest(&xs[20..]) < 0.25, "{xs:?}");
+    let told = outcome.err.matches("searching again around the best trials").count();
+    assert_eq!(told, 2, "{}", outcome.err);
+    // All of it is found again, and the same from the beginning.
+    assert_eq!(trials(&run(&desk).json()), trials(&report));
+    std::fs::remove_dir_all(desk.path("job/run")).unwrap();
+    let again = trials(&run(&desk).json()).clone();
+    let values = |trials: &[Value]| trials.iter().map(|t| t["values"].clone()).collect::<Vec<_>>();
+    assert_eq!(values(&again), values(trials(&report)));
+    // What reaches the target is enough.
+    desk.edit("target = 1.0", "target = 0.9");
+    std::fs::remove_dir_all(desk.path("job/run")).unwrap();
+    assert_eq!(trials(&run(&desk).json()).len(), 10);
+}
+
 /// The trials of a report.
 fn trials(report: &Value) -> &Vec<Value> {
     report["tuning"]["trials"].as_array().unwrap()

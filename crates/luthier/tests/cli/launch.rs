@@ -234,7 +234,10 @@ fn tune_beside_slurm(desk: &Desk, url: &str) -> Outcome {
 #[test]
 fn tasks_are_followed_to_the_end_of_the_search() {
     let Some(server) = Postgres::start() else { return };
+    // Out of reach, so that there is a second round around the best trials of the first.
+    let target = ("[tune]", "[objective]\ntarget = 0.99999\n\n[tune]");
     let alone = Desk::with_job();
+    alone.edit(target.0, target.1);
     alone.luthier(&["tune", "job"]).ok();
     let trials = |desk: &Desk| {
         let report = desk.json("job/run/tuning.json");
@@ -242,10 +245,14 @@ fn tasks_are_followed_to_the_end_of_the_search() {
         trials.map(|t| [t["values"].clone(), t["score"].clone()]).collect::<Vec<_>>()
     };
     let desk = desk("");
+    desk.edit(target.0, target.1);
     let outcome = tune_beside_slurm(&desk, &server.url());
-    for line in
-        ["tasks     2 started: Slurm's job 7\n", "tasks     2 running\n", "tune      6/6 trial "]
-    {
+    for line in [
+        "tasks     2 started: Slurm's job 7\n",
+        "tasks     2 running\n",
+        "tune      6/6 trial ",
+        "tune      12/12 trial ",
+    ] {
         assert!(outcome.err.contains(line), "{}", outcome.err);
     }
     assert!(outcome.ok().contains("best      trial "));

@@ -2,6 +2,7 @@
 
 use super::super::linear_algebra::{Inverse, add_scaled, dot, factorise, times_lower};
 use super::features::Kind;
+use super::kernel::{Columns, matern, matern_with_slopes};
 use super::minimise::minimise;
 
 /// Steps of the search for hyperparameters.
@@ -28,6 +29,8 @@ pub(super) struct Model<'a> {
     shape: Shape,
     /// Points that were seen, by their features.
     points: Vec<Vec<f64>>,
+    /// The same, feature by feature.
+    columns: Columns,
     inverse: Inverse,
     /// The inverse times the values.
     loads: Vec<f64>,
@@ -54,14 +57,6 @@ pub(super) struct Belief {
     pub(super) deviation: f64,
 }
 
-/// The kernel's value at a squared distance, and its derivative by that, both for scale 1.
-#[inline(always)]
-fn matern(squared: f64) -> (f64, f64) {
-    let t = (5.0 * squared).sqrt();
-    let decay = (-t).exp();
-    ((1.0 + t + t * t / 3.0) * decay, -5.0 / 6.0 * (1.0 + t) * decay)
-}
-
 impl Shape {
     /// The shape under which `values` at `points` are most probable, with the priors of Optuna 5's
     /// sampler: weights neither vanish nor grow without reason, a scale around 1, little noise.
@@ -79,6 +74,11 @@ impl Shape {
             evidence.negative_log(at, gradient)
         });
         Self::of(&found)
+    }
+
+    /// The deviation that a variance is the square of, which rounding may have made negative.
+    fn deviation(&self, variance: f64) -> f64 {
+        variance.max(1e-12 * self.scale).sqrt()
     }
 
     fn of(logs: &[f64]) -> Self {
@@ -120,29 +120,22 @@ impl<'a> Evidence<'a> {
         for (weight, distances) in weights.iter().zip(&self.distances) {
             add_scaled(&mut squared, *weight, distances);
         }
-        let mut slopes = squared;
+        let (mut kernel, mut slopes) = (squared, vec![0.0; size * size.saturating_sub(1) / 2]);
+        matern_with_slopes(&mut kernel, &mut slopes, scale);
         let mut matrix = vec![0.0; size * size];
         let mut pair = 0;
         for i in 0..size {
-            for entry in &mut matrix[i * size..i * size + i] {
-                let (value, slope) = matern(slopes[pair]);
-                *entry = scale * value;
-                slopes[pair] = scale * slope;
-                pair += 1;
-            }
+            matrix[i * size..i * size + i].copy_from_slice(&kernel[pair..pair + i]);
             matrix[i * size + i] = scale + noise;
+            pair += i;
         }
-        let kernel = matrix.clone();
         let Some(inverse) = Inverse::of(&mut matrix, size) else { return f64::INFINITY };
         let loads = inverse.times(self.values);
         let (mut by_scale, mut by_noise, mut pair) = (0.0, 0.0, 0);
         for i in 0..size {
-            let row = i * size..i * size + i;
-            for ((inverse, kernel), load) in
-                inverse.rows[row.clone()].iter().zip(&kernel[row]).zip(&loads)
-            {
+            for (inverse, load) in inverse.rows[i * size..i * size + i].iter().zip(&loads) {
                 let rest = inverse - loads[i] * load;
-                by_scale += rest * kernel;
+                by_scale += rest * kernel[pair];
                 slopes[pair] *= rest;
                 pair += 1;
             }
@@ -173,16 +166,16 @@ impl<'a> Model<'a> {
         values: &[f64],
     ) -> Option<Self> {
         let size = points.len();
+        let columns = Columns::new(kinds.len(), &points);
         let mut matrix = vec![0.0; size * size];
         for (i, row) in matrix.chunks_exact_mut(size.max(1)).enumerate() {
-            for (entry, other) in row.iter_mut().zip(&points[..i]) {
-                *entry = shape.scale * matern(distance(kinds, &shape, &points[i], other)).0;
-            }
+            columns.add_distances(kinds, &shape.weights, &points[i], &mut row[..i]);
+            matern(&mut row[..i], shape.scale);
             row[i] = shape.scale + shape.noise;
         }
         let inverse = Inverse::of(&mut matrix, size)?;
         let loads = inverse.times(values);
-        Some(Self { kinds, shape, points, inverse, loads })
+        Some(Self { kinds, shape, points, columns, inverse, loads })
     }
 
     /// The same with values at `more` points that are not known yet: as if they were what is
@@ -191,7 +184,7 @@ impl<'a> Model<'a> {
         if more.is_empty() {
             return Some(self);
         }
-        let believed: Vec<f64> = more.iter().map(|point| self.belief(point).mean).collect();
+        let believed: Vec<f64> = more.iter().map(|point| self.mean(point)).collect();
         let seen = self.values();
         let values: Vec<f64> = seen.into_iter().chain(believed).collect();
         let points = self.points.into_iter().chain(more).collect();
@@ -205,12 +198,15 @@ impl<'a> Model<'a> {
         let kernels: Vec<Vec<f64>> = more.iter().map(|point| self.kernel(point)).collect();
         let solved: Vec<Vec<f64>> = kernels.iter().map(|k| self.inverse.times(k)).collect();
         let mut covariance = vec![0.0; size * size];
-        for i in 0..size {
-            for j in 0..=i {
-                let kernel = matern(distance(self.kinds, &self.shape, &more[i], &more[j])).0;
-                covariance[i * size + j] = self.shape.scale * kernel - dot(&kernels[i], &solved[j]);
-            }
-            covariance[i * size + i] += 1e-6 * self.shape.scale;
+        let columns = Columns::new(self.kinds.len(), &more);
+        for (i, row) in covariance.chunks_exact_mut(size.max(1)).enumerate() {
+            let row = &mut row[..=i];
+            columns.add_distances(self.kinds, &self.shape.weights, &more[i], row);
+            matern(row, self.shape.scale);
+            row.iter_mut()
+                .zip(&solved)
+                .for_each(|(entry, solved)| *entry -= dot(&kernels[i], solved));
+            row[i] += 1e-6 * self.shape.scale;
         }
         factorise(&mut covariance, size)?;
         let means: Vec<f64> = kernels.iter().map(|kernel| dot(kernel, &self.loads)).collect();
@@ -230,17 +226,25 @@ impl<'a> Model<'a> {
 
     /// The values that were seen: the kernel with its noise, times the loads.
     fn values(&self) -> Vec<f64> {
-        let value = |(i, point): (usize, &Vec<f64>)| {
-            self.belief_of_kernel(&self.kernel(point)).mean + self.shape.noise * self.loads[i]
-        };
-        self.points.iter().enumerate().map(value).collect()
+        let noise = self.loads.iter().map(|load| self.shape.noise * load);
+        self.points.iter().zip(noise).map(|(point, noise)| self.mean(point) + noise).collect()
+    }
+
+    fn distances(&self, point: &[f64]) -> Vec<f64> {
+        let mut squared = vec![0.0; self.points.len()];
+        self.columns.add_distances(self.kinds, &self.shape.weights, point, &mut squared);
+        squared
     }
 
     fn kernel(&self, point: &[f64]) -> Vec<f64> {
-        let kernel = |other: &Vec<f64>| {
-            self.shape.scale * matern(distance(self.kinds, &self.shape, point, other)).0
-        };
-        self.points.iter().map(kernel).collect()
+        let mut kernel = self.distances(point);
+        matern(&mut kernel, self.shape.scale);
+        kernel
+    }
+
+    /// The value that is believed of a point.
+    pub(super) fn mean(&self, point: &[f64]) -> f64 {
+        dot(&self.kernel(point), &self.loads)
     }
 
     /// What is believed of a point.
@@ -250,10 +254,7 @@ impl<'a> Model<'a> {
 
     fn belief_of_kernel(&self, kernel: &[f64]) -> Belief {
         let variance = self.shape.scale - self.inverse.quadratic(kernel);
-        Belief {
-            mean: dot(kernel, &self.loads),
-            deviation: variance.max(1e-12 * self.shape.scale).sqrt(),
-        }
+        Belief { mean: dot(kernel, &self.loads), deviation: self.shape.deviation(variance) }
     }
 
     /// What is believed of a point, with the gradients of mean and deviation by the features in
@@ -273,28 +274,27 @@ impl<'a> Model<'a> {
         loads: &[f64],
     ) -> (Belief, Vec<f64>, Vec<f64>) {
         let shape = &self.shape;
-        let (mut kernel, mut steepness) = (Vec::new(), Vec::new());
-        for other in &self.points {
-            let (value, slope) = matern(distance(self.kinds, shape, point, other));
-            kernel.push(shape.scale * value);
-            steepness.push(2.0 * shape.scale * slope);
-        }
+        let mut kernel = self.distances(point);
+        let mut steepness = vec![0.0; kernel.len()];
+        matern_with_slopes(&mut kernel, &mut steepness, shape.scale);
         let solved = self.inverse.times(&kernel);
-        let variance = shape.scale - dot(&kernel, &solved);
-        let deviation = variance.max(1e-12 * shape.scale).sqrt();
-        let (mut of_mean, mut of_deviation) = (Vec::new(), Vec::new());
-        for &dimension in dimensions {
-            let weight = shape.weights[dimension];
-            let (mut mean, mut deviated) = (0.0, 0.0);
-            for (i, other) in self.points.iter().enumerate() {
-                let slope = steepness[i] * weight * (point[dimension] - other[dimension]);
-                mean += slope * loads[i];
-                deviated += slope * solved[i];
-            }
-            of_mean.push(mean);
-            of_deviation.push(-deviated / deviation);
-        }
-        (Belief { mean: dot(&kernel, loads), deviation }, of_mean, of_deviation)
+        let deviation = shape.deviation(shape.scale - dot(&kernel, &solved));
+        let times_steepness = |factors: &[f64]| -> Vec<f64> {
+            steepness.iter().zip(factors).map(|(steepness, factor)| steepness * factor).collect()
+        };
+        let (by_mean, by_variance) = (times_steepness(loads), times_steepness(&solved));
+        // The squared distance in one dimension has twice the difference as its derivative.
+        let slopes = |factors: &[f64]| -> Vec<f64> {
+            let sum: f64 = factors.iter().sum();
+            let slope = |&dimension: &usize| {
+                let beside = dot(factors, &self.columns.0[dimension]);
+                2.0 * shape.weights[dimension] * (point[dimension] * sum - beside)
+            };
+            dimensions.iter().map(slope).collect()
+        };
+        let mut of_deviation = slopes(&by_variance);
+        of_deviation.iter_mut().for_each(|slope| *slope /= -deviation);
+        (Belief { mean: dot(&kernel, loads), deviation }, slopes(&by_mean), of_deviation)
     }
 }
 
@@ -323,12 +323,6 @@ impl Imagined<'_> {
         let (_, of_mean, of_deviation) = self.model.slopes_with(point, dimensions, &loads);
         (of_mean, of_deviation)
     }
-}
-
-#[inline(always)]
-fn distance(kinds: &[Kind], shape: &Shape, a: &[f64], b: &[f64]) -> f64 {
-    let pairs = kinds.iter().zip(&shape.weights).zip(a.iter().zip(b));
-    pairs.map(|((kind, weight), (a, b))| weight * kind.distance(*a, *b)).sum()
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ impl<'a> Observed<'a> {
     /// What each process believes of the trials, as losses.
     pub(super) fn believed(&self, objectives: &[Model<'_>]) -> Vec<Vec<f64>> {
         let of_point =
-            |point: &Vec<f64>| objectives.iter().map(|model| -model.belief(point).mean).collect();
+            |point: &Vec<f64>| objectives.iter().map(|model| -model.mean(point)).collect();
         self.features.iter().map(of_point).collect()
     }
 
