@@ -5,6 +5,7 @@ mod killed;
 mod opening;
 mod optuna;
 mod outcomes;
+mod protection;
 mod workers;
 
 use std::collections::BTreeMap;
