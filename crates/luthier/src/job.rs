@@ -220,11 +220,23 @@ fn score() -> String {
 impl Job {
     /// Reads `path`: the file itself, or a folder that holds [`FILE`].
     pub(crate) fn load(path: &Path) -> Result<Self, Failure> {
+        Self::load_with(path, None)
+    }
+
+    /// Reads a job whose study is in `storage` if that is given, where `${NAME}` is the environment
+    /// variable. Those that `tune.storage` names need not be there then: tasks on a cluster do not have
+    /// the user's environment.
+    pub(crate) fn load_with(path: &Path, storage: Option<&str>) -> Result<Self, Failure> {
         let file = if path.is_dir() { path.join(FILE) } else { path.to_owned() };
         let text = std::fs::read_to_string(&file).map_err(|error| unreadable(&file, error))?;
-        let form = parse(&file, &text)?;
+        let form = parse(&file, &text, storage.is_some())?;
         let folder = file.parent().map_or_else(PathBuf::new, Path::to_owned);
-        Self::check(form, folder).map_err(|failure| failure.within(file.display()))
+        let mut job =
+            Self::check(form, folder).map_err(|failure| failure.within(file.display()))?;
+        if let Some(storage) = storage {
+            job.tune.storage = check_storage("--storage", &expanded(storage)?)?;
+        }
+        Ok(job)
     }
 
     fn check(form: JobForm, folder: PathBuf) -> Result<Self, Failure> {
@@ -248,12 +260,6 @@ impl Job {
             route: form.serve.route,
             folder,
         })
-    }
-
-    /// Puts the study elsewhere; `${NAME}` is the environment variable.
-    pub(crate) fn set_storage(&mut self, text: &str) -> Result<(), Failure> {
-        self.tune.storage = check_storage("--storage", &expanded(text)?)?;
-        Ok(())
     }
 
     /// The address of the study's database, which `who` needs since other machines cannot reach a file.
@@ -285,7 +291,8 @@ fn unreadable(file: &Path, error: io::Error) -> Failure {
     }
 }
 
-fn parse(file: &Path, text: &str) -> Result<JobForm, Failure> {
+/// Reads the file's text, `without_storage` as if `tune.storage` were not there.
+fn parse(file: &Path, text: &str, without_storage: bool) -> Result<JobForm, Failure> {
     let readable = |error: toml::de::Error| {
         let place = error.span().map_or(String::new(), |span| {
             let before = &text[..span.start.min(text.len())];
@@ -305,6 +312,9 @@ fn parse(file: &Path, text: &str) -> Result<JobForm, Failure> {
         return Ok(form);
     }
     let mut table: Table = toml::from_str(text).map_err(readable)?;
+    if let (true, Some(toml::Value::Table(tune))) = (without_storage, table.get_mut("tune")) {
+        tune.remove("storage");
+    }
     for (_, value) in &mut table {
         expand(value).map_err(|failure| failure.within(file.display()))?;
     }

@@ -54,11 +54,10 @@ pub(crate) fn tune(args: &TuneArgs, format: Format, stop: &AtomicBool) -> Result
 
 /// The job with what the command line says otherwise.
 pub(crate) fn load(args: &RunArgs) -> Result<Job, Failure> {
-    let mut job = Job::load(&args.job)?;
+    let mut job = Job::load_with(&args.job, args.storage.as_deref())?;
     job.tune.trials = args.trials.unwrap_or(job.tune.trials);
     job.tune.workers = args.workers.map_or(job.tune.workers, usize::from);
     job.tune.seed = args.seed.unwrap_or(job.tune.seed);
-    args.storage.iter().try_for_each(|storage| job.set_storage(storage))?;
     Ok(job)
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use luthier_study::Study;
 use luthier_tune::Trial;
 
-use super::tune::{LAG, interrupted, show, wanted};
+use super::tune::{LAG, finished, interrupted, show, wanted};
 use crate::failure::Failure;
 use crate::job::Job;
 use crate::launch::{Engine, Standing};
@@ -31,8 +31,7 @@ pub(super) fn follow(
     reporter: &Reporter,
     stop: &AtomicBool,
 ) -> Result<(), Failure> {
-    let mut watch = Watch::new(job, study, reporter);
-    if watch.has_enough() {
+    if finished(&study.trials()) >= wanted(job, study) {
         return Ok(());
     }
     let tasks = &job.tune.tasks;
@@ -44,6 +43,7 @@ pub(super) fn follow(
     }
     let name = engine.start()?;
     reporter.line("tasks", &format!("{} started: {name}", tasks.count));
+    let mut watch = Watch::new(job, study, reporter);
     let ended = watch.until_the_end(engine, stop);
     // Whatever has happened, no task is left alone.
     let left = watch.standing.is_none_or(|standing| !standing.is_over());

@@ -44,6 +44,8 @@ fn workers_find_what_a_run_alone_finds() {
 
     let late = desks[0].luthier(&[&worker[..], &["--format", "json"]].concat()).json();
     assert_eq!((&late["evaluated"], &late["finished"]), (&0.into(), &6.into()), "{late}");
+    // What the job names instead need not be there.
+    desks[0].edit("[tune]", "[tune]\nstorage = \"postgres://me:${NO_SUCH}@host/study\"");
     let mut told = desks[0].command(&["worker", "job"]);
     let told = Outcome::of(told.env("LUTHIER_STORAGE", &url)).ok();
     assert!(told.starts_with("0 trials evaluated here, 6 of 6 in all; best f1 0."), "{told}");
