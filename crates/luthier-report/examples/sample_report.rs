@@ -206,6 +206,7 @@ fn trial(number: u64) -> Trial {
         },
         score: (!failed && !pruned).then(|| at(8)),
         reported: false,
+        again: None,
         loss: (!failed && !pruned).then(|| 1.2 - at(8)),
         seconds: Some(1.1 + last as f64 * (0.7 + draw(8))),
         values,

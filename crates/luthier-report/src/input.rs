@@ -247,6 +247,9 @@ pub struct Trial {
     /// predictions.
     #[serde(default)]
     pub reported: bool,
+    /// Its score when it was evaluated once more, with another seed, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<f64>,
     /// Log loss after calibration, which decides among scores too close to call.
     #[serde(default)]
     pub loss: Option<f64>,

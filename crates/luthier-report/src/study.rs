@@ -80,6 +80,7 @@ impl StudyView {
             steps: trial.steps.iter().map(|(step, s)| (*step, s.get(objective).copied())).collect(),
             reason: trial.reason.clone(),
             reported: false,
+            again: None,
         };
         Tuning {
             trials: self.trials.iter().map(trial).collect(),

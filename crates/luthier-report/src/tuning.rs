@@ -211,7 +211,7 @@ fn trials(tuning: &Tuning) -> Html {
         let cells = [
             Html::text(&trial.number.to_string()),
             Html::text(state_name(trial.state)).then(Html::text(own)),
-            Html::text(&number::score(trial.score)),
+            Html::text(&score(trial)),
             Html::text(&number::score(trial.loss)),
             Html::text(&number::duration(trial.seconds)),
         ];
@@ -224,6 +224,12 @@ fn trials(tuning: &Tuning) -> Html {
         table.push(class, cells.into_iter().chain(values).chain(tail));
     }
     table.html()
+}
+
+/// The score, and behind it that of the second evaluation.
+fn score(trial: &Trial) -> String {
+    let first = number::score(trial.score);
+    trial.again.map_or(first.clone(), |again| format!("{first}, {}", number::score(Some(again))))
 }
 
 fn steps(trial: &Trial) -> Html {

@@ -16,6 +16,7 @@
 //!
 //! The crate knows nothing of models and data, and prints nothing: progress comes as [`Event`]s.
 
+mod again;
 mod error;
 mod ledger;
 mod locator;

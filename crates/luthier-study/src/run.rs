@@ -124,17 +124,7 @@ impl Study {
         objective: &(dyn Fn(&Session<'_>) -> Result<Measured, Failure> + Sync),
         on_event: &(dyn Fn(Event) + Sync),
     ) -> Result<Summary, StudyError> {
-        let crew = Crew {
-            study: self,
-            run,
-            objective,
-            on_event,
-            halted: AtomicBool::new(false),
-            progress: Mutex::default(),
-            freed: Condvar::new(),
-            resting: Mutex::new(false),
-            rest: Condvar::new(),
-        };
+        let crew = Crew::new(self, run, objective, on_event);
         self.ledger().beat(&self.spec, run.retries)?;
         std::thread::scope(|scope| {
             let _rest = crew.rest_when_dropped();
@@ -206,7 +196,33 @@ struct Progress {
     error: Option<StudyError>,
 }
 
-impl Crew<'_> {
+impl<'a> Crew<'a> {
+    pub(crate) fn new(
+        study: &'a Study,
+        run: &'a Run<'a>,
+        objective: &'a (dyn Fn(&Session<'_>) -> Result<Measured, Failure> + Sync),
+        on_event: &'a (dyn Fn(Event) + Sync),
+    ) -> Self {
+        Self {
+            study,
+            run,
+            objective,
+            on_event,
+            halted: AtomicBool::new(false),
+            progress: Mutex::default(),
+            freed: Condvar::new(),
+            resting: Mutex::new(false),
+            rest: Condvar::new(),
+        }
+    }
+
+    /// Evaluates a trial that is over once more; `None` if that goes wrong or is stopped.
+    pub(crate) fn evaluate_again(&self, trial: &Trial) -> Option<Measured> {
+        let session = Session::again(self, trial);
+        let found = catch_unwind(AssertUnwindSafe(|| (self.objective)(&session))).ok()?.ok()?;
+        (session.cause().is_none() && self.study.spec.fault_of(&found).is_none()).then_some(found)
+    }
+
     /// Whether running trials have to be put back.
     pub(crate) fn interrupted(&self) -> bool {
         self.stopping() || self.run.deadline.is_some_and(|deadline| Instant::now() >= deadline)

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use luthier_space::Values;
 use luthier_tune::{Pruner, Step, Tiebreak, Trial, Verdict, View, trial_seed};
+use serde::{Deserialize, Serialize};
 
 use crate::ledger::Noted;
 use crate::run::{Crew, Event};
@@ -13,17 +14,21 @@ use crate::run::{Crew, Event};
 pub struct Session<'a> {
     crew: &'a Crew<'a>,
     trial: &'a Trial,
+    /// Whether the trial is over and is evaluated once more, which is not part of the study's course.
+    again: bool,
     cause: OnceLock<Cause>,
 }
 
 /// What an evaluation has found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     /// One score for each objective of the study.
     pub scores: Vec<f64>,
     /// How far each constraint of the study is beyond its limit; kept at 0 and below.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub violations: Vec<f64>,
     /// What decides between this trial and others of about the same score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tiebreak: Option<Tiebreak>,
 }
 
@@ -68,7 +73,11 @@ pub(crate) enum Cause {
 
 impl<'a> Session<'a> {
     pub(crate) fn new(crew: &'a Crew<'a>, trial: &'a Trial) -> Self {
-        Self { crew, trial, cause: OnceLock::new() }
+        Self { crew, trial, again: false, cause: OnceLock::new() }
+    }
+
+    pub(crate) fn again(crew: &'a Crew<'a>, trial: &'a Trial) -> Self {
+        Self { again: true, ..Self::new(crew, trial) }
     }
 
     /// Number of the trial.
@@ -81,9 +90,18 @@ impl<'a> Session<'a> {
         &self.trial.values
     }
 
-    /// The seed to evaluate it with, the same whenever this trial is evaluated.
+    /// Whether the trial is over and is evaluated once more; see [`Study::evaluate_again`].
+    ///
+    /// [`Study::evaluate_again`]: crate::Study::evaluate_again
+    pub fn is_again(&self) -> bool {
+        self.again
+    }
+
+    /// The seed to evaluate it with, the same whenever this trial is evaluated, but for an evaluation
+    /// once more.
     pub fn seed(&self) -> u64 {
-        trial_seed(self.crew.study.spec.seed, self.trial.number)
+        let seed = trial_seed(self.crew.study.spec.seed, self.trial.number);
+        if self.again { trial_seed(seed, self.trial.number) } else { seed }
     }
 
     /// Reports the score at `step` of a study with one objective; see [`Session::report_all`].
@@ -105,6 +123,7 @@ impl<'a> Session<'a> {
         };
         let cause = match wrong {
             Some(score) => Some(Cause::NotFinite { step, score }),
+            None if self.again => None,
             None => self.note(Step { step, scores }),
         };
         if let Some(cause) = cause {
@@ -125,7 +144,7 @@ impl<'a> Session<'a> {
     /// Steps that were reported before the trial was paused, the last of which it may go on from;
     /// reporting them once more does no harm.
     pub fn earlier_steps(&self) -> &[Step] {
-        &self.trial.steps
+        if self.again { &[] } else { &self.trial.steps }
     }
 
     /// Records a step and asks the pruner.

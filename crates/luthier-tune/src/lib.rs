@@ -12,6 +12,7 @@
 //! stopped, continued or spread over workers and propose the same trials. The crate knows nothing of
 //! models, threads, clocks, files or databases.
 
+mod choose;
 mod mix;
 mod name;
 mod pruner;
@@ -20,6 +21,7 @@ mod sampler;
 mod trial;
 mod view;
 
+pub use choose::{choose, finalists};
 pub use name::UnknownName;
 pub use pruner::{
     Halving, Hyperband, InvalidPruner, Median, PRUNERS, Patience, Percentile, Pruner, PrunerSpec,

@@ -27,6 +27,8 @@ const STUDY: &str = "study.db";
 pub(crate) const MOST_WORKERS: u16 = 1024;
 /// A search that has not reached its target after so many more rounds will not.
 const MOST_ROUNDS: u32 = 10;
+/// Trials that are evaluated once more where the job does not say how many.
+const REEVALUATED: u16 = 3;
 /// The one task there is so far.
 const TEXT_CLASSIFICATION: &str = "text-classification";
 /// Tasks that are planned.
@@ -64,6 +66,8 @@ pub(crate) struct Tune {
     pub(crate) trials: u64,
     /// Rounds that search again, around the best, while the target is not reached.
     pub(crate) refine: u32,
+    /// How many of the best trials are evaluated once more before one is chosen.
+    pub(crate) reevaluate: usize,
     pub(crate) timeout: Option<Duration>,
     pub(crate) sampler: String,
     pub(crate) pruner: PrunerSpec,
@@ -162,6 +166,7 @@ struct TuneForm {
     sampler: Option<String>,
     pruner: Option<toml::Value>,
     refine: Option<u32>,
+    reevaluate: Option<u16>,
     workers: Option<usize>,
     seed: Option<u64>,
     storage: Option<String>,
@@ -528,6 +533,7 @@ impl TuneForm {
             learners,
             trials,
             refine,
+            reevaluate: self.reevaluate.unwrap_or(REEVALUATED).into(),
             timeout: self
                 .timeout
                 .as_deref()

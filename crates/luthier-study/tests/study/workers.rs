@@ -259,3 +259,36 @@ fn climbs_anew(session: &Session<'_>) -> Result<Measured, Failure> {
         false => Ok(score.into()),
     }
 }
+
+#[test]
+fn trials_that_are_over_can_be_evaluated_once_more() {
+    let folder = Scratch::new();
+    let path = folder.path().join("study.db");
+    let study = Study::open(path.as_path(), &spec()).unwrap();
+    let seeds = Mutex::new(Vec::new());
+    let objective = |session: &Session<'_>| {
+        seeds.lock().unwrap().push((session.number(), session.seed(), session.is_again()));
+        let _ = session.report(1, 0.5);
+        match (session.is_again(), session.number()) {
+            (true, 2) => Err(Failure::Error("not again".to_owned())),
+            (true, 3) => panic!("at all"),
+            (_, number) => Ok(Measured::from(number as f64)),
+        }
+    };
+    study.run(&run(6, 2), &objective, &|_| {}).unwrap();
+    let before = study.trials();
+    assert!(study.again().unwrap().is_empty());
+    study.evaluate_again(&before[1..5], &run(6, 2), &objective).unwrap();
+    assert_eq!(study.trials(), before);
+    let again = study.again().unwrap();
+    assert_eq!(again.keys().copied().collect::<Vec<_>>(), [1, 4]);
+    assert_eq!(again[&4], Measured::from(4.0));
+    assert_eq!(Study::open(path.as_path(), &spec()).unwrap().again().unwrap(), again);
+    static STOPPED: AtomicBool = AtomicBool::new(true);
+    let stopped = Run { stop: &STOPPED, ..run(6, 2) };
+    study.evaluate_again(&before[..1], &stopped, &objective).unwrap();
+    assert_eq!(study.again().unwrap().len(), 2);
+    let seeds = seeds.lock().unwrap();
+    let distinct: std::collections::HashSet<u64> = seeds.iter().map(|(_, seed, _)| *seed).collect();
+    assert_eq!((seeds.len(), distinct.len()), (10, 10));
+}

@@ -1,5 +1,7 @@
 //! Bayesian optimisation with a Gaussian process.
 
+use std::collections::BTreeMap;
+
 use luthier_space::Values;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -83,6 +85,22 @@ impl Sampler for Gp {
 }
 
 impl Gp {
+    /// The losses, on a scale of their own, that are expected of trials with scores, by number: those
+    /// that the process has seen. Of the first objective.
+    pub(crate) fn expected(&self, request: &Request<'_>) -> BTreeMap<u64, f64> {
+        let Some(frame) = Frame::new(request.space) else { return BTreeMap::new() };
+        let history = History::new(&frame, request);
+        let kinds = kinds(&frame);
+        let observed = Observed::new(&frame, &history, self.most_trials);
+        let model = observed
+            .values
+            .first()
+            .and_then(|values| self.fitted(&kinds, observed.features.clone(), values));
+        let Some(model) = model else { return BTreeMap::new() };
+        let losses = observed.believed(&[model]).into_iter().map(|losses| losses[0]);
+        observed.numbers.iter().copied().zip(losses).collect()
+    }
+
     fn improve(
         &self,
         frame: &Frame<'_>,

@@ -216,7 +216,8 @@ impl Program {
         let fail = |what: &str, error: &dyn std::fmt::Display| {
             TrialFailure::Error(format!("{what}: {error}"))
         };
-        let folder = setting.trials.join(session.number().to_string());
+        let again = if session.is_again() { ".again" } else { "" };
+        let folder = setting.trials.join(format!("{}{again}", session.number()));
         fresh(&folder).map_err(|error| fail(&folder.display().to_string(), &error))?;
         let mut command = self
             .command(setting, session, &folder)

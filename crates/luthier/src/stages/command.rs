@@ -28,7 +28,7 @@ const PROGRAM: &str = "program";
 pub(super) struct Programs<'a> {
     job: &'a Job,
     dataset: &'a Dataset,
-    truth: &'a [u32],
+    truth: Vec<u32>,
     program: &'a Program,
     setting: Setting,
     /// Trials of this run whose scores are the program's own.
@@ -41,7 +41,7 @@ impl<'a> Programs<'a> {
     pub(super) fn start(
         job: &'a Job,
         dataset: &'a Dataset,
-        truth: &'a [u32],
+        truth: &[u32],
         folder: &Path,
     ) -> Result<Option<Self>, Failure> {
         let Some(program) = &job.tune.program else { return Ok(None) };
@@ -70,7 +70,7 @@ impl<'a> Programs<'a> {
             guard: Guard::start(program.grace())?,
         };
         let reported = Mutex::default();
-        Ok(Some(Self { job, dataset, truth, program, setting, reported }))
+        Ok(Some(Self { job, dataset, truth: truth.to_vec(), program, setting, reported }))
     }
 
     /// Runs the program for a trial. Its score is that of its predictions, where there are any.
@@ -122,7 +122,7 @@ impl<'a> Programs<'a> {
             return Ok(Some(self.score(&certain, Some(decided)).map_err(|e| of_file(&e))?.into()));
         };
         let score = self.score(&probabilities, decided).map_err(|error| of_file(&error))?;
-        let tiebreak = tiebreak(self.job, self.dataset, self.truth, &probabilities);
+        let tiebreak = tiebreak(self.job, self.dataset, &self.truth, &probabilities);
         Ok(Some(Measured { tiebreak, ..score.into() }))
     }
 

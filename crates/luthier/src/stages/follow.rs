@@ -1,18 +1,16 @@
 //! A search that tasks on a cluster carry out, watched from here.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use luthier_study::Study;
 use luthier_tune::Trial;
 
-use super::tune::{LAG, finished, interrupted, show, wanted};
+use super::tune::{LAG, Search, finished, interrupted, show};
 use crate::failure::Failure;
-use crate::job::Job;
 use crate::launch::{Engine, Standing};
-use crate::term::{Bar, Reporter};
+use crate::term::Bar;
 
 /// Pause between two looks at the study.
 const LOOK: Duration = Duration::from_millis(500);
@@ -24,14 +22,12 @@ const LEAVE: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(120);
 
 /// Starts tasks and shows what they do until the study has enough trials or no task is left.
-pub(super) fn follow(
-    job: &Job,
-    study: &Study,
+pub(super) fn follow<'a>(
+    search: &'a Search<'a, '_>,
     engine: &mut dyn Engine,
-    reporter: &Reporter,
-    stop: &AtomicBool,
 ) -> Result<(), Failure> {
-    if finished(&study.trials()) >= wanted(job, study) {
+    let Search { job, study, reporter, stop, .. } = *search;
+    if finished(&study.trials()) >= search.wanted() {
         return Ok(());
     }
     let tasks = &job.tune.tasks;
@@ -43,8 +39,8 @@ pub(super) fn follow(
     }
     let name = engine.start()?;
     reporter.line("tasks", &format!("{} started: {name}", tasks.count));
-    let mut watch = Watch::new(job, study, reporter);
-    let ended = watch.until_the_end(engine, stop);
+    let mut watch = Watch::new(search);
+    let ended = watch.until_the_end(engine);
     // Whatever has happened, no task is left alone.
     let left = watch.standing.is_none_or(|standing| !standing.is_over());
     watch.bar.clear();
@@ -56,10 +52,8 @@ pub(super) fn follow(
 }
 
 /// What is known of a search and of the tasks.
-struct Watch<'a> {
-    job: &'a Job,
-    study: &'a Study,
-    reporter: &'a Reporter,
+struct Watch<'a, 'd> {
+    search: &'a Search<'a, 'd>,
     bar: Bar,
     /// Finished trials that have been told of.
     shown: BTreeSet<u64>,
@@ -72,16 +66,14 @@ struct Watch<'a> {
     asked: Option<Instant>,
 }
 
-impl<'a> Watch<'a> {
-    fn new(job: &'a Job, study: &'a Study, reporter: &'a Reporter) -> Self {
-        let wanted = wanted(job, study);
-        let trials = study.trials();
+impl<'a, 'd> Watch<'a, 'd> {
+    fn new(search: &'a Search<'a, 'd>) -> Self {
+        let wanted = search.wanted();
+        let trials = search.study.trials();
         let shown = trials.iter().filter(|trial| trial.state.is_finished());
         Self {
-            job,
-            study,
-            reporter,
-            bar: reporter.bar("tune", wanted),
+            search,
+            bar: search.reporter.bar("tune", wanted),
             shown: shown.map(|trial| trial.number).collect(),
             wanted,
             standing: None,
@@ -94,9 +86,9 @@ impl<'a> Watch<'a> {
         self.shown.len() as u64 >= self.wanted
     }
 
-    fn until_the_end(&mut self, engine: &mut dyn Engine, stop: &AtomicBool) -> Result<(), Failure> {
+    fn until_the_end(&mut self, engine: &mut dyn Engine) -> Result<(), Failure> {
         let mut enough = None;
-        while !stop.load(Ordering::Relaxed) {
+        while !self.search.stop.load(Ordering::Relaxed) {
             self.look_at_tasks(engine)?;
             // Looked at after the tasks: what they have done until they were over is in.
             self.look()?;
@@ -115,15 +107,15 @@ impl<'a> Watch<'a> {
 
     /// Tells of trials that have finished since the last look.
     fn look(&mut self) -> Result<(), Failure> {
-        self.study.refresh()?;
-        let trials = self.study.trials();
+        self.search.study.refresh()?;
+        let trials = self.search.study.trials();
         let is_new =
             |trial: &&Trial| trial.state.is_finished() && !self.shown.contains(&trial.number);
         let new: Vec<&Trial> = trials.iter().filter(is_new).collect();
         if new.is_empty() {
             return Ok(());
         }
-        let best = luthier_tune::best(&trials, &self.study.spec().directions());
+        let best = luthier_tune::best(&trials, &self.search.study.spec().directions());
         let best = best.and_then(|best| Some((best.number, best.score()?)));
         for trial in new {
             if self.has_enough() {
@@ -131,7 +123,7 @@ impl<'a> Watch<'a> {
             }
             self.shown.insert(trial.number);
             let reached = (self.shown.len() as u64, self.wanted);
-            show(&self.bar, self.job, trial, false, best, reached);
+            show(&self.bar, self.search.job, trial, false, best, reached);
         }
         if self.has_enough() {
             self.want();
@@ -141,7 +133,7 @@ impl<'a> Watch<'a> {
 
     /// Learns how many trials are wanted: workers go on where the target is not reached.
     fn want(&mut self) {
-        self.wanted = wanted(self.job, self.study);
+        self.wanted = self.search.wanted();
         self.bar.set_total(self.wanted);
     }
 
@@ -154,7 +146,7 @@ impl<'a> Watch<'a> {
         match engine.standing() {
             Ok(standing) => {
                 if self.standing != Some(standing) {
-                    self.bar.line(self.reporter, "tasks", &standing.to_string());
+                    self.bar.line(self.search.reporter, "tasks", &standing.to_string());
                 }
                 (self.standing, self.heard) = (Some(standing), Instant::now());
                 Ok(())

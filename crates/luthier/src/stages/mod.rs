@@ -22,7 +22,6 @@ use std::time::{Duration, Instant};
 
 use luthier_data::{Dataset, Part, Profile};
 use luthier_report::RunReport;
-use luthier_study::Study;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -35,6 +34,7 @@ pub(crate) use curve::learning_curve;
 pub(crate) use folder::RunFolder;
 pub(crate) use measure::{answer, median_and_p99, predictions};
 pub(crate) use report::{parameters, trial_state, values};
+use tune::Search;
 
 /// The data of a job: opened, checked and described.
 pub(crate) struct Prepared {
@@ -67,8 +67,7 @@ pub(crate) fn run(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result<R
     let mut folder = RunFolder::open(&job.run_folder())?;
     let prepared = prepare(job, &mut folder, reporter)?;
     let rows = train::TrainingRows::of(&prepared.dataset, stop);
-    let search = |study: &Study| search(job, &prepared, &rows, study, reporter, stop);
-    let tuned = tune::tune(job, &prepared, &mut folder, reporter, search)?;
+    let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop, here)?;
     if tuned.learner() == program::LEARNER {
         return end_tuned(job, &prepared, &tuned, &folder, start);
     }
@@ -97,8 +96,7 @@ pub(crate) fn tune(
     let mut folder = RunFolder::open(&job.run_folder())?;
     let prepared = prepare(job, &mut folder, reporter)?;
     let rows = train::TrainingRows::of(&prepared.dataset, stop);
-    let search = |study: &Study| search(job, &prepared, &rows, study, reporter, stop);
-    let tuned = tune::tune(job, &prepared, &mut folder, reporter, search)?;
+    let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop, here)?;
     end_tuned(job, &prepared, &tuned, &folder, start)
 }
 
@@ -112,8 +110,9 @@ pub(crate) fn tune_on(
     let start = Instant::now();
     let mut folder = RunFolder::open(&job.run_folder())?;
     let prepared = prepare(job, &mut folder, reporter)?;
-    let follow = |study: &Study| follow::follow(job, study, engine, reporter, stop);
-    let tuned = tune::tune(job, &prepared, &mut folder, reporter, follow)?;
+    let rows = train::TrainingRows::of(&prepared.dataset, stop);
+    let there = |search: &Search<'_, '_>| follow::follow(search, engine);
+    let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop, there)?;
     end_tuned(job, &prepared, &tuned, &folder, start)
 }
 
@@ -131,30 +130,25 @@ pub(crate) fn work(
     let host = rustix::system::uname();
     let own = format!("{}-{}", host.nodename().to_string_lossy(), std::process::id());
     let folder = job.run_folder().join("workers").join(own);
-    let searched = tune::search(job, &dataset, &rows, &study, &folder, reporter, stop)?;
+    let deadline = job.tune.timeout.map(|timeout| Instant::now() + timeout);
+    let (dataset, rows, study, folder) = (&dataset, &rows, &study, &folder);
+    let search = Search { job, dataset, rows, study, folder, reporter, stop, deadline };
+    let searched = search.rounds()?;
     let trials = study.trials();
     let best = luthier_tune::best(&trials, &study.spec().directions());
     Ok(Work {
         evaluated: searched.ended,
         finished: tune::finished(&trials),
-        wanted: tune::wanted(job, &study),
+        wanted: search.wanted(),
         best: best.map(|trial| trial.number),
         score: best.and_then(|trial| trial.score()),
         exhausted: searched.exhausted,
     })
 }
 
-/// Evaluates the trials of a job in this process.
-fn search(
-    job: &Job,
-    prepared: &Prepared,
-    rows: &train::TrainingRows<'_>,
-    study: &Study,
-    reporter: &Reporter,
-    stop: &AtomicBool,
-) -> Result<(), Failure> {
-    let folder = job.run_folder();
-    tune::search(job, &prepared.dataset, rows, study, &folder, reporter, stop).map(drop)
+/// Evaluates trials in this process.
+fn here(search: &Search<'_, '_>) -> Result<(), Failure> {
+    search.rounds().map(drop)
 }
 
 /// Writes `tuning.json` and `tuning.html`. The reports of a finished model stay as they are.

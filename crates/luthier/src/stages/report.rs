@@ -210,6 +210,7 @@ fn tuning(job: &Job, tuned: &Tuned) -> Tuning {
         state: trial_state(trial.state),
         score: trial.score(),
         reported: tuned.reported.contains(&trial.number),
+        again: tuned.again.get(&trial.number).and_then(luthier_tune::Trial::score),
         loss: trial.tiebreak.map(|tiebreak| tiebreak.loss),
         seconds: trial.seconds,
         values: values(&trial.values),

@@ -16,7 +16,7 @@ use luthier_study::{
     StudyError, StudySpec, Summary,
 };
 use luthier_train::{Job as Fit, TextData, TrainError};
-use luthier_tune::{Request, State, Tiebreak, Trial, around_best, trial_seed};
+use luthier_tune::{Request, State, Tiebreak, Trial, around_best, choose, finalists, trial_seed};
 
 use super::command::{Programs, reported};
 use super::folder::key;
@@ -41,7 +41,10 @@ const NOISE_RESAMPLES: usize = 50;
 /// A finished search.
 pub(super) struct Tuned {
     pub(super) trials: Vec<Trial>,
+    /// The chosen one. Where it was evaluated once more, its scores are the means.
     pub(super) best: Trial,
+    /// What some came to when they were evaluated once more, by number.
+    pub(super) again: BTreeMap<u64, Trial>,
     /// How far below the highest score others counted as equal to it.
     pub(super) margin: Option<f64>,
     pub(super) seconds: f64,
@@ -68,13 +71,16 @@ pub(super) fn interrupted() -> Failure {
     Failure::interrupted("run the same command again to go on; finished work is kept")
 }
 
-/// Opens the study and has it taken to its budget by `search`; finished trials of earlier runs count.
+/// Has the study taken to its budget `by` what evaluates trials, and chooses one; finished trials of
+/// earlier runs count.
 pub(super) fn tune(
     job: &Job,
     prepared: &Prepared,
+    rows: &TrainingRows<'_>,
     folder: &mut RunFolder,
     reporter: &Reporter,
-    search: impl FnOnce(&Study) -> Result<(), Failure>,
+    stop: &AtomicBool,
+    by: impl FnOnce(&Search<'_, '_>) -> Result<(), Failure>,
 ) -> Result<Tuned, Failure> {
     let start = Instant::now();
     let spec = spec(job, &prepared.dataset);
@@ -95,19 +101,27 @@ pub(super) fn tune(
     folder.finish("tune", &key)?;
     let study = Study::open(locator.clone(), &spec)?;
 
-    search(&study)?;
+    let (dataset, folder) = (&prepared.dataset, &job.run_folder());
+    let deadline = job.tune.timeout.map(|timeout| start + timeout);
+    let search = Search { job, dataset, rows, study: &study, folder, reporter, stop, deadline };
+    by(&search)?;
     let trials = study.trials();
-    let best = luthier_tune::best(&trials, &spec.directions())
-        .cloned()
-        .ok_or_else(|| no_trial_completed(&trials))?;
+    if !trials.iter().any(|trial| trial.score().is_some()) {
+        return Err(no_trial_completed(&trials));
+    }
+    let again = search.finals()?;
+    let best =
+        choose(&search.request(&trials), &again).ok_or_else(|| no_trial_completed(&trials))?;
+    let again: BTreeMap<u64, Trial> =
+        again.into_iter().map(|trial| (trial.number, trial)).collect();
     let seconds = start.elapsed().as_secs_f64();
-    reporter.line("tune", &summary(job, &trials, &best));
+    reporter.line("tune", &summary(job, &trials, &best, again.contains_key(&best.number)));
     let margin = luthier_tune::margin(&trials, spec.objectives[0].direction);
     let reported = match job.tune.program {
         Some(_) => reported(&locator, &spec.name)?,
         None => BTreeSet::new(),
     };
-    Ok(Tuned { trials, best, margin, seconds, key, reported, study_seed: spec.seed })
+    Ok(Tuned { trials, best, again, margin, seconds, key, reported, study_seed: spec.seed })
 }
 
 /// Joins the study of this job that another process has begun or, within `wait`, begins.
@@ -197,46 +211,21 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Searches in rounds, of which `folder` holds what programs get and leave, until the job has what it
-/// asks for.
-pub(super) fn search(
-    job: &Job,
-    dataset: &Dataset,
-    rows: &TrainingRows<'_>,
-    study: &Study,
-    folder: &Path,
-    reporter: &Reporter,
-    stop: &AtomicBool,
-) -> Result<Searched, Failure> {
-    let deadline = job.tune.timeout.map(|timeout| Instant::now() + timeout);
-    let mut searched = Searched { ended: 0, exhausted: false };
-    for number in 0..=u64::from(job.tune.refine) {
-        let Some(round) = Round::of(job, study, number) else { break };
-        if let Some(short) = &round.short {
-            reporter.line("tune", &format!("{short}; searching again around the best trials"));
-        }
-        let run = Run {
-            trials: Some(round.trials),
-            deadline,
-            workers: job.tune.workers,
-            stop,
-            retries: Retries::default(),
-            first: &job.tune.first,
-            within: round.within.as_ref(),
-        };
-        let Some(summary) = search_once(job, dataset, rows, study, &run, folder, reporter)? else {
-            continue;
-        };
-        searched.ended += summary.ended;
-        searched.exhausted = summary.exhausted;
-        if summary.exhausted || summary.stopped {
-            break;
-        }
-    }
-    Ok(searched)
+/// A study with all that evaluating its trials takes.
+pub(super) struct Search<'a, 'd> {
+    pub(super) job: &'a Job,
+    pub(super) dataset: &'a Dataset,
+    pub(super) rows: &'a TrainingRows<'d>,
+    pub(super) study: &'a Study,
+    /// Where programs get rows and leave files.
+    pub(super) folder: &'a Path,
+    pub(super) reporter: &'a Reporter,
+    pub(super) stop: &'a AtomicBool,
+    pub(super) deadline: Option<Instant>,
 }
 
 /// What a search has done.
+#[derive(Default)]
 pub(super) struct Searched {
     /// Number of trials that it has brought to an end.
     pub(super) ended: u64,
@@ -244,9 +233,7 @@ pub(super) struct Searched {
     pub(super) exhausted: bool,
 }
 
-/// A part of the search: the first in the whole space, each further one around the best trials so far,
-/// while these are short of the target. It follows from the trials of earlier rounds alone, so that all
-/// who share a study agree on it.
+/// A part of a search.
 struct Round {
     /// What the best score of earlier rounds is to the target.
     short: Option<String>,
@@ -256,36 +243,172 @@ struct Round {
     trials: u64,
 }
 
-impl Round {
-    /// The round of this number, from 0, once those before are over; `None` if there is no need of it.
-    fn of(job: &Job, study: &Study, number: u64) -> Option<Self> {
-        let before = number * job.tune.trials;
-        let trials = before + job.tune.trials;
-        if number == 0 {
-            return Some(Self { short: None, within: None, trials });
+impl Search<'_, '_> {
+    /// Searches in rounds until the job has what it asks for.
+    pub(super) fn rounds(&self) -> Result<Searched, Failure> {
+        let mut searched = Searched::default();
+        for number in 0..=u64::from(self.job.tune.refine) {
+            let Some(Round { short, within, trials }) = self.round_of(number) else { break };
+            if let Some(short) = short {
+                let text = format!("{short}; searching again around the best trials");
+                self.reporter.line("tune", &text);
+            }
+            let (trials, within) = (Some(trials), within.as_ref());
+            let Some(summary) = self.round(&Run { trials, within, ..self.run() })? else {
+                continue;
+            };
+            searched.ended += summary.ended;
+            searched.exhausted = summary.exhausted;
+            if summary.exhausted || summary.stopped {
+                break;
+            }
         }
-        let earlier: Vec<Trial> =
-            study.trials().into_iter().filter(|trial| trial.number < before).collect();
-        let StudySpec { ref space, seed, .. } = *study.spec();
-        let directions = &study.spec().directions();
-        let short = short_of_target(job, luthier_tune::best(&earlier, directions)?)?;
-        let request = Request { space, directions, trials: &earlier, number: before, seed };
-        Some(Self { short: Some(short), within: Some(around_best(&request)?), trials })
+        Ok(searched)
+    }
+
+    /// The round of this number once those before are over, `None` if there is no need of it: the
+    /// first in the whole space, each further one around the best trials so far, while these are short
+    /// of the target. It follows from the trials of earlier rounds alone, so that all who share a study
+    /// agree on it.
+    fn round_of(&self, number: u64) -> Option<Round> {
+        let before = number * self.job.tune.trials;
+        let trials = before + self.job.tune.trials;
+        if number == 0 {
+            return Some(Round { short: None, within: None, trials });
+        }
+        let mut earlier = self.study.trials();
+        earlier.retain(|trial| trial.number < before);
+        let best = luthier_tune::best(&earlier, &self.study.spec().directions())?;
+        let short = short_of_target(self.job, best)?;
+        let within = around_best(&self.request(&earlier))?;
+        Some(Round { short: Some(short), within: Some(within), trials })
+    }
+
+    /// How many trials are wanted as far as the search is: those of the round that it is in, or of the
+    /// last one.
+    pub(super) fn wanted(&self) -> u64 {
+        let finished = finished(&self.study.trials());
+        let mut wanted = 0;
+        for number in 0..=u64::from(self.job.tune.refine) {
+            match self.round_of(number) {
+                Some(round) if finished >= wanted => wanted = round.trials,
+                _ => break,
+            }
+        }
+        wanted
+    }
+
+    fn run(&self) -> Run<'_> {
+        Run {
+            trials: None,
+            deadline: self.deadline,
+            workers: self.job.tune.workers,
+            stop: self.stop,
+            retries: Retries::default(),
+            first: &self.job.tune.first,
+            within: None,
+        }
+    }
+
+    /// What a decision about trials is made from.
+    fn request<'t>(&'t self, trials: &'t [Trial]) -> Request<'t> {
+        let StudySpec { ref space, seed, .. } = *self.study.spec();
+        let direction = &self.study.spec().objectives[0].direction;
+        let directions = std::slice::from_ref(direction);
+        Request { space, directions, trials, number: trials.len() as u64, seed }
+    }
+
+    /// Evaluates trials until there are enough; `None` if there were.
+    fn round(&self, run: &Run<'_>) -> Result<Option<Summary>, Failure> {
+        let Self { job, study, reporter, .. } = *self;
+        let wanted = run.trials.unwrap_or(u64::MAX);
+        if finished(&study.trials()) >= wanted {
+            return Ok(None);
+        }
+        let evaluator = Evaluator::start(self)?;
+        let shown = Mutex::new(reporter.bar("tune", wanted));
+        let result = study.run(run, &|session| evaluator.evaluate(session), &|event| {
+            if let (Event::Finished { trial, best, finished }, Ok(bar)) = (event, shown.lock()) {
+                show(&bar, job, &trial, evaluator.is_reported(&trial), best, (finished, wanted));
+            }
+        });
+        if let Ok(bar) = shown.into_inner() {
+            bar.clear();
+        }
+        match result {
+            Err(error @ StudyError::Failures { .. }) => {
+                Err(Failure::from(error).hint("the reasons of all trials are in the study"))
+            }
+            Err(error) => Err(error.into()),
+            Ok(_) if self.stop.load(Ordering::Relaxed) => Err(interrupted()),
+            Ok(summary) => Ok(Some(summary)),
+        }
+    }
+
+    /// Evaluates the trials that may be the best once more, unless that was done or there is no time
+    /// left, and gives what they came to.
+    fn finals(&self) -> Result<Vec<Trial>, Failure> {
+        let trials = self.study.trials();
+        let count = self.job.tune.reevaluate;
+        let finalists = finalists(&self.request(&trials), count);
+        if finalists.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let mut known = self.study.again()?;
+        let missing = finalists.iter().filter(|trial| !known.contains_key(&trial.number));
+        let missing: Vec<Trial> = missing.map(|trial| (*trial).clone()).collect();
+        if !missing.is_empty() {
+            let evaluator = Evaluator::start(self)?;
+            let evaluate = |session: &Session<'_>| evaluator.evaluate(session);
+            self.study.evaluate_again(&missing, &self.run(), &evaluate)?;
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(interrupted());
+            }
+            known = self.study.again()?;
+        }
+        let again = finalists.into_iter().filter_map(|trial| {
+            let Measured { scores, violations, tiebreak } = known.remove(&trial.number)?;
+            Some(Trial { scores, violations, tiebreak, ..trial.clone() })
+        });
+        Ok(again.collect())
     }
 }
 
-/// How many trials the job asks for, as far as the study is: those of the round that it is in, or of
-/// the last one.
-pub(super) fn wanted(job: &Job, study: &Study) -> u64 {
-    let finished = finished(&study.trials());
-    let mut wanted = 0;
-    for number in 0..=u64::from(job.tune.refine) {
-        match Round::of(job, study, number) {
-            Some(round) if finished >= wanted => wanted = round.trials,
-            _ => break,
+/// Evaluates trials of all learners of a job.
+struct Evaluator<'a, 'd> {
+    job: &'a Job,
+    dataset: &'a Dataset,
+    study: &'a Study,
+    truth: Vec<u32>,
+    data: Option<&'a TextData<'d>>,
+    programs: Option<Programs<'a>>,
+}
+
+impl<'a, 'd> Evaluator<'a, 'd> {
+    fn start(search: &Search<'a, 'd>) -> Result<Self, Failure> {
+        let Search { job, dataset, rows, study, folder, .. } = *search;
+        let truth = truth(dataset, Part::Valid)?;
+        let programs = Programs::start(job, dataset, &truth, folder)?;
+        let data = (!job.tune.learners.is_empty()).then(|| rows.get()).transpose()?;
+        Ok(Self { job, dataset, study, truth, data, programs })
+    }
+
+    fn evaluate(&self, session: &Session<'_>) -> Result<Measured, TrialFailure> {
+        let name = session.values().text("learner");
+        let name = name.map_err(|error| TrialFailure::Error(error.to_string()))?;
+        match (name, &self.programs, self.data) {
+            (program::LEARNER, Some(programs), _) => programs.evaluate(self.study, session),
+            (name, _, Some(data)) => {
+                evaluate(self.job, name, self.dataset, data, &self.truth, session)
+            }
+            (name, ..) => Err(TrialFailure::Error(format!("there is no learner `{name}`"))),
         }
     }
-    wanted
+
+    /// Whether a trial of this run has a score of its program's own.
+    fn is_reported(&self, trial: &Trial) -> bool {
+        self.programs.as_ref().is_some_and(|programs| programs.is_reported(trial.number))
+    }
 }
 
 /// What the best score is to the target, if it does not reach it.
@@ -300,52 +423,6 @@ fn short_of_target(job: &Job, best: &Trial) -> Option<String> {
 fn reaches(job: &Job, score: f64) -> bool {
     let higher = job.objective.metric.higher_is_better();
     job.objective.target.is_none_or(|target| if higher { score >= target } else { score <= target })
-}
-
-/// Evaluates trials until there are enough; `None` if there were.
-fn search_once(
-    job: &Job,
-    dataset: &Dataset,
-    rows: &TrainingRows<'_>,
-    study: &Study,
-    run: &Run<'_>,
-    folder: &Path,
-    reporter: &Reporter,
-) -> Result<Option<Summary>, Failure> {
-    let wanted = run.trials.unwrap_or(u64::MAX);
-    if finished(&study.trials()) >= wanted {
-        return Ok(None);
-    }
-    let truth = truth(dataset, Part::Valid)?;
-    let programs = Programs::start(job, dataset, &truth, folder)?;
-    let data = (!job.tune.learners.is_empty()).then(|| rows.get()).transpose()?;
-    let objective = |session: &Session<'_>| match (learner_of(session)?, &programs, data) {
-        (program::LEARNER, Some(programs), _) => programs.evaluate(study, session),
-        (name, _, Some(data)) => evaluate(job, name, dataset, data, &truth, session),
-        (name, ..) => Err(TrialFailure::Error(format!("there is no learner `{name}`"))),
-    };
-    let shown = Mutex::new(reporter.bar("tune", wanted));
-    let result = study.run(run, &objective, &|event| {
-        if let (Event::Finished { trial, best, finished }, Ok(bar)) = (event, shown.lock()) {
-            let reported = programs.as_ref().is_some_and(|p| p.is_reported(trial.number));
-            show(&bar, job, &trial, reported, best, (finished, wanted));
-        }
-    });
-    if let Ok(bar) = shown.into_inner() {
-        bar.clear();
-    }
-    match result {
-        Err(error @ StudyError::Failures { .. }) => {
-            Err(Failure::from(error).hint("the reasons of all trials are in the study"))
-        }
-        Err(error) => Err(error.into()),
-        Ok(_) if run.stop.load(Ordering::Relaxed) => Err(interrupted()),
-        Ok(summary) => Ok(Some(summary)),
-    }
-}
-
-fn learner_of<'s>(session: &'s Session<'_>) -> Result<&'s str, TrialFailure> {
-    session.values().text("learner").map_err(|error| TrialFailure::Error(error.to_string()))
 }
 
 /// Fits one trial and scores each of its epochs.
@@ -432,15 +509,16 @@ fn first_line(reason: Option<&str>) -> &str {
     reason.and_then(|reason| reason.lines().next()).unwrap_or("no reason given")
 }
 
-fn summary(job: &Job, trials: &[Trial], best: &Trial) -> String {
+fn summary(job: &Job, trials: &[Trial], best: &Trial, twice: bool) -> String {
     let count = |state| trials.iter().filter(|trial| trial.state == state).count();
     let score = best.score().unwrap_or(f64::NAN);
     let mut text = format!(
-        "{} trials ({} pruned, {} failed), best valid {} {score:.4}, trial {}: {}",
+        "{} trials ({} pruned, {} failed), best valid {} {score:.4}{}, trial {}: {}",
         count(State::Complete) + count(State::Pruned) + count(State::Failed),
         count(State::Pruned),
         count(State::Failed),
         job.objective.metric,
+        if twice { " (mean of two)" } else { "" },
         best.number,
         best.values.text("learner").unwrap_or_default(),
     );

@@ -69,6 +69,36 @@ fn a_search_short_of_its_target_goes_on_around_the_best() {
     assert_eq!(trials(&run(&desk).json()).len(), 10);
 }
 
+#[test]
+fn the_best_are_evaluated_once_more_with_other_seeds() {
+    let noisy = r#"
+echo $LUTHIER_SEED >> seeds
+awk -v seed=$LUTHIER_SEED 'BEGIN { srand(seed % 100000); printf "{\"f1\": %.12f}\n", rand() }'
+"#;
+    let desk = desk(noisy);
+    desk.edit("learners =", "reevaluate = 4\nlearners =");
+    let report = desk.tune(10).json();
+    let seeds = || -> Vec<String> {
+        String::from_utf8(desk.read("job/seeds")).unwrap().lines().map(str::to_owned).collect()
+    };
+    let distinct: std::collections::HashSet<String> = seeds().into_iter().collect();
+    assert_eq!((seeds().len(), distinct.len()), (14, 14));
+    let again: Vec<&Value> =
+        trials(&report).iter().filter(|trial| trial["again"].is_number()).collect();
+    assert_eq!(again.len(), 4);
+    let best = &trials(&report)[report["tuning"]["best"].as_u64().unwrap() as usize];
+    let [first, second] = ["score", "again"].map(|key| best[key].as_f64().unwrap());
+    let told = report["headline"]["score"]["value"].as_f64().unwrap();
+    assert_close(told, (first + second) / 2.0, 1e-12, "mean");
+    // The files of the first time are kept, and nothing is done twice.
+    assert!(desk.path(&format!("job/run/trials/{}/trial.json", best["number"])).exists());
+    assert_eq!(trials(&desk.tune(10).json()), trials(&report));
+    assert_eq!(seeds().len(), 14);
+    desk.edit("reevaluate = 4", "reevaluate = 0");
+    assert_eq!(trials(&desk.tune(10).json())[0].get("again"), None);
+    assert_eq!(seeds().len(), 14);
+}
+
 /// The trials of a report.
 fn trials(report: &Value) -> &Vec<Value> {
     report["tuning"]["trials"].as_array().unwrap()

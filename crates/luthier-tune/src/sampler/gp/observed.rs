@@ -12,6 +12,7 @@ use crate::rank::{crowding, fronts};
 /// Trials as features and values.
 pub(super) struct Observed<'a> {
     points: Vec<&'a Point>,
+    pub(super) numbers: Vec<u64>,
     pub(super) features: Vec<Vec<f64>>,
     /// For each objective the values of all trials, to be maximised, with mean 0 and variance 1.
     pub(super) values: Vec<Vec<f64>>,
@@ -45,6 +46,7 @@ impl<'a> Observed<'a> {
         };
         Self {
             points: seen.iter().map(|seen| &seen.point).collect(),
+            numbers: seen.iter().map(|seen| seen.trial.number).collect(),
             features: seen.iter().map(|seen| features(frame, &seen.point)).collect(),
             values: values.iter().map(pick).collect(),
             violation: seen.iter().map(violation).collect(),
