@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ impl Slurm {
 }
 
 /// The array as a script. `exec` lets the worker have the signals that are meant for the task.
-fn script(order: &Order<'_>, logs: &std::path::Path) -> Result<String, Failure> {
+fn script(order: &Order<'_>, logs: &Path) -> Result<String, Failure> {
     let (tasks, name) = (order.tasks(), &order.job.name);
     let logs = plain(logs)?;
     if logs.contains(['"', '\\', '%']) {
