@@ -6,6 +6,7 @@
 //! cost FILE commit TRIALS    times to write steps and trials of a new study
 //! ```
 
+use std::collections::BTreeMap;
 use std::env;
 use std::error::Error;
 use std::io::Write;
@@ -46,6 +47,7 @@ fn spec(sampler: &str) -> StudySpec {
         sampler: sampler.into(),
         pruner: PrunerSpec::None,
         lag: None,
+        context: BTreeMap::new(),
     }
 }
 

@@ -8,7 +8,7 @@
 //! complete more than once, `repeated` configurations beyond the first of each. The space has as many
 //! configurations as there are trials, so that none may be proposed twice.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::env;
 use std::error::Error;
 use std::fs::OpenOptions;
@@ -70,6 +70,7 @@ fn spec(trials: u64) -> StudySpec {
         sampler: "random".into(),
         pruner: PrunerSpec::default(),
         lag: None,
+        context: BTreeMap::new(),
     }
 }
 

@@ -11,7 +11,8 @@ pub enum Locator {
     /// An SQLite file, which holds one study.
     File(PathBuf),
     /// A PostgreSQL database, `postgres://user:password@host:port/database`, which may hold many.
-    /// Connections are not encrypted: a network in between has to be one to trust, or a tunnel.
+    /// Connections are encrypted with `?sslmode=require`, and with `?sslmode=verify-full` only to a host
+    /// with a certificate that the system trusts, or that leads to one of the file `sslrootcert`.
     Postgres(String),
 }
 

@@ -161,6 +161,7 @@ impl Tables {
             sampler: "auto".into(),
             pruner: PrunerSpec::None,
             lag: None,
+            context: BTreeMap::new(),
         })
     }
 

@@ -87,9 +87,11 @@ pub enum Event {
     },
 }
 
-/// A study at the end of a run; the counts include earlier runs.
+/// A study at the end of a run; all counts but the first include earlier runs and other processes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
+    /// Number of trials that this run has brought to an end.
+    pub ended: u64,
     /// Number of finished trials.
     pub finished: u64,
     /// Number of those that have a score.
@@ -135,15 +137,17 @@ impl Study {
             });
         });
         let left = self.ledger().leave();
-        let progress = crew.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = crew.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
         // What ended the run says more than what could not be cleared up after it.
-        progress.error.map_or(left, Err)?;
-        Ok(self.summary(progress.exhausted, progress.stopped))
+        progress.error.take().map_or(left, Err)?;
+        Ok(self.summary(&progress))
     }
 
-    fn summary(&self, exhausted: bool, stopped: bool) -> Summary {
+    fn summary(&self, progress: &Progress) -> Summary {
         let ledger = self.ledger();
+        let Progress { ended, exhausted, stopped, .. } = *progress;
         Summary {
+            ended,
             finished: ledger.finished(),
             complete: ledger.count(State::Complete),
             pruned: ledger.count(State::Pruned),
@@ -185,6 +189,7 @@ impl Drop for Rest<'_> {
 /// How the run went so far.
 #[derive(Default)]
 struct Progress {
+    ended: u64,
     failures_in_a_row: u32,
     exhausted: bool,
     stopped: bool,
@@ -336,7 +341,7 @@ impl<'a> Crew<'a> {
         let finished = ledger.finished();
         drop(ledger);
         self.freed.notify_all();
-        self.count_failures(&trial);
+        self.count(&trial);
         self.emit(Event::Finished { trial, best, finished });
         Ok(())
     }
@@ -372,9 +377,10 @@ impl<'a> Crew<'a> {
         })
     }
 
-    fn count_failures(&self, trial: &Trial) {
+    fn count(&self, trial: &Trial) {
         let mut failures = 0;
         self.update(|progress| {
+            progress.ended += 1;
             progress.failures_in_a_row += 1;
             if trial.state != State::Failed {
                 progress.failures_in_a_row = 0;

@@ -1,5 +1,6 @@
 //! What a study is set up to do.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use luthier_space::{Constraint, Dimension, Space, Value, Values};
@@ -30,6 +31,9 @@ pub struct StudySpec {
     /// when these have finished; the trials are then the same for any number of workers, of which
     /// *l + 1* at most are busy. Without, it is proposed from all results there are.
     pub lag: Option<u64>,
+    /// What results depend on besides, by name: a digest of the data, a release.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub context: BTreeMap<String, String>,
 }
 
 /// One thing to be scored.
@@ -66,8 +70,8 @@ impl fmt::Display for Objective {
 /// A difference between the setup of a study on disk and the one asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// What differs: `name`, `objective`, `constraint`, `seed`, `lag`, ``parameter `alpha` ``,
-    /// `order of the parameters` or `constraints between parameters`.
+    /// What differs: `name`, `objective`, `constraint`, `seed`, `lag`, a name of the context,
+    /// ``parameter `alpha` ``, `order of the parameters` or `constraints between parameters`.
     pub what: String,
     /// How it is in the study; `None` if it is absent.
     pub before: Option<String>,
@@ -166,8 +170,18 @@ impl StudySpec {
             .or_else(|| differs("constraint", constraints(self), constraints(now)))
             .or_else(|| differs("seed", self.seed.to_string(), now.seed.to_string()))
             .or_else(|| differs("lag", lag(self), lag(now)))
+            .or_else(|| context_change(&self.context, &now.context))
             .or_else(|| space_change(&self.space, &now.space))
     }
+}
+
+fn context_change(
+    before: &BTreeMap<String, String>,
+    now: &BTreeMap<String, String>,
+) -> Option<Change> {
+    let what = before.keys().chain(now.keys()).find(|what| before.get(*what) != now.get(*what))?;
+    let (before, now) = (before.get(what).cloned(), now.get(what).cloned());
+    Some(Change { what: what.clone(), before, now, in_space: false })
 }
 
 fn space_change(before: &Space, now: &Space) -> Option<Change> {

@@ -79,6 +79,17 @@ impl Study {
         Ok(Self { spec, sampler, ledger })
     }
 
+    /// Opens the study that is there, in the place and under the name that [`Study::open`] would take,
+    /// and changes nothing about it: its own sampler and pruner stay. [`StudyError::Absent`] if a
+    /// database does not have it; anything else that differs from `spec` is [`StudyError::Changed`].
+    pub fn join(locator: &Locator, spec: &StudySpec) -> Result<Self, StudyError> {
+        let study = Self::existing(locator, Some(&spec.name))?;
+        match study.spec.change(spec) {
+            Some(change) => Err(StudyError::Changed(change)),
+            None => Ok(study),
+        }
+    }
+
     /// Reads a study, which other processes may be running; see [`Study::existing`].
     pub fn load(locator: &Locator, name: Option<&str>) -> Result<Records, StudyError> {
         storage::existing(locator, name)?.records()
@@ -89,9 +100,14 @@ impl Study {
         &self.spec
     }
 
-    /// All trials so far, by number, as far as this process knows.
+    /// All trials so far, by number, as far as this process knows; see [`Study::refresh`].
     pub fn trials(&self) -> Vec<Trial> {
         self.ledger().trials().to_vec()
+    }
+
+    /// Learns what other processes have done since.
+    pub fn refresh(&self) -> Result<(), StudyError> {
+        self.ledger().sync(&self.spec)
     }
 
     /// Adds a configuration that is evaluated before anything new is proposed, and gives its number.

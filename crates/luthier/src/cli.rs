@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use luthier_serve::VersionPolicy;
 
 use crate::job::MOST_WORKERS;
+use crate::launch::MOST_TASKS;
 
 /// From labelled rows to a served, measured model, in one binary.
 #[derive(Parser)]
@@ -35,7 +36,9 @@ pub(crate) enum Command {
     /// Do a whole job: data, tune, compress, finish, bundle; goes on where it was stopped
     Run(RunArgs),
     /// Search for the best trial of a job, and stop there; goes on where it was stopped
-    Tune(RunArgs),
+    Tune(TuneArgs),
+    /// Evaluate trials of a search that `luthier tune` or `luthier run` has begun elsewhere
+    Worker(WorkerArgs),
     /// Show what is in the data: classes, lengths, duplicates, leaks, contradictions
     Data(DataArgs),
     /// Look at the trials of a study: the best, plots, importance of parameters, export
@@ -70,11 +73,12 @@ pub(crate) enum Command {
     },
 }
 
+/// What all commands take that work on a job.
 #[derive(Args)]
-pub(crate) struct RunArgs {
+pub(crate) struct JobArgs {
     /// A luthier.toml, or the folder that holds one
-    #[arg(default_value = ".")]
-    pub(crate) job: PathBuf,
+    #[arg(value_name = "JOB", default_value = ".")]
+    pub(crate) path: PathBuf,
     /// Trials in all, instead of `tune.trials`
     #[arg(long, value_parser = value_parser!(u64).range(1..))]
     pub(crate) trials: Option<u64>,
@@ -84,6 +88,15 @@ pub(crate) struct RunArgs {
     /// Seed, instead of `tune.seed`
     #[arg(long)]
     pub(crate) seed: Option<u64>,
+    /// Where the study is, instead of `tune.storage`; `${NAME}` in it is the environment variable
+    #[arg(long, env = STORAGE_VARIABLE, hide_env_values = true)]
+    pub(crate) storage: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
     /// Keep the trials of a study whose space was smaller, and go on in the space of the job
     #[arg(long)]
     pub(crate) extend_space: bool,
@@ -96,6 +109,49 @@ fn assignment(text: &str) -> Result<(String, String), &'static str> {
     let parts = text.split_once('=').filter(|(name, _)| !name.is_empty());
     let (name, value) = parts.ok_or("expected a parameter, `=` and a value")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// The environment variable that stands for `--storage`.
+pub(crate) const STORAGE_VARIABLE: &str = "LUTHIER_STORAGE";
+
+#[derive(Args)]
+pub(crate) struct TuneArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Let tasks do the work: an array of Slurm's, jobs of Ray's or an Indexed Job of Kubernetes, as
+    /// `[tune.tasks]` describes them
+    #[arg(long, value_enum)]
+    pub(crate) on: Option<Cluster>,
+    /// Number of tasks, instead of `tune.tasks.count`
+    #[arg(long, requires = "on", value_parser = value_parser!(u16).range(1..=i64::from(MOST_TASKS)))]
+    pub(crate) tasks: Option<u16>,
+    /// Address of Ray's dashboard, instead of `tune.tasks.ray.address`
+    #[arg(long, env = "RAY_ADDRESS", hide_env_values = true)]
+    pub(crate) address: Option<String>,
+    /// Print what would be submitted, and submit nothing
+    #[arg(long, requires = "on")]
+    pub(crate) print: bool,
+}
+
+/// What runs tasks on many machines.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Cluster {
+    Slurm,
+    Ray,
+    Kubernetes,
+}
+
+#[derive(Args)]
+#[command(after_help = "\
+The study has to be in PostgreSQL. A worker takes trials until the study has enough of them or
+nothing is left to try. On SIGTERM it gives back what it has not finished, and others evaluate that;
+so they do with the trials of a worker that is killed.")]
+pub(crate) struct WorkerArgs {
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
+    /// Seconds to wait for the study to be begun
+    #[arg(long, default_value_t = 60.0)]
+    pub(crate) wait: f64,
 }
 
 #[derive(Args)]

@@ -16,10 +16,13 @@ use serde::Deserialize;
 use toml::Table;
 
 use crate::failure::{Failure, did_you_mean, meant_or_known, nearest};
+use crate::launch::{Tasks, TasksForm};
 use crate::program::{self, Program, ProgramForm};
 
 /// Name of the file.
 pub(crate) const FILE: &str = "luthier.toml";
+/// The study's file, where no storage is named.
+const STUDY: &str = "study.db";
 /// More trials than this at the same time are taken for a slip.
 pub(crate) const MOST_WORKERS: u16 = 1024;
 /// A search that has not reached its target after so many more rounds will not.
@@ -74,6 +77,8 @@ pub(crate) struct Tune {
     /// If the study's space may grow to this one: what its new parameters have been in trials that
     /// did not have them.
     pub(crate) extend: Option<Values>,
+    /// How tasks on a cluster are to be.
+    pub(crate) tasks: Tasks,
 }
 
 #[derive(Deserialize)]
@@ -171,6 +176,8 @@ struct TuneForm {
     #[serde(default)]
     space: Table,
     command: Option<ProgramForm>,
+    #[serde(default)]
+    tasks: TasksForm,
 }
 
 /// `[compress]`.
@@ -221,11 +228,23 @@ fn score() -> String {
 impl Job {
     /// Reads `path`: the file itself, or a folder that holds [`FILE`].
     pub(crate) fn load(path: &Path) -> Result<Self, Failure> {
+        Self::load_with(path, None)
+    }
+
+    /// Reads a job whose study is in `storage` if that is given, where `${NAME}` is the environment
+    /// variable. Those that `tune.storage` names need not be there then: tasks on a cluster do not have
+    /// the user's environment.
+    pub(crate) fn load_with(path: &Path, storage: Option<&str>) -> Result<Self, Failure> {
         let file = if path.is_dir() { path.join(FILE) } else { path.to_owned() };
         let text = std::fs::read_to_string(&file).map_err(|error| unreadable(&file, error))?;
-        let form = parse(&file, &text)?;
+        let form = parse(&file, &text, storage.is_some())?;
         let folder = file.parent().map_or_else(PathBuf::new, Path::to_owned);
-        Self::check(form, folder).map_err(|failure| failure.within(file.display()))
+        let mut job =
+            Self::check(form, folder).map_err(|failure| failure.within(file.display()))?;
+        if let Some(storage) = storage {
+            job.tune.storage = check_storage("--storage", &expanded(storage)?)?;
+        }
+        Ok(job)
     }
 
     fn check(form: JobForm, folder: PathBuf) -> Result<Self, Failure> {
@@ -251,6 +270,20 @@ impl Job {
         })
     }
 
+    /// The address of the study's database, which `who` needs since other machines cannot reach a file.
+    pub(crate) fn database(&self, who: &str) -> Result<&str, Failure> {
+        match &self.tune.storage {
+            Locator::Postgres(url) => Ok(url),
+            Locator::File(path) => {
+                let path = path.display();
+                let what = format!("{who} needs a study in PostgreSQL; this one is in `{path}`");
+                Err(Failure::input(what).hint(
+                    "give --storage postgres://user@host/database, or `tune.storage` in luthier.toml",
+                ))
+            }
+        }
+    }
+
     /// Where all results go.
     pub(crate) fn run_folder(&self) -> PathBuf {
         self.folder.join("run")
@@ -266,7 +299,8 @@ fn unreadable(file: &Path, error: io::Error) -> Failure {
     }
 }
 
-fn parse(file: &Path, text: &str) -> Result<JobForm, Failure> {
+/// Reads the file's text, `without_storage` as if `tune.storage` were not there.
+fn parse(file: &Path, text: &str, without_storage: bool) -> Result<JobForm, Failure> {
     let readable = |error: toml::de::Error| {
         let place = error.span().map_or(String::new(), |span| {
             let before = &text[..span.start.min(text.len())];
@@ -286,6 +320,9 @@ fn parse(file: &Path, text: &str) -> Result<JobForm, Failure> {
         return Ok(form);
     }
     let mut table: Table = toml::from_str(text).map_err(readable)?;
+    if let (true, Some(toml::Value::Table(tune))) = (without_storage, table.get_mut("tune")) {
+        tune.remove("storage");
+    }
     for (_, value) in &mut table {
         expand(value).map_err(|failure| failure.within(file.display()))?;
     }
@@ -303,28 +340,31 @@ fn suggestion(message: &str) -> Option<String> {
 fn expand(value: &mut toml::Value) -> Result<(), Failure> {
     match value {
         toml::Value::String(text) => {
-            let mut expanded = String::with_capacity(text.len());
-            let mut rest = text.as_str();
-            while let Some((before, after)) = rest.split_once("${") {
-                let (name, after) = after
-                    .split_once('}')
-                    .ok_or_else(|| Failure::input(format!("`{text}`: a `${{` without a `}}`")))?;
-                let found = std::env::var(name).map_err(|_| {
-                    Failure::input(format!("`{text}`: environment variable {name} is not set"))
-                        .hint(format!("set {name} when you call luthier"))
-                })?;
-                expanded.push_str(before);
-                expanded.push_str(&found);
-                rest = after;
-            }
-            expanded.push_str(rest);
-            *text = expanded;
+            *text = expanded(text)?;
             Ok(())
         }
         toml::Value::Array(items) => items.iter_mut().try_for_each(expand),
         toml::Value::Table(table) => table.iter_mut().try_for_each(|(_, value)| expand(value)),
         _ => Ok(()),
     }
+}
+
+fn expanded(text: &str) -> Result<String, Failure> {
+    let mut expanded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let (name, after) = after
+            .split_once('}')
+            .ok_or_else(|| Failure::input(format!("`{text}`: a `${{` without a `}}`")))?;
+        let found = std::env::var(name).map_err(|_| {
+            Failure::input(format!("`{text}`: environment variable {name} is not set"))
+                .hint(format!("set {name} when you call luthier"))
+        })?;
+        expanded.push_str(before);
+        expanded.push_str(&found);
+        rest = after;
+    }
+    Ok(expanded + rest)
 }
 
 fn check_name(name: &str) -> Result<(), Failure> {
@@ -468,17 +508,7 @@ impl TuneForm {
         };
         let learners = names.iter().filter(|name| *name != program::LEARNER);
         let learners = learners.map(|name| find_learner(name)).collect::<Result<Vec<_>, _>>()?;
-        let storage = self.storage.unwrap_or_else(|| "study.db".to_owned());
-        let storage = match storage.parse() {
-            Ok(Locator::File(path)) if storage.contains("://") => {
-                return Err(Failure::input(format!("`tune.storage` is `{}`", path.display()))
-                    .hint(
-                        "name a file, or a PostgreSQL database as postgres://user@host/database",
-                    ));
-            }
-            Ok(locator) => locator,
-            Err(never) => match never {},
-        };
+        let storage = check_storage("`tune.storage`", self.storage.as_deref().unwrap_or(STUDY))?;
         let sampler = self.sampler.unwrap_or_else(|| "auto".to_owned());
         let pruner = self.pruner.map(pruner).transpose()?.unwrap_or_default();
         luthier_tune::sampler_by_name(&sampler).map_err(|error| unknown("tune.sampler", &error))?;
@@ -518,7 +548,19 @@ impl TuneForm {
             seed: self.seed.unwrap_or(0),
             storage,
             extend: None,
+            tasks: self.tasks.check()?,
         })
+    }
+}
+
+fn check_storage(what: &str, text: &str) -> Result<Locator, Failure> {
+    match text.parse() {
+        Ok(Locator::File(path)) if text.contains("://") => {
+            Err(Failure::input(format!("{what} is `{}`", path.display()))
+                .hint("name a file, or a PostgreSQL database as postgres://user@host/database"))
+        }
+        Ok(locator) => Ok(locator),
+        Err(never) => match never {},
     }
 }
 

@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod failure;
 mod job;
+mod launch;
 mod log;
 mod program;
 mod stages;
@@ -38,6 +39,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Run(args) => commands::run::run(&args, format, stop_flag()?),
         Command::Tune(args) => commands::run::tune(&args, format, stop_flag()?),
+        Command::Worker(args) => commands::worker::worker(&args, format, stop_flag()?),
         Command::Data(args) => commands::data::data(&args, format, stop_flag()?),
         Command::Study(command) => commands::study::study(&command, format),
         Command::Predict(args) => commands::predict::predict(&args, format),

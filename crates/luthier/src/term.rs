@@ -58,11 +58,21 @@ impl Bar {
         self.bar.set_message(message.to_owned());
     }
 
+    /// Sets how many steps there are.
+    pub(crate) fn set_total(&self, total: u64) {
+        self.bar.set_length(total);
+    }
+
     /// A line that stays, for a pipe; a terminal shows the bar instead.
     pub(crate) fn step(&self, text: &str) {
         if self.lines {
             let _ = writeln!(std::io::stderr(), "{:<9} {text}", self.stage);
         }
+    }
+
+    /// A line of another stage, above the bar.
+    pub(crate) fn line(&self, reporter: &Reporter, stage: &str, text: &str) {
+        self.bar.suspend(|| reporter.line(stage, text));
     }
 
     /// Takes the bar away.

@@ -6,18 +6,21 @@
 //! began in; what has changed is therefore asked for by the oldest transaction that was still open at
 //! the last look, and a few changes may be told twice.
 
+mod server;
+
 use std::time::Duration;
 
 use luthier_tune::{Step, Trial};
 use postgres::error::{DbError, Severity};
 use postgres::types::ToSql;
-use postgres::{Client, Config, GenericClient, NoTls, Transaction};
+use postgres::{Client, GenericClient, Transaction};
 
 use super::{
     COLUMNS, Changes, Held, Lease, NewRow, PAUSED, RUNNING, Record, RecordRow, Records, Row, STUDY,
     StepRow, Storage, WAITING, now, outlived, state_name, to_integer, to_numbers,
 };
 use crate::{Locator, StudyError, StudySpec};
+use server::{Server, detail};
 
 /// The format that this release writes, kept beside each study.
 const FORMAT: i32 = 1;
@@ -89,7 +92,7 @@ const TABLES: &str = "
 /// A study of a database.
 pub(super) struct Postgres {
     locator: Locator,
-    config: Config,
+    server: Server,
     client: Client,
     study: i32,
     /// The oldest transaction that was open when changes were last told.
@@ -103,7 +106,7 @@ type Answer<T> = Result<T, postgres::Error>;
 impl Postgres {
     /// Opens the study with the name in `spec`, and creates it if there is none.
     pub(super) fn open(url: &str, spec: &StudySpec) -> Result<Self, StudyError> {
-        let (locator, config, mut client) = connected(url)?;
+        let (locator, server, mut client) = connected(url)?;
         let json = serde_json::to_string(spec).unwrap_or_default();
         let mut create = || -> Answer<i32> {
             if !has_tables(&mut client)? {
@@ -121,12 +124,12 @@ impl Postgres {
             Ok(client.query_one(select, &[&spec.name])?.get(0))
         };
         let study = create().map_err(|error| database(&locator, &error))?;
-        Self::of(locator, config, client, study)
+        Self::of(locator, server, client, study)
     }
 
     /// Opens the study called `name`, or the only one there is.
     pub(super) fn existing(url: &str, name: Option<&str>) -> Result<Self, StudyError> {
-        let (locator, config, mut client) = connected(url)?;
+        let (locator, server, mut client) = connected(url)?;
         let mut find = || -> Answer<Vec<(i32, String)>> {
             if !has_tables(&mut client)? {
                 return Ok(Vec::new());
@@ -145,18 +148,18 @@ impl Postgres {
                 known,
             });
         };
-        Self::of(locator, config, client, *study)
+        Self::of(locator, server, client, *study)
     }
 
     fn of(
         locator: Locator,
-        config: Config,
+        server: Server,
         client: Client,
         study: i32,
     ) -> Result<Self, StudyError> {
         let told = "0".to_owned();
         let mut storage =
-            Self { locator, config, client, study, told, proposing: false, worker: None };
+            Self { locator, server, client, study, told, proposing: false, worker: None };
         let select = "SELECT format FROM luthier_studies WHERE id = $1";
         let format = storage.ask(|client, study| client.query_one(select, &[&study]))?;
         let format: i32 = format.get(0);
@@ -183,7 +186,7 @@ impl Postgres {
             }
             std::thread::sleep(pause);
             pause *= 2;
-            if let Ok(client) = connect(&self.config) {
+            if let Ok(client) = self.server.connect() {
                 self.client = client;
                 // The locks of the old session are gone, and with them this worker.
                 self.worker = None;
@@ -255,26 +258,14 @@ impl Postgres {
     }
 }
 
-fn connected(url: &str) -> Result<(Locator, Config, Client), StudyError> {
+fn connected(url: &str) -> Result<(Locator, Server, Client), StudyError> {
     let locator = Locator::Postgres(url.to_owned());
-    let mut config: Config = url.parse().map_err(|error| database(&locator, &error))?;
-    config.application_name("luthier");
-    config.keepalives_idle(Duration::from_secs(30));
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(Duration::from_secs(10));
-    }
-    let client = connect(&config).map_err(|error| database(&locator, &error))?;
-    Ok((locator, config, client))
-}
-
-fn connect(config: &Config) -> Answer<Client> {
-    let mut client = config.connect(NoTls)?;
-    // The server lets go of what a vanished machine has locked after about a minute.
-    client.batch_execute(
-        "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; \
-         SET tcp_keepalives_count = 3; SET client_min_messages = warning",
-    )?;
-    Ok(client)
+    let server = Server::of(url).map_err(|detail| {
+        let storage = locator.clone();
+        StudyError::Database { storage, detail }
+    })?;
+    let client = server.connect().map_err(|error| database(&locator, &error))?;
+    Ok((locator, server, client))
 }
 
 /// Whether the tables are there, all of which are made at once.
@@ -292,10 +283,7 @@ fn is_fatal(error: &postgres::Error) -> bool {
 fn database(locator: &Locator, error: &postgres::Error) -> StudyError {
     let detail = match error.as_db_error() {
         Some(error) => error.message().to_owned(),
-        None => match std::error::Error::source(error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        },
+        None => detail(error),
     };
     StudyError::Database { storage: locator.clone(), detail }
 }

@@ -22,6 +22,7 @@ fn spec() -> StudySpec {
         sampler: "random".into(),
         pruner: PrunerSpec::None,
         lag: None,
+        context: BTreeMap::new(),
     }
 }
 

@@ -5,8 +5,10 @@ mod killed;
 mod opening;
 mod optuna;
 mod outcomes;
+mod protection;
 mod workers;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -32,6 +34,7 @@ fn spec() -> StudySpec {
         sampler: "tpe".into(),
         pruner: PrunerSpec::default(),
         lag: Some(3),
+        context: BTreeMap::new(),
     }
 }
 

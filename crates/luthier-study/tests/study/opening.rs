@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use luthier_space::{Condition, Distribution, Space, Values};
-use luthier_study::{Objective, Session, Study, StudyError, StudySpec};
+use luthier_study::{Locator, Objective, Session, Study, StudyError, StudySpec};
 use luthier_test::Scratch;
 use luthier_tune::{PrunerSpec, Trial};
 
@@ -24,6 +24,27 @@ fn failure(path: &Path, spec: &StudySpec) -> StudyError {
 
 fn constrained(space: &Space) -> Space {
     space.clone().subject_to("x < rate").unwrap()
+}
+
+#[test]
+fn who_joins_a_study_changes_nothing_about_it() {
+    let scratch = Scratch::new();
+    let path = finished(&scratch);
+    let locator = Locator::from(&path);
+    let other_sampler = StudySpec { sampler: "random".into(), pruner: PrunerSpec::None, ..spec() };
+    let study = Study::join(&locator, &other_sampler).unwrap();
+    assert_eq!((study.spec(), study.trials().len()), (&spec(), 6));
+    let error = Study::join(&locator, &StudySpec { seed: 8, ..spec() }).err().expect("an error");
+    assert!(matches!(&error, StudyError::Changed(change) if change.what == "seed"), "{error}");
+    let absent = scratch.path().join("absent.db");
+    assert!(matches!(Study::join(&Locator::from(&absent), &spec()), Err(StudyError::Io { .. })));
+    assert!(!absent.exists());
+
+    // What others do is seen when asked for.
+    Study::open(&path, &spec()).unwrap().run(&run(8, 1), &objective, &|_| {}).unwrap();
+    assert_eq!(study.trials().len(), 6);
+    study.refresh().unwrap();
+    assert_eq!(study.trials().len(), 8);
 }
 
 #[test]
@@ -54,6 +75,10 @@ fn a_changed_setup_is_told_exactly() {
         (alter(|s| s.constraints = vec!["ms".into()]), "constraint was none, is now ms"),
         (alter(|s| s.seed = 8), "seed was 7, is now 8"),
         (alter(|s| s.lag = None), "lag was 3, is now none"),
+        (
+            alter(|s| s.context = [("data".into(), "1f3c".into())].into()),
+            "data was absent, is now 1f3c",
+        ),
         (
             in_space(space(kinds(), Distribution::int(1, 10))),
             "parameter `depth` was an integer from 1 to 9, where `kind` is b, \

@@ -11,6 +11,7 @@ pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod ship;
 pub(crate) mod study;
+pub(crate) mod worker;
 
 use std::io::{ErrorKind, Write};
 

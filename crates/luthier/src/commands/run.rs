@@ -6,14 +6,15 @@ use luthier_report::{Compression, Outcome, RunReport, Verdict};
 use luthier_space::{Distribution, Space, Value, Values};
 
 use super::{print, print_json};
-use crate::cli::{Format, RunArgs};
+use crate::cli::{Format, JobArgs, RunArgs, TuneArgs};
 use crate::failure::Failure;
 use crate::job::Job;
+use crate::launch;
 use crate::stages;
 use crate::term::{Reporter, milliseconds, size, table, times};
 
 pub(crate) fn run(args: &RunArgs, format: Format, stop: &AtomicBool) -> Result<(), Failure> {
-    let job = load(args)?;
+    let job = load_to_search(args)?;
     let report = stages::run(&job, &Reporter::new(false), stop)?;
     let has_model = report.evaluation.is_some();
     match (format, has_model) {
@@ -29,20 +30,41 @@ pub(crate) fn run(args: &RunArgs, format: Format, stop: &AtomicBool) -> Result<(
     if has_model { verdict(&report) } else { Ok(()) }
 }
 
-pub(crate) fn tune(args: &RunArgs, format: Format, stop: &AtomicBool) -> Result<(), Failure> {
-    let job = load(args)?;
-    let report = stages::tune(&job, &Reporter::new(false), stop)?;
+pub(crate) fn tune(args: &TuneArgs, format: Format, stop: &AtomicBool) -> Result<(), Failure> {
+    let mut job = load_to_search(&args.run)?;
+    let tasks = &mut job.tune.tasks;
+    tasks.count = args.tasks.unwrap_or(tasks.count);
+    tasks.cpus = args.run.job.workers.unwrap_or(tasks.cpus);
+    tasks.ray.address = args.address.clone().or_else(|| tasks.ray.address.take());
+    let reporter = Reporter::new(false);
+    let report = match args.on {
+        None => stages::tune(&job, &reporter, stop)?,
+        Some(cluster) => {
+            let mut engine = launch::engine(cluster, &job, &args.run.job.path)?;
+            if args.print {
+                return print(&engine.text());
+            }
+            stages::tune_on(engine.as_mut(), &job, &reporter, stop)?
+        }
+    };
     match format {
         Format::Json => print_json(&report),
         Format::Text => print(&best(&job, &report)),
     }
 }
 
-fn load(args: &RunArgs) -> Result<Job, Failure> {
-    let mut job = Job::load(&args.job)?;
+/// The job with what the command line says otherwise.
+pub(crate) fn load(args: &JobArgs) -> Result<Job, Failure> {
+    let mut job = Job::load_with(&args.path, args.storage.as_deref())?;
     job.tune.trials = args.trials.unwrap_or(job.tune.trials);
     job.tune.workers = args.workers.map_or(job.tune.workers, usize::from);
     job.tune.seed = args.seed.unwrap_or(job.tune.seed);
+    Ok(job)
+}
+
+/// The same for a search that may be the first in its space.
+fn load_to_search(args: &RunArgs) -> Result<Job, Failure> {
+    let mut job = load(&args.job)?;
     if args.extend_space {
         job.tune.extend = Some(earlier_values(&args.was, &job.tune.space)?);
     }

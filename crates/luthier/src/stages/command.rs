@@ -12,7 +12,6 @@ use luthier_study::{Failure as TrialFailure, Locator, Measured, Session, Study};
 
 use super::measure::{binary, predictions as scored};
 use super::tune::tiebreak;
-use super::{Prepared, RunFolder};
 use crate::failure::Failure;
 use crate::job::Job;
 use crate::program::{self, Guard, Left, Objective, Program, Rows, Setting};
@@ -37,18 +36,18 @@ pub(super) struct Programs<'a> {
 }
 
 impl<'a> Programs<'a> {
-    /// Writes the rows as files and starts the guard, if the job has a program.
+    /// Writes the rows as files below `folder`, where trials will have theirs too, and starts the
+    /// guard, if the job has a program.
     pub(super) fn start(
         job: &'a Job,
-        prepared: &'a Prepared,
+        dataset: &'a Dataset,
         truth: &[u32],
-        folder: &RunFolder,
+        folder: &Path,
     ) -> Result<Option<Self>, Failure> {
         let Some(program) = &job.tune.program else { return Ok(None) };
         let absolute = |path: &Path| std::path::absolute(path).map_err(Failure::io(path));
         let splits = folder.join("splits");
         program::fresh(&splits).map_err(Failure::io(&splits))?;
-        let dataset = &prepared.dataset;
         let file = |part| {
             let file = dataset.part_file(part, &splits)?;
             absolute(&file.ok_or_else(|| Failure::fault(format!("there are no {part} rows")))?)

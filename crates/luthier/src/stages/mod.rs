@@ -11,19 +11,22 @@ mod compress;
 mod curve;
 mod finish;
 mod folder;
+mod follow;
 mod measure;
 mod report;
 mod train;
 mod tune;
 
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use luthier_data::{Dataset, Part, Profile};
 use luthier_report::RunReport;
+use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::job::Job;
+use crate::launch::Engine;
 use crate::program;
 use crate::term::Reporter;
 
@@ -31,6 +34,7 @@ pub(crate) use curve::learning_curve;
 pub(crate) use folder::RunFolder;
 pub(crate) use measure::{answer, median_and_p99, predictions};
 pub(crate) use report::{parameters, trial_state, values};
+use tune::Search;
 
 /// The data of a job: opened, checked and described.
 pub(crate) struct Prepared {
@@ -40,6 +44,22 @@ pub(crate) struct Prepared {
     pub(crate) key: String,
 }
 
+/// What a worker has done, and how the study stands.
+#[derive(Serialize)]
+pub(crate) struct Work {
+    /// Trials that it has evaluated to their end.
+    pub(crate) evaluated: u64,
+    /// Finished trials of the study.
+    pub(crate) finished: u64,
+    /// How many are wanted.
+    pub(crate) wanted: u64,
+    /// The best of them, with its score.
+    pub(crate) best: Option<u64>,
+    pub(crate) score: Option<f64>,
+    /// Whether the space has no configuration left.
+    pub(crate) exhausted: bool,
+}
+
 /// Does the whole job, or, where the best trial is a program's, which leaves no model that could be
 /// taken further, what [`tune()`] does.
 pub(crate) fn run(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result<RunReport, Failure> {
@@ -47,7 +67,7 @@ pub(crate) fn run(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result<R
     let mut folder = RunFolder::open(&job.run_folder())?;
     let prepared = prepare(job, &mut folder, reporter)?;
     let rows = train::TrainingRows::of(&prepared.dataset, stop);
-    let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop)?;
+    let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop, here)?;
     if tuned.learner() == program::LEARNER {
         return end_tuned(job, &prepared, &tuned, &folder, start);
     }
@@ -76,8 +96,59 @@ pub(crate) fn tune(
     let mut folder = RunFolder::open(&job.run_folder())?;
     let prepared = prepare(job, &mut folder, reporter)?;
     let rows = train::TrainingRows::of(&prepared.dataset, stop);
-    let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop)?;
+    let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop, here)?;
     end_tuned(job, &prepared, &tuned, &folder, start)
+}
+
+/// Does the job up to the best trial, with tasks that an engine runs.
+pub(crate) fn tune_on(
+    engine: &mut dyn Engine,
+    job: &Job,
+    reporter: &Reporter,
+    stop: &AtomicBool,
+) -> Result<RunReport, Failure> {
+    let start = Instant::now();
+    let mut folder = RunFolder::open(&job.run_folder())?;
+    let prepared = prepare(job, &mut folder, reporter)?;
+    let rows = train::TrainingRows::of(&prepared.dataset, stop);
+    let there = |search: &Search<'_, '_>| follow::follow(search, engine);
+    let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop, there)?;
+    end_tuned(job, &prepared, &tuned, &folder, start)
+}
+
+/// Evaluates trials of a job whose search another process has begun or, within `wait`, begins. The
+/// run folder is that process's; only programs need a place beside what it has there.
+pub(crate) fn work(
+    job: &Job,
+    wait: Duration,
+    reporter: &Reporter,
+    stop: &AtomicBool,
+) -> Result<Work, Failure> {
+    let dataset = open(job, reporter)?;
+    let study = tune::join(job, &dataset, wait, stop)?;
+    let rows = train::TrainingRows::of(&dataset, stop);
+    let host = rustix::system::uname();
+    let own = format!("{}-{}", host.nodename().to_string_lossy(), std::process::id());
+    let folder = job.run_folder().join("workers").join(own);
+    let deadline = job.tune.timeout.map(|timeout| Instant::now() + timeout);
+    let (dataset, rows, study, folder) = (&dataset, &rows, &study, &folder);
+    let search = Search { job, dataset, rows, study, folder, reporter, stop, deadline };
+    let searched = search.rounds()?;
+    let trials = study.trials();
+    let best = luthier_tune::best(&trials, &study.spec().directions());
+    Ok(Work {
+        evaluated: searched.ended,
+        finished: tune::finished(&trials),
+        wanted: search.wanted(),
+        best: best.map(|trial| trial.number),
+        score: best.and_then(|trial| trial.score()),
+        exhausted: searched.exhausted,
+    })
+}
+
+/// Evaluates trials in this process.
+fn here(search: &Search<'_, '_>) -> Result<(), Failure> {
+    search.rounds().map(drop)
 }
 
 /// Writes `tuning.json` and `tuning.html`. The reports of a finished model stay as they are.
@@ -93,9 +164,24 @@ fn end_tuned(
     Ok(report)
 }
 
+/// Opens the data and says what they are.
+fn open(job: &Job, reporter: &Reporter) -> Result<Dataset, Failure> {
+    let dataset = Dataset::open(&job.dataset)?;
+    let rows = |part| dataset.len(part);
+    let parts = format!(
+        "{} train, {} valid, {} test rows, {} classes",
+        rows(Part::Train),
+        rows(Part::Valid),
+        rows(Part::Test),
+        dataset.labels().len()
+    );
+    reporter.line("data", &parts);
+    Ok(dataset)
+}
+
 /// Opens and profiles the data.
 fn prepare(job: &Job, folder: &mut RunFolder, reporter: &Reporter) -> Result<Prepared, Failure> {
-    let dataset = Dataset::open(&job.dataset)?;
+    let dataset = open(job, reporter)?;
     let key = folder::key(&["data", &dataset.digest()]);
     let profile = match folder.finished("profile", &key).then(|| folder.read("profile.json")) {
         Some(Ok(profile)) => profile,
@@ -106,15 +192,6 @@ fn prepare(job: &Job, folder: &mut RunFolder, reporter: &Reporter) -> Result<Pre
             profile
         }
     };
-    let rows = |part| dataset.len(part);
-    let parts = format!(
-        "{} train, {} valid, {} test rows, {} classes",
-        rows(Part::Train),
-        rows(Part::Valid),
-        rows(Part::Test),
-        dataset.labels().len()
-    );
-    reporter.line("data", &parts);
     let warnings =
         profile.findings.iter().filter(|f| f.severity == luthier_data::Severity::Warning);
     for finding in warnings {

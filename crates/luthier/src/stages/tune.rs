@@ -6,13 +6,14 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use luthier_data::{Dataset, Part};
 use luthier_eval::{Bootstrap, Metric, calibrated_log_loss, standard_error};
+use luthier_space::Space;
 use luthier_study::{
     Event, Failure as TrialFailure, Locator, Measured, Objective, Retries, Run, Session, Study,
-    StudyError, StudySpec,
+    StudyError, StudySpec, Summary,
 };
 use luthier_train::{Job as Fit, TextData, TrainError};
 use luthier_tune::{Request, State, Tiebreak, Trial, around_best, choose, finalists, trial_seed};
@@ -24,12 +25,15 @@ use super::train::TrainingRows;
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
 use crate::job::Job;
-use crate::program::{self, Program};
+use crate::program;
 use crate::term::{Bar, Reporter};
 
 /// How many of the latest trials a new one does not see; up to this many and one more workers
 /// never wait for each other, and any number of them gives the same trials.
-const LAG: u64 = 7;
+pub(super) const LAG: u64 = 7;
+
+/// Pause before it is looked again whether a study has been begun.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Resamples that tell how noisy a trial's score is.
 const NOISE_RESAMPLES: usize = 50;
@@ -67,7 +71,8 @@ pub(super) fn interrupted() -> Failure {
     Failure::interrupted("run the same command again to go on; finished work is kept")
 }
 
-/// Runs the study to its budget; finished trials of earlier runs count.
+/// Has the study taken to its budget `by` what evaluates trials, and chooses one; finished trials of
+/// earlier runs count.
 pub(super) fn tune(
     job: &Job,
     prepared: &Prepared,
@@ -75,26 +80,27 @@ pub(super) fn tune(
     folder: &mut RunFolder,
     reporter: &Reporter,
     stop: &AtomicBool,
+    by: impl FnOnce(&Search<'_, '_>) -> Result<(), Failure>,
 ) -> Result<Tuned, Failure> {
     let start = Instant::now();
-    let spec = spec(job);
+    let spec = spec(job, &prepared.dataset);
     let seed = spec.seed.to_string();
     let objective = spec.objectives[0].to_string();
-    let mut parts = vec!["tune", &prepared.key, &objective, &seed];
-    parts.extend(job.tune.program.as_ref().map(Program::key));
-    let study_key = key(&parts);
+    let context = serde_json::to_string(&spec.context).unwrap_or_default();
+    let study_key = key(&["tune", &prepared.key, &objective, &seed, &context]);
     let space = serde_json::to_string(&spec.space).unwrap_or_default();
     let key = key(&[&study_key, &space]);
     let (study, locator) = open(job, &spec, &study_key, folder, reporter)?;
 
-    let search = Search { job, prepared, rows, study: &study, folder, reporter, stop };
-    let deadline = job.tune.timeout.map(|timeout| Instant::now() + timeout);
-    search.rounds(deadline)?;
+    let (dataset, folder) = (&prepared.dataset, &job.run_folder());
+    let deadline = job.tune.timeout.map(|timeout| start + timeout);
+    let search = Search { job, dataset, rows, study: &study, folder, reporter, stop, deadline };
+    by(&search)?;
     let trials = study.trials();
     if !trials.iter().any(|trial| trial.score().is_some()) {
         return Err(no_trial_completed(&trials));
     }
-    let again = search.finals(deadline)?;
+    let again = search.finals()?;
     let best =
         choose(&search.request(&trials), &again).ok_or_else(|| no_trial_completed(&trials))?;
     let again: BTreeMap<u64, Trial> =
@@ -175,7 +181,36 @@ fn refused(job: &Job, error: StudyError) -> Failure {
     }
 }
 
-fn spec(job: &Job) -> StudySpec {
+/// Joins the study of this job that another process has begun or, within `wait`, begins.
+pub(super) fn join(
+    job: &Job,
+    dataset: &Dataset,
+    wait: Duration,
+    stop: &AtomicBool,
+) -> Result<Study, Failure> {
+    let (spec, end) = (spec(job, dataset), Instant::now() + wait);
+    loop {
+        match Study::join(&job.tune.storage, &spec) {
+            Err(StudyError::Absent { .. }) if stop.load(Ordering::Relaxed) => {
+                return Err(interrupted());
+            }
+            Err(StudyError::Absent { .. }) if Instant::now() < end => std::thread::sleep(PAUSE),
+            Err(error @ StudyError::Absent { .. }) => {
+                return Err(Failure::from(error).hint(
+                    "begin it with `luthier tune` on the same job; --wait says how long to wait",
+                ));
+            }
+            study => return Ok(study?),
+        }
+    }
+}
+
+/// Number of finished trials.
+pub(super) fn finished(trials: &[Trial]) -> u64 {
+    trials.iter().filter(|trial| trial.state.is_finished()).count() as u64
+}
+
+fn spec(job: &Job, dataset: &Dataset) -> StudySpec {
     let metric = job.objective.metric.to_string();
     let objective = match job.objective.metric.higher_is_better() {
         true => Objective::maximize(metric),
@@ -190,7 +225,21 @@ fn spec(job: &Job) -> StudySpec {
         sampler: job.tune.sampler.clone(),
         pruner: job.tune.pruner.clone(),
         lag: Some(LAG),
+        context: context(job, dataset),
     }
+}
+
+/// What else decides which scores values get. Whoever works on a study must agree on it.
+fn context(job: &Job, dataset: &Dataset) -> BTreeMap<String, String> {
+    let digest = |digest: &str| digest.chars().take(16).collect::<String>();
+    let mut context = BTreeMap::from([
+        ("data".to_owned(), digest(&dataset.digest())),
+        ("release".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+    ]);
+    if let Some(program) = &job.tune.program {
+        context.insert("program".to_owned(), digest(&key(&[program.key()])));
+    }
+    context
 }
 
 /// Gives a study of another setup, and what its programs have left, a name of its own, and says which.
@@ -220,41 +269,96 @@ fn file_name(path: &Path) -> String {
 }
 
 /// A study with all that evaluating its trials takes.
-struct Search<'a, 'd> {
-    job: &'a Job,
-    prepared: &'a Prepared,
-    rows: &'a TrainingRows<'d>,
-    study: &'a Study,
-    folder: &'a RunFolder,
-    reporter: &'a Reporter,
-    stop: &'a AtomicBool,
+pub(super) struct Search<'a, 'd> {
+    pub(super) job: &'a Job,
+    pub(super) dataset: &'a Dataset,
+    pub(super) rows: &'a TrainingRows<'d>,
+    pub(super) study: &'a Study,
+    /// Where programs get rows and leave files.
+    pub(super) folder: &'a Path,
+    pub(super) reporter: &'a Reporter,
+    pub(super) stop: &'a AtomicBool,
+    pub(super) deadline: Option<Instant>,
+}
+
+/// What a search has done.
+#[derive(Default)]
+pub(super) struct Searched {
+    /// Number of trials that it has brought to an end.
+    pub(super) ended: u64,
+    /// Whether the space ran out of configurations.
+    pub(super) exhausted: bool,
+}
+
+/// A part of a search.
+struct Round {
+    /// What the best score of earlier rounds is to the target.
+    short: Option<String>,
+    /// Where new configurations come from, if not from the whole space.
+    within: Option<Space>,
+    /// How many trials there are in all when it is over.
+    trials: u64,
 }
 
 impl Search<'_, '_> {
-    /// Searches in rounds: the first in the whole space, each further one around the best trials so
-    /// far, while these are short of the target.
-    fn rounds(&self, deadline: Option<Instant>) -> Result<(), Failure> {
-        let Self { job, study, .. } = *self;
-        let mut end = self.round(&Run { trials: Some(job.tune.trials), ..self.run(deadline) })?;
-        for number in 1..=u64::from(job.tune.refine) {
-            let (true, Some(short)) = (end == End::Enough, short_of_target(job, study)) else {
-                break;
+    /// Searches in rounds until the job has what it asks for.
+    pub(super) fn rounds(&self) -> Result<Searched, Failure> {
+        let mut searched = Searched::default();
+        for number in 0..=u64::from(self.job.tune.refine) {
+            let Some(Round { short, within, trials }) = self.round_of(number) else { break };
+            if let Some(short) = short {
+                let text = format!("{short}; searching again around the best trials");
+                self.reporter.line("tune", &text);
+            }
+            let (trials, within) = (Some(trials), within.as_ref());
+            let Some(summary) = self.round(&Run { trials, within, ..self.run() })? else {
+                continue;
             };
-            let before = number * job.tune.trials;
-            let mut trials = study.trials();
-            trials.retain(|trial| trial.number < before);
-            let Some(around) = around_best(&self.request(&trials)) else { break };
-            self.reporter.line("tune", &format!("{short}; searching again around the best trials"));
-            let (trials, within) = (Some(before + job.tune.trials), Some(&around));
-            end = self.round(&Run { trials, within, ..self.run(deadline) })?;
+            searched.ended += summary.ended;
+            searched.exhausted = summary.exhausted;
+            if summary.exhausted || summary.stopped {
+                break;
+            }
         }
-        Ok(())
+        Ok(searched)
     }
 
-    fn run(&self, deadline: Option<Instant>) -> Run<'_> {
+    /// The round of this number once those before are over, `None` if there is no need of it: the
+    /// first in the whole space, each further one around the best trials so far, while these are short
+    /// of the target. It follows from the trials of earlier rounds alone, so that all who share a study
+    /// agree on it.
+    fn round_of(&self, number: u64) -> Option<Round> {
+        let before = number * self.job.tune.trials;
+        let trials = before + self.job.tune.trials;
+        if number == 0 {
+            return Some(Round { short: None, within: None, trials });
+        }
+        let mut earlier = self.study.trials();
+        earlier.retain(|trial| trial.number < before);
+        let best = luthier_tune::best(&earlier, &self.study.spec().directions())?;
+        let short = short_of_target(self.job, best)?;
+        let within = around_best(&self.request(&earlier))?;
+        Some(Round { short: Some(short), within: Some(within), trials })
+    }
+
+    /// How many trials are wanted as far as the search is: those of the round that it is in, or of the
+    /// last one.
+    pub(super) fn wanted(&self) -> u64 {
+        let finished = finished(&self.study.trials());
+        let mut wanted = 0;
+        for number in 0..=u64::from(self.job.tune.refine) {
+            match self.round_of(number) {
+                Some(round) if finished >= wanted => wanted = round.trials,
+                _ => break,
+            }
+        }
+        wanted
+    }
+
+    fn run(&self) -> Run<'_> {
         Run {
             trials: None,
-            deadline,
+            deadline: self.deadline,
             workers: self.job.tune.workers,
             stop: self.stop,
             retries: Retries::default(),
@@ -271,12 +375,12 @@ impl Search<'_, '_> {
         Request { space, directions, trials, number: trials.len() as u64, seed }
     }
 
-    fn round(&self, run: &Run<'_>) -> Result<End, Failure> {
+    /// Evaluates trials until there are enough; `None` if there were.
+    fn round(&self, run: &Run<'_>) -> Result<Option<Summary>, Failure> {
         let Self { job, study, reporter, .. } = *self;
         let wanted = run.trials.unwrap_or(u64::MAX);
-        let finished = study.trials().iter().filter(|trial| trial.state.is_finished()).count();
-        if finished as u64 >= wanted {
-            return Ok(End::Enough);
+        if finished(&study.trials()) >= wanted {
+            return Ok(None);
         }
         let evaluator = Evaluator::start(self)?;
         let shown = Mutex::new(reporter.bar("tune", wanted));
@@ -294,14 +398,13 @@ impl Search<'_, '_> {
             }
             Err(error) => Err(error.into()),
             Ok(_) if self.stop.load(Ordering::Relaxed) => Err(interrupted()),
-            Ok(summary) if summary.exhausted || summary.stopped => Ok(End::Early),
-            Ok(_) => Ok(End::Enough),
+            Ok(summary) => Ok(Some(summary)),
         }
     }
 
     /// Evaluates the trials that may be the best once more, unless that was done or there is no time
     /// left, and gives what they came to.
-    fn finals(&self, deadline: Option<Instant>) -> Result<Vec<Trial>, Failure> {
+    fn finals(&self) -> Result<Vec<Trial>, Failure> {
         let trials = self.study.trials();
         let count = self.job.tune.reevaluate;
         let finalists = finalists(&self.request(&trials), count);
@@ -314,7 +417,7 @@ impl Search<'_, '_> {
         if !missing.is_empty() {
             let evaluator = Evaluator::start(self)?;
             let evaluate = |session: &Session<'_>| evaluator.evaluate(session);
-            self.study.evaluate_again(&missing, &self.run(deadline), &evaluate)?;
+            self.study.evaluate_again(&missing, &self.run(), &evaluate)?;
             if self.stop.load(Ordering::Relaxed) {
                 return Err(interrupted());
             }
@@ -340,11 +443,11 @@ struct Evaluator<'a, 'd> {
 
 impl<'a, 'd> Evaluator<'a, 'd> {
     fn start(search: &Search<'a, 'd>) -> Result<Self, Failure> {
-        let Search { job, prepared, rows, study, folder, .. } = *search;
-        let truth = truth(&prepared.dataset, Part::Valid)?;
-        let programs = Programs::start(job, prepared, &truth, folder)?;
+        let Search { job, dataset, rows, study, folder, .. } = *search;
+        let truth = truth(dataset, Part::Valid)?;
+        let programs = Programs::start(job, dataset, &truth, folder)?;
         let data = (!job.tune.learners.is_empty()).then(|| rows.get()).transpose()?;
-        Ok(Self { job, dataset: &prepared.dataset, study, truth, data, programs })
+        Ok(Self { job, dataset, study, truth, data, programs })
     }
 
     fn evaluate(&self, session: &Session<'_>) -> Result<Measured, TrialFailure> {
@@ -366,10 +469,8 @@ impl<'a, 'd> Evaluator<'a, 'd> {
 }
 
 /// What the best score is to the target, if it does not reach it.
-fn short_of_target(job: &Job, study: &Study) -> Option<String> {
-    let target = job.objective.target?;
-    let trials = study.trials();
-    let score = luthier_tune::best(&trials, &study.spec().directions())?.score()?;
+fn short_of_target(job: &Job, best: &Trial) -> Option<String> {
+    let (target, score) = (job.objective.target?, best.score()?);
     let metric = job.objective.metric;
     let text = format!("best valid {metric} {score:.4} is short of the target {target}");
     (!reaches(job, score)).then_some(text)
@@ -379,15 +480,6 @@ fn short_of_target(job: &Job, study: &Study) -> Option<String> {
 fn reaches(job: &Job, score: f64) -> bool {
     let higher = job.objective.metric.higher_is_better();
     job.objective.target.is_none_or(|target| if higher { score >= target } else { score <= target })
-}
-
-/// How a round of search ended.
-#[derive(PartialEq, Eq)]
-enum End {
-    /// All its trials are finished.
-    Enough,
-    /// There was no time left, or no configuration.
-    Early,
 }
 
 /// Fits one trial and scores each of its epochs.
@@ -447,7 +539,8 @@ pub(super) fn tiebreak(
     Some(Tiebreak { margin, loss })
 }
 
-fn show(
+/// Tells of a trial that has finished.
+pub(super) fn show(
     bar: &Bar,
     job: &Job,
     trial: &Trial,

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use crate::Desk;
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "",
     "run",
     "tune",
+    "worker",
     "data",
     "data split",
     "study",

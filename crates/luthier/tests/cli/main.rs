@@ -7,6 +7,7 @@ mod command;
 mod data;
 mod gate;
 mod help;
+mod launch;
 mod predict_eval;
 mod resume;
 mod run;
@@ -14,6 +15,7 @@ mod serve;
 mod shared;
 mod ship;
 mod study;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -137,7 +139,9 @@ impl Desk {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_luthier"));
         command.args(args).current_dir(self.0.path()).stdin(Stdio::null());
-        command.env_remove("LUTHIER_LOG").env_remove("COLUMNS");
+        for setting in ["LUTHIER_LOG", "LUTHIER_STORAGE", "RAY_ADDRESS", "COLUMNS"] {
+            command.env_remove(setting);
+        }
         command
     }
 
