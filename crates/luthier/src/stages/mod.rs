@@ -41,7 +41,7 @@ pub(crate) struct Prepared {
 }
 
 /// Does the whole job, or, where the best trial is a program's, which leaves no model that could be
-/// taken further, what [`tune`] does.
+/// taken further, what [`tune()`] does.
 pub(crate) fn run(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result<RunReport, Failure> {
     let start = Instant::now();
     let mut folder = RunFolder::open(&job.run_folder())?;

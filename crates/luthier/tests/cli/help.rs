@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::Desk;
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "",
     "run",
     "tune",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 24] = [
     "study plot",
     "study importance",
     "study export",
+    "study serve",
     "predict",
     "eval",
     "bundle",

@@ -14,6 +14,7 @@ mod serve;
 mod shared;
 mod ship;
 mod study;
+mod study_serve;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
