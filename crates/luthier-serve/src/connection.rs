@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::ServeConfig;
-use crate::front::Front;
+use crate::outgoing::Outgoing;
 
 /// Largest head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 64 << 10;
@@ -34,6 +35,24 @@ const HTTP2: &[u8; 3] = b"PRI";
 /// Pause before another look at a connection whose first bytes have come one by one.
 const PEEK_PAUSE: Duration = Duration::from_millis(1);
 
+/// What answers the requests of all connections.
+pub(crate) trait Responder: Send + Sync + 'static {
+    /// Answers one request, in the protocol that it is in.
+    fn respond(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Outgoing>> + Send;
+
+    /// Says that the server goes away. Connections end once they are idle.
+    fn close(&self);
+
+    /// Requests that have been answered.
+    fn answered(&self) -> u64;
+
+    /// Requests that have not been answered yet.
+    fn in_flight(&self) -> usize;
+}
+
 /// How connections are served.
 #[derive(Clone)]
 pub(crate) struct Protocols {
@@ -44,11 +63,12 @@ pub(crate) struct Protocols {
 }
 
 impl Protocols {
-    pub(crate) fn new(config: &ServeConfig) -> Self {
+    /// Connections that may be idle, and requests that may take, for so long.
+    pub(crate) fn new(idle_timeout: Duration, request_timeout: Duration) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
-            .header_read_timeout(config.idle_timeout)
+            .header_read_timeout(idle_timeout)
             .max_header_size(MAX_HEAD_BYTES);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
@@ -57,12 +77,7 @@ impl Protocols {
             .max_concurrent_streams(MAX_STREAMS)
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING);
-        Self {
-            http1,
-            http2,
-            idle_timeout: config.idle_timeout,
-            request_timeout: config.request_timeout,
-        }
+        Self { http1, http2, idle_timeout, request_timeout }
     }
 
     /// Answers the requests of one connection until either side ends it. After `closing` has become
@@ -70,7 +85,7 @@ impl Protocols {
     pub(crate) async fn serve(
         self,
         stream: TcpStream,
-        front: Arc<Front>,
+        responder: Arc<impl Responder>,
         mut closing: watch::Receiver<bool>,
     ) {
         let is_http2 = tokio::select! {
@@ -81,10 +96,10 @@ impl Protocols {
         let begun = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&begun);
         let answer = service_fn(move |request| {
-            let (front, in_flight) = (Arc::clone(&front), Arc::clone(&counter));
+            let (responder, in_flight) = (Arc::clone(&responder), Arc::clone(&counter));
             in_flight.fetch_add(1, Ordering::Relaxed);
             async move {
-                let response = front.respond(request).await;
+                let response = responder.respond(request).await;
                 drop(in_flight);
                 Ok::<_, Infallible>(response)
             }

@@ -9,6 +9,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
+use crate::connection::Responder;
 use crate::metrics::Rejection;
 use crate::outgoing::Outgoing;
 use crate::service::{Code, Service, ServiceError};
@@ -55,11 +56,6 @@ impl Front {
         }
     }
 
-    /// From now on the server is not ready, and answers end their connections.
-    pub(crate) fn close(&self) {
-        self.closing.store(true, Ordering::Release);
-    }
-
     /// Whether the server is going away.
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
@@ -70,37 +66,11 @@ impl Front {
         self.service.is_ready() && !self.is_closing()
     }
 
-    /// Requests that have been answered.
-    pub(crate) fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Relaxed)
-    }
-
-    /// Requests that have not been answered yet.
-    pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
     /// A new id of a request.
     pub(crate) fn new_id(&self) -> HeaderValue {
         let number = self.ids.fetch_add(1, Ordering::Relaxed);
         let id = format!("{:016x}-{number:x}", self.id_prefix);
         HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("none"))
-    }
-
-    /// Answers one request in its protocol.
-    pub(crate) async fn respond(&self, request: Request<Incoming>) -> Response<Outgoing> {
-        if grpc::is_call(&request) {
-            return grpc::respond(self, request).await;
-        }
-        let is_head = request.method() == Method::HEAD;
-        let mut response = rest::respond(self, request).await.map(Outgoing::from);
-        if is_head && response.status() != StatusCode::NOT_MODIFIED {
-            // Over HTTP/2, nobody below takes the body away.
-            let length = response.body().len().into();
-            response.headers_mut().insert(CONTENT_LENGTH, length);
-            *response.body_mut() = Outgoing::default();
-        }
-        response
     }
 
     /// The body of a request, of at most `limit` bytes; a larger one is counted.
@@ -116,6 +86,36 @@ impl Front {
             self.service.metrics().rejected(Rejection::BodyTooLarge);
         }
         read
+    }
+}
+
+impl Responder for Front {
+    async fn respond(&self, request: Request<Incoming>) -> Response<Outgoing> {
+        if grpc::is_call(&request) {
+            return grpc::respond(self, request).await;
+        }
+        let is_head = request.method() == Method::HEAD;
+        let mut response = rest::respond(self, request).await.map(Outgoing::from);
+        if is_head && response.status() != StatusCode::NOT_MODIFIED {
+            // Over HTTP/2, nobody below takes the body away.
+            let length = response.body().len().into();
+            response.headers_mut().insert(CONTENT_LENGTH, length);
+            *response.body_mut() = Outgoing::default();
+        }
+        response
+    }
+
+    /// From now on the server is not ready, and answers end their connections.
+    fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
     }
 }
 
@@ -136,6 +136,7 @@ pub(crate) fn http_status(code: Code) -> StatusCode {
     match code {
         Code::InvalidArgument | Code::FailedPrecondition => StatusCode::BAD_REQUEST,
         Code::NotFound => StatusCode::NOT_FOUND,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
         Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
         Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
         Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,

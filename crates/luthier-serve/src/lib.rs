@@ -22,16 +22,20 @@
 //! takes its version from that list once and holds it to its end, so that a version that is
 //! replaced goes when its last request has.
 //!
+//! [`CallServer`] is the outside of it, sockets to shutdown, for calls that closures answer.
+//!
 //! It trains nothing, reads no model file itself, prints nothing (logs are `tracing` events, and
 //! never hold a request's text) and does not know where its configuration comes from.
 
 mod access;
+mod calls;
 mod config;
 mod connection;
 mod error;
 mod feedback;
 mod front;
 mod grpc;
+mod listening;
 mod metrics;
 mod models;
 mod outgoing;
@@ -44,8 +48,14 @@ mod upload;
 mod versions;
 mod worker;
 
+pub use calls::{
+    Answer, Call, CallConfig, CallServer, GrpcHandler, Handlers, HttpHandler, Method, Status,
+    StatusCode,
+};
 pub use config::{NoVersionPolicy, Route, ServeConfig, VersionPolicy};
 pub use error::{RouteProblem, ServeError};
 pub use feedback::{StoreError, observe};
+pub use listening::Drained;
 pub use models::{ModelSource, Models};
-pub use server::{Drained, Server};
+pub use server::Server;
+pub use service::Code;

@@ -89,16 +89,27 @@ pub(crate) const CODES: [&str; 17] = [
 
 /// Kinds of failure, with their numbers: the part of gRPC's status codes that is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Code {
+pub enum Code {
+    /// What is asked makes no sense, whatever the state of the server.
     InvalidArgument = 3,
+    /// There was no answer in time.
     DeadlineExceeded = 4,
+    /// What is asked for is not there.
     NotFound = 5,
+    /// Something is too large, or too much is asked at once.
     ResourceExhausted = 8,
+    /// What is asked makes no sense now.
     FailedPrecondition = 9,
+    /// There is no such call.
     Unimplemented = 12,
+    /// The server is at fault.
     Internal = 13,
+    /// Another time it may go well.
     Unavailable = 14,
+    /// Something that was written cannot be read.
     DataLoss = 15,
+    /// Who asks has not shown that they may.
+    Unauthenticated = 16,
 }
 
 /// Why a call has no answer. Messages are TensorFlow Serving's where it has one.

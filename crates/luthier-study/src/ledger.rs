@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use luthier_space::{Space, Values};
-use luthier_tune::{Direction, Pruner, Request, Sampler, State, Step, Tiebreak, Trial, View};
+use luthier_tune::{
+    Direction, Pruner, Request, Sampler, State, Step, Tiebreak, Trial, Verdict, View,
+};
 
 use crate::run::Retries;
 use crate::spec::filled;
@@ -258,8 +260,8 @@ impl Ledger {
         added
     }
 
-    /// Notes a step of a trial that this process evaluates, and shares it with others where they
-    /// look at trials that run.
+    /// Notes a step of a trial that this process evaluates, shares it with others where they look at
+    /// trials that run, and asks the pruner.
     pub(crate) fn step(
         &mut self,
         number: u64,
@@ -283,7 +285,12 @@ impl Ledger {
         if shared {
             self.sync(spec)?;
         }
-        Ok(Noted::New)
+        let others = View { number, lag: spec.lag }.finished(&self.trials);
+        Ok(Noted::New(match spec.pruner.judge(&self.directions, others, &self.trials[place]) {
+            // A trial that is promoted comes back at a time that depends on the others.
+            Verdict::Pause if !shared => Verdict::Prune,
+            verdict => verdict,
+        }))
     }
 
     /// Notes a step of a trial, unless it is known.
@@ -292,6 +299,31 @@ impl Ledger {
         if let Some(trial) = trial.filter(|trial| follows(trial, &step)) {
             trial.steps.push(step);
         }
+    }
+
+    /// The lease of a trial that this process evaluates.
+    pub(crate) fn lease(&self, number: u64) -> Option<Lease> {
+        self.leases.get(&number).copied()
+    }
+
+    /// How many times a trial has been taken, as far as is known.
+    pub(crate) fn attempts(&self, number: u64) -> Option<u32> {
+        self.attempts.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// Goes on with a trial under a lease that this process may have lost, unless someone else has
+    /// taken the trial since or it is over.
+    pub(crate) fn resume(&mut self, lease: Lease, spec: &StudySpec) -> Result<Held, StudyError> {
+        let Lease { number, .. } = lease;
+        if self.lease(number) == Some(lease) && !self.waiting.contains(&number) {
+            return Ok(Held::Yes);
+        }
+        let held = self.storage.resume(lease)?;
+        if held == Held::Yes {
+            self.leases.insert(number, lease);
+        }
+        self.sync(spec)?;
+        Ok(held)
     }
 
     /// Writes down how a running trial ended and returns it, unless it has been given to someone
@@ -313,7 +345,7 @@ impl Ledger {
             tiebreak: outcome.measured.tiebreak,
             steps: known.steps.clone(),
             reason: outcome.reason,
-            seconds: Some(outcome.elapsed.as_secs_f64()),
+            seconds: outcome.elapsed.map(|elapsed| elapsed.as_secs_f64()),
         };
         let again = trial.state == State::Failed && retries.failed > 0;
         if again && self.storage.retry(lease, retries.failed)? {
@@ -385,7 +417,8 @@ fn follows(trial: &Trial, step: &Step) -> bool {
 /// What became of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Noted {
-    New,
+    /// It is written, and this becomes of the trial.
+    New(Verdict),
     /// It is not above the last one, which is kept.
     Known,
     /// The trial has been given to someone else.
@@ -397,12 +430,12 @@ pub(crate) struct Outcome {
     pub(crate) state: State,
     pub(crate) measured: Measured,
     pub(crate) reason: Option<String>,
-    /// Wall time of its evaluation.
-    pub(crate) elapsed: Duration,
+    /// Wall time of its evaluation, where it is known.
+    pub(crate) elapsed: Option<Duration>,
 }
 
 impl Outcome {
-    pub(crate) fn complete(mut measured: Measured, elapsed: Duration) -> Self {
+    pub(crate) fn complete(mut measured: Measured, elapsed: Option<Duration>) -> Self {
         let sound = |tiebreak: &Tiebreak| {
             tiebreak.margin >= 0.0 && tiebreak.margin.is_finite() && tiebreak.loss.is_finite()
         };
@@ -410,7 +443,11 @@ impl Outcome {
         Self { state: State::Complete, measured, reason: None, elapsed }
     }
 
-    pub(crate) fn without_scores(state: State, reason: Option<String>, elapsed: Duration) -> Self {
+    pub(crate) fn without_scores(
+        state: State,
+        reason: Option<String>,
+        elapsed: Option<Duration>,
+    ) -> Self {
         Self { state, measured: Vec::new().into(), reason, elapsed }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Start from [`Study::open`], which creates a study or continues one, and [`Study::run`], which
 //! evaluates trials with a closure until there are enough. The closure gets a [`Session`] with the
-//! values to try, reports steps through it, and returns a score or a [`Failure`].
+//! values to try, reports steps through it, and returns a score or a [`Failure`]. Programs that keep
+//! their own loop ask an [`AskTell`] for trials instead.
 //!
 //! A study is an SQLite file or part of a PostgreSQL database ([`Locator`]), and any number of
 //! processes may run it at once. What a trial is going to be is written before it starts and how it
@@ -17,6 +18,7 @@
 //! The crate knows nothing of models and data, and prints nothing: progress comes as [`Event`]s.
 
 mod again;
+mod ask;
 mod error;
 mod ledger;
 mod locator;
@@ -27,11 +29,12 @@ mod spec;
 mod storage;
 mod study;
 
+pub use ask::{AskError, AskTell, Asked, Asking};
 pub use error::StudyError;
 pub use locator::Locator;
 pub use optuna::{Imported, LeftOut, read_optuna};
 pub use run::{Event, MAX_FAILURES_IN_A_ROW, Retries, Run, Summary};
 pub use session::{Failure, Measured, Session};
 pub use spec::{Change, Objective, StudySpec};
-pub use storage::{Attributes, Record, Records};
+pub use storage::{Attributes, Lease, Record, Records};
 pub use study::Study;

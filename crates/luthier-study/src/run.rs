@@ -20,7 +20,7 @@ pub const MAX_FAILURES_IN_A_ROW: u32 = 10;
 const POLL: Duration = Duration::from_millis(50);
 
 /// How often a process says that it lives, and looks for those that do not.
-const BEAT: Duration = Duration::from_secs(10);
+pub(crate) const BEAT: Duration = Duration::from_secs(10);
 
 /// How far to take a study.
 #[derive(Debug, Clone, Copy)]
@@ -327,7 +327,7 @@ impl<'a> Crew<'a> {
         let session = Session::new(self, trial);
         let start = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(|| (self.objective)(&session)));
-        let outcome = self.judge(&session, result, start.elapsed());
+        let outcome = self.judge(&session, result, Some(start.elapsed()));
 
         let mut ledger = self.study.ledger();
         let outcome = match outcome {
@@ -351,7 +351,7 @@ impl<'a> Crew<'a> {
         &self,
         session: &Session<'_>,
         result: Result<Result<Measured, Failure>, Box<dyn Any + Send>>,
-        elapsed: Duration,
+        elapsed: Option<Duration>,
     ) -> End {
         let failed = |reason: String| Outcome::without_scores(State::Failed, Some(reason), elapsed);
         let pruned = || Outcome::without_scores(State::Pruned, None, elapsed);

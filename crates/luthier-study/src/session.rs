@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
 use luthier_space::Values;
-use luthier_tune::{Pruner, Step, Tiebreak, Trial, Verdict, View, trial_seed};
+use luthier_tune::{Step, Tiebreak, Trial, Verdict, trial_seed};
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::Noted;
@@ -117,11 +117,7 @@ impl<'a> Session<'a> {
     pub fn report_all(&self, step: u64, scores: Vec<f64>) -> ControlFlow<()> {
         // What SQLite can store.
         let step = step.min(i64::MAX.unsigned_abs());
-        let wrong = match scores.as_slice() {
-            [only] => (!only.is_finite()).then_some(*only),
-            several => several.iter().copied().find(|score| score.is_infinite()),
-        };
-        let cause = match wrong {
+        let cause = match not_a_score(&scores) {
             Some(score) => Some(Cause::NotFinite { step, score }),
             None if self.again => None,
             None => self.note(Step { step, scores }),
@@ -150,34 +146,36 @@ impl<'a> Session<'a> {
     /// Records a step and asks the pruner.
     fn note(&self, step: Step) -> Option<Cause> {
         let study = self.crew.study;
-        let (number, lag) = (self.trial.number, study.spec.lag);
-        let mut ledger = study.ledger();
-        match ledger.step(number, &step, &study.spec) {
-            Ok(Noted::New) => {}
+        let number = self.trial.number;
+        let noted = study.ledger().step(number, &step, &study.spec);
+        let verdict = match noted {
+            Ok(Noted::New(verdict)) => verdict,
             Ok(Noted::Known) => return None,
             Ok(Noted::Lost) => return Some(Cause::Lost),
             Err(error) => {
-                drop(ledger);
                 self.crew.halt(error);
                 return Some(Cause::Broken);
             }
-        }
-        let trials = ledger.trials();
-        let others = View { number, lag }.finished(trials);
-        let trial = &trials[number as usize];
-        let verdict = study.spec.pruner.judge(&study.spec.directions(), others, trial);
-        drop(ledger);
+        };
         self.crew.emit(Event::Step { number, step });
         match verdict {
             Verdict::Continue => None,
-            // A trial that is promoted comes back at a time that depends on the others.
-            Verdict::Pause if lag.is_none() => Some(Cause::Paused),
-            Verdict::Pause | Verdict::Prune => Some(Cause::Pruned),
+            Verdict::Pause => Some(Cause::Paused),
+            Verdict::Prune => Some(Cause::Pruned),
         }
     }
 
     /// Why the evaluation was told to break off, if it was.
     pub(crate) fn cause(&self) -> Option<Cause> {
         self.cause.get().copied()
+    }
+}
+
+/// The first of the scores at a step that is none: one that is not finite, or of several an infinite
+/// one, since some may not be known yet.
+pub(crate) fn not_a_score(scores: &[f64]) -> Option<f64> {
+    match scores {
+        [only] => (!only.is_finite()).then_some(*only),
+        several => several.iter().copied().find(|score| score.is_infinite()),
     }
 }

@@ -45,6 +45,10 @@ pub(crate) trait Storage: Send {
     /// paused one stay.
     fn take(&mut self, number: u64) -> Result<Option<Lease>, StudyError>;
 
+    /// Takes a trial under a lease that was given before, if it waits and nobody has taken it since,
+    /// or if it runs here. Its steps stay.
+    fn resume(&mut self, lease: Lease) -> Result<Held, StudyError>;
+
     /// Writes a step of a running trial.
     fn step(&mut self, lease: Lease, step: &Step) -> Result<Held, StudyError>;
 
@@ -105,10 +109,11 @@ pub(crate) fn existing(
 
 /// The right to end a trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Lease {
-    pub(crate) number: u64,
+pub struct Lease {
+    /// The trial.
+    pub number: u64,
     /// How many times the trial has been taken, this time included.
-    pub(crate) attempt: u32,
+    pub attempt: u32,
 }
 
 /// Whether a right was still held when it was used.

@@ -252,6 +252,39 @@ pub(crate) enum StudyCommand {
         #[arg(long, short)]
         output: Option<PathBuf>,
     },
+    /// Give out trials over HTTP to programs that keep their own loop
+    Serve(StudyServeArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct StudyServeArgs {
+    /// The studies: an SQLite file, a folder of them (`<study>.db`), or a database
+    /// (`postgres://…`). New studies are made there when a client sets them up
+    pub(crate) storage: String,
+    /// Address to listen on; one that other machines reach needs a token
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: IpAddr,
+    /// Port; 0 picks a free one
+    #[arg(long, default_value_t = 8470)]
+    pub(crate) port: u16,
+    /// File that holds the token which clients have to bring
+    #[arg(long)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Set up the study that a TOML file describes, as clients do in JSON; may be given again
+    #[arg(long, value_name = "FILE")]
+    pub(crate) setup: Vec<PathBuf>,
+    /// Trials in each study; any number by default
+    #[arg(long, value_parser = value_parser!(u64).range(1..))]
+    pub(crate) trials: Option<u64>,
+    /// Seconds after which a client that says nothing loses its trial
+    #[arg(long, default_value_t = 600.0)]
+    pub(crate) silence: f64,
+    /// Largest body of a request, in bytes
+    #[arg(long, default_value_t = 4 << 20)]
+    pub(crate) max_body_bytes: usize,
+    /// Which events are logged, as in `info` or `luthier_serve=debug`
+    #[arg(long, default_value = "info", env = "LUTHIER_LOG")]
+    pub(crate) log: String,
 }
 
 /// A study that exists.

@@ -9,7 +9,7 @@ use hyper::header::HeaderMap;
 use crate::service::Code;
 
 /// Bytes before a message: whether it is compressed, and its length.
-pub(super) const PREFIX: usize = 5;
+pub(crate) const PREFIX: usize = 5;
 /// Name of the header with the compression of a message.
 const ENCODING: &str = "grpc-encoding";
 /// What [`message`] can decompress, as gRPC names it.
@@ -17,7 +17,7 @@ pub(super) const ENCODINGS: &str = "identity,deflate,gzip";
 
 /// Why a body is no message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum FrameError {
+pub(crate) enum FrameError {
     #[error("expected one message, found {found}")]
     Count { found: &'static str },
     #[error("the message ends early")]
@@ -36,11 +36,16 @@ pub(super) enum FrameError {
 
 /// `message` with its prefix; it has at most 4 GiB.
 pub(super) fn framed(message: &impl prost::Message) -> Vec<u8> {
-    let length = message.encoded_len();
+    let mut bytes = prefix(message.encoded_len());
+    message.encode_raw(&mut bytes);
+    bytes
+}
+
+/// What comes before a message of this length, with room for it.
+pub(crate) fn prefix(length: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(PREFIX + length);
     bytes.push(0);
     bytes.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
-    message.encode_raw(&mut bytes);
     bytes
 }
 
@@ -50,7 +55,7 @@ pub(super) fn is_compressed(body: &[u8]) -> bool {
 }
 
 /// The one message in `body`, of at most `limit` bytes.
-pub(super) fn message(
+pub(crate) fn message(
     headers: &HeaderMap,
     body: &Bytes,
     limit: usize,
@@ -97,7 +102,7 @@ fn read(decoder: impl Read, limit: usize) -> Result<Bytes, FrameError> {
 
 impl FrameError {
     /// Its kind, as gRPC's libraries have it (`doc/statuscodes.md`).
-    pub(super) fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         match self {
             Self::Count { .. } | Self::Encoding { .. } => Code::Unimplemented,
             Self::TooLarge { .. } => Code::ResourceExhausted,

@@ -7,9 +7,9 @@
 
 mod describe;
 mod example;
-mod frame;
+pub(crate) mod frame;
 mod tensor;
-mod timeout;
+pub(crate) mod timeout;
 mod wire;
 
 use std::fmt::Write;
@@ -55,6 +55,9 @@ enum Call {
     Unsupported(&'static str),
 }
 
+/// Path of gRPC's health check.
+pub(crate) const HEALTH: &str = "/grpc.health.v1.Health/Check";
+
 /// Path of each call, what metrics call it, and what it is.
 const CALLS: [(&str, Operation, Call); 8] = [
     ("/tensorflow.serving.PredictionService/Predict", Operation::Predict, Call::Predict),
@@ -62,7 +65,7 @@ const CALLS: [(&str, Operation, Call); 8] = [
     ("/tensorflow.serving.PredictionService/Regress", Operation::Regress, Call::Regress),
     ("/tensorflow.serving.PredictionService/GetModelMetadata", Operation::Metadata, Call::Metadata),
     ("/tensorflow.serving.ModelService/GetModelStatus", Operation::Status, Call::Status),
-    ("/grpc.health.v1.Health/Check", Operation::Health, Call::Health),
+    (HEALTH, Operation::Health, Call::Health),
     (
         "/tensorflow.serving.PredictionService/MultiInference",
         Operation::None,
@@ -143,19 +146,30 @@ pub(crate) async fn respond(front: &Front, request: Request<Incoming>) -> Respon
     let status = fault.map_or(StatusCode::OK, Fault::http_status);
     let length = reply.as_ref().map_or(0, |reply| reply.frame.len());
     let id = access.finish(status, length);
+    let mut response = match reply {
+        Ok(Reply { frame, prediction }) => answered(frame, trailers(prediction)),
+        Err(fault) => failed(fault.code(), &fault.to_string()),
+    };
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+/// The response of a call that went well.
+pub(crate) fn answered(frame: Vec<u8>, trailers: HeaderMap) -> Response<Outgoing> {
+    with_headers(Response::new(Outgoing::with_trailers(frame.into(), trailers)))
+}
+
+/// The response of a call that has no answer. Without a message, the status comes at once.
+pub(crate) fn failed(code: Code, message: &str) -> Response<Outgoing> {
     let mut response = Response::default();
-    match reply {
-        Ok(Reply { frame, prediction }) => {
-            let trailers = trailers(prediction);
-            *response.body_mut() = Outgoing::with_trailers(frame.into(), trailers);
-        }
-        // Without a message, the status comes at once.
-        Err(fault) => fail(response.headers_mut(), &fault),
-    }
+    fail(response.headers_mut(), code, message);
+    with_headers(response)
+}
+
+fn with_headers(mut response: Response<Outgoing>) -> Response<Outgoing> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(GRPC));
     headers.insert("grpc-accept-encoding", HeaderValue::from_static(frame::ENCODINGS));
-    headers.insert(REQUEST_ID, id);
     response
 }
 
@@ -328,6 +342,13 @@ fn health(front: &Front, request: &wire::HealthCheckRequest) -> Result<Reply, Fa
     Ok(Reply::of(&describe::health(front.is_ready())))
 }
 
+/// Answers the health check of a server that is ready from the start; `None` for a service that is
+/// not among `services`.
+pub(crate) fn health_check(message: Bytes, services: &[&str]) -> Option<Vec<u8>> {
+    let request = wire::HealthCheckRequest::decode(message).ok()?;
+    services.contains(&&*request.service).then(|| describe::health(true).encode_to_vec())
+}
+
 /// A specification that is there and names a model.
 fn named(spec: Option<ModelSpec>) -> Result<ModelSpec, Fault> {
     let spec = spec.ok_or(Fault::NoSpec)?;
@@ -347,7 +368,7 @@ fn version(spec: &ModelSpec) -> Version<'_> {
 }
 
 /// What follows the message of a call that went well.
-fn trailers(prediction: Option<PredictionId>) -> HeaderMap {
+pub(crate) fn trailers(prediction: Option<PredictionId>) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     trailers.insert(STATUS, HeaderValue::from_static("0"));
     if let Some(id) = prediction
@@ -359,9 +380,9 @@ fn trailers(prediction: Option<PredictionId>) -> HeaderMap {
 }
 
 /// Writes a failure into headers.
-fn fail(headers: &mut HeaderMap, fault: &Fault) {
-    headers.insert(STATUS, HeaderValue::from(fault.code() as u16));
-    if let Ok(message) = HeaderValue::from_str(&escaped(&fault.to_string())) {
+fn fail(headers: &mut HeaderMap, code: Code, message: &str) {
+    headers.insert(STATUS, HeaderValue::from(code as u16));
+    if let Ok(message) = HeaderValue::from_str(&escaped(message)) {
         headers.insert(MESSAGE, message);
     }
 }

@@ -6,7 +6,7 @@ use hyper::header::HeaderMap;
 
 /// The time that `grpc-timeout` gives, `None` where it is absent or, as gRPC's own servers have it,
 /// cannot be read: at most eight digits and a unit.
-pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let (unit, digits) = headers.get("grpc-timeout")?.as_bytes().split_last()?;
     if !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
         return None;

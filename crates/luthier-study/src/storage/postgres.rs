@@ -516,6 +516,27 @@ impl Storage for Postgres {
             .map(|attempt| Lease { number, attempt: u32::try_from(attempt).unwrap_or(u32::MAX) }))
     }
 
+    fn resume(&mut self, lease: Lease) -> Result<Held, StudyError> {
+        let worker = self.worker()?;
+        let (number, attempt) = (to_integer(lease.number), i64::from(lease.attempt));
+        let changed = self.write(|transaction, study| {
+            let update = "UPDATE luthier_trials SET state = $4, worker = $5,
+                          changed = pg_current_xact_id()
+                          WHERE study = $1 AND number = $2 AND attempt = $3
+                          AND (state = $6 OR state = $4 AND worker = $5)";
+            let changed = transaction
+                .execute(update, &[&study, &number, &attempt, &RUNNING, &worker, &WAITING])?;
+            if changed > 0 {
+                // They are told again: who gave the trial up has forgotten them.
+                let tell = "UPDATE luthier_steps SET changed = pg_current_xact_id()
+                            WHERE study = $1 AND number = $2";
+                transaction.execute(tell, &[&study, &number])?;
+            }
+            Ok(changed)
+        })?;
+        Ok(Held::if_changed(changed))
+    }
+
     fn step(&mut self, lease: Lease, step: &Step) -> Result<Held, StudyError> {
         let scores = to_numbers(&step.scores).unwrap_or_else(|| "[]".to_owned());
         // In one statement, which is one journey to the server.

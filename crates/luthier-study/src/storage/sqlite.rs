@@ -542,6 +542,34 @@ impl Storage for Sqlite {
         Ok(attempt.map(|attempt| Lease { number, attempt }))
     }
 
+    fn resume(&mut self, lease: Lease) -> Result<Held, StudyError> {
+        let worker = self.worker()?;
+        let changed = self.write(|transaction, revision| {
+            let changed = transaction
+                .prepare_cached(
+                    "UPDATE trials SET state = ?3, worker = ?4, revision = ?5
+                     WHERE number = ?1 AND attempt = ?2
+                     AND (state = ?6 OR state = ?3 AND worker = ?4)",
+                )?
+                .execute(params![
+                    lease.number,
+                    lease.attempt,
+                    RUNNING,
+                    worker,
+                    revision,
+                    WAITING
+                ])?;
+            if changed > 0 {
+                // They are told again: who gave the trial up has forgotten them.
+                transaction
+                    .prepare_cached("UPDATE steps SET revision = ?2 WHERE number = ?1")?
+                    .execute(params![lease.number, revision])?;
+            }
+            Ok(changed)
+        })?;
+        Ok(Held::if_changed(changed as u64))
+    }
+
     fn step(&mut self, lease: Lease, step: &Step) -> Result<Held, StudyError> {
         let held = self.write(|transaction, revision| {
             let held = transaction

@@ -128,6 +128,30 @@ fn an_earlier_lease_can_do_nothing() {
 }
 
 #[test]
+fn an_earlier_lease_can_be_taken_up_again_until_there_is_another() {
+    each(|open| {
+        let (mut one, mut two) = (open(), open());
+        let lease = one.add(&trial(0), "random", true).unwrap();
+        let _ = one.step(lease, &(1, 0.5).into()).unwrap();
+        assert_eq!(one.resume(lease).unwrap(), Held::Yes, "it runs here");
+        assert_eq!(two.resume(lease).unwrap(), Held::No, "it runs elsewhere");
+        assert_eq!(one.release(lease, None).unwrap(), Held::Yes);
+        let _ = two.changes().unwrap();
+        assert_eq!(two.resume(lease).unwrap(), Held::Yes);
+        let told = two.changes().unwrap();
+        assert_eq!((told.trials[0].attempt, told.trials[0].waiting), (1, false));
+        assert_eq!(told.steps, [(0, (1, 0.5).into())]);
+        assert_eq!(two.step(lease, &(2, 0.25).into()).unwrap(), Held::Yes);
+        assert_eq!(two.release(lease, None).unwrap(), Held::Yes);
+        let next = one.take(0).unwrap().unwrap();
+        assert_eq!(two.resume(lease).unwrap(), Held::No, "it has been taken");
+        assert_eq!(one.finish(next, &complete(0), "none").unwrap(), Held::Yes);
+        assert_eq!(one.resume(next).unwrap(), Held::No, "it is over");
+        assert_eq!(one.resume(Lease { number: 7, attempt: 1 }).unwrap(), Held::No);
+    });
+}
+
+#[test]
 fn a_paused_trial_keeps_its_steps() {
     each(|open| {
         let mut storage = open();

@@ -1,5 +1,6 @@
 //! Studies as the binary uses them, on real files and with real threads and processes.
 
+mod ask;
 mod crowd;
 mod killed;
 mod opening;

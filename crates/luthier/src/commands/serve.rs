@@ -33,10 +33,6 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
 }
 
 fn config(args: &ServeArgs) -> Result<ServeConfig, Failure> {
-    let seconds = |name: &str, value: f64| match Duration::try_from_secs_f64(value) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err(Failure::input(format!("{name} is {value}")).hint("give seconds above 0")),
-    };
     let default = ServeConfig::default();
     Ok(ServeConfig {
         host: args.host,
@@ -54,9 +50,17 @@ fn config(args: &ServeArgs) -> Result<ServeConfig, Failure> {
     })
 }
 
+/// Seconds that an option gives.
+pub(super) fn seconds(name: &str, value: f64) -> Result<Duration, Failure> {
+    match Duration::try_from_secs_f64(value) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(Failure::input(format!("{name} is {value}")).hint("give seconds above 0")),
+    }
+}
+
 /// Threads for connections: one where the models have only one core, since a hand-over between
 /// threads would only cost time.
-fn runtime(workers: usize) -> Result<Runtime, Failure> {
+pub(super) fn runtime(workers: usize) -> Result<Runtime, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut builder = match cores {
         1 => Builder::new_current_thread(),
@@ -70,7 +74,7 @@ fn runtime(workers: usize) -> Result<Runtime, Failure> {
 }
 
 /// Completes on the first SIGTERM or Ctrl-C.
-fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+pub(super) fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     let refused = |error: std::io::Error| Failure::fault(format!("cannot handle signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;

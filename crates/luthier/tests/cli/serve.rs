@@ -13,21 +13,27 @@ use serde_json::{Value, json};
 use crate::{Desk, TOPICS, csv, rows};
 
 /// A running server.
-struct Served {
-    process: Process,
-    address: String,
+pub(crate) struct Served {
+    pub(crate) process: Process,
+    pub(crate) address: String,
     log: BufReader<ChildStderr>,
 }
 
 impl Served {
     /// Starts the command, whose arguments choose port 0, and waits until its models answer.
     fn start(desk: &Desk, args: &[&str]) -> Self {
-        let mut command = desk.command(&[&["serve"], args].concat());
+        let mut served = Self::listening(desk, &[&["serve"], args].concat());
+        served.event("every model answers");
+        served
+    }
+
+    /// Starts a command, which chooses port 0, and waits until it listens.
+    pub(crate) fn listening(desk: &Desk, args: &[&str]) -> Self {
+        let mut command = desk.command(args);
         let mut process = Process::start(command.stdout(Stdio::null()).stderr(Stdio::piped()));
         let log = BufReader::new(process.child().stderr.take().unwrap());
         let mut served = Self { process, address: String::new(), log };
         served.address = served.event("listening")["luthier.address"].as_str().unwrap().to_owned();
-        served.event("every model answers");
         served
     }
 
@@ -44,12 +50,12 @@ impl Served {
         }
     }
 
-    fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         TcpStream::connect(&self.address).expect("the server accepts")
     }
 
     /// Status and body of an answer.
-    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let mut stream = self.connect();
         write!(stream, "{}{body}", head(method, path, body.len())).unwrap();
         answer(&mut stream)
@@ -62,14 +68,14 @@ impl Served {
 
     /// The answer to a question that has one, as JSON.
     #[track_caller]
-    fn json(&self, method: &str, path: &str, body: &str) -> Value {
+    pub(crate) fn json(&self, method: &str, path: &str, body: &str) -> Value {
         let (status, answer) = self.ask(method, path, body);
         assert_eq!(status, 200, "{method} {path}: {answer}");
         serde_json::from_str(&answer).unwrap()
     }
 
     /// Waits for the end, which is a success, and gives its last event.
-    fn end(mut self) -> Value {
+    pub(crate) fn end(mut self) -> Value {
         let stopped = self.event("stopped");
         let status = wait_for(Duration::from_secs(20), || self.process.child().try_wait().unwrap());
         assert!(status.is_some_and(|status| status.success()), "{status:?}");
@@ -82,7 +88,7 @@ fn head(method: &str, path: &str, length: usize) -> String {
     format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{close}Content-Length: {length}\r\n\r\n")
 }
 
-fn answer(stream: &mut TcpStream) -> (u16, String) {
+pub(crate) fn answer(stream: &mut TcpStream) -> (u16, String) {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");

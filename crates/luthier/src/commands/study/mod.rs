@@ -1,8 +1,9 @@
-//! `luthier study`: what is known of a study, without running it.
+//! `luthier study`: what is known of a study, and its trials for programs that keep their own loop.
 
 mod export;
 mod importance;
 mod plot;
+mod serve;
 mod show;
 
 use luthier_study::{Locator, Record, Records, Study, StudyError};
@@ -23,6 +24,7 @@ pub(crate) fn study(command: &StudyCommand, format: Format) -> Result<(), Failur
         StudyCommand::Export { study, output } => {
             export::export(&Found::load(study)?, output.as_deref(), format)
         }
+        StudyCommand::Serve(args) => serve::serve(args, format),
     }
 }
 

@@ -75,7 +75,7 @@ pub(super) fn best(study: &Found, format: Format) -> Result<(), Failure> {
 }
 
 /// A study in a few words.
-fn summary(study: &Found) -> Value {
+pub(super) fn summary(study: &Found) -> Value {
     let Found { locator, records, .. } = study;
     let times = span(records);
     json!({

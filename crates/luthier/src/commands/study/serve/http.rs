@@ -1,0 +1,184 @@
+//! Paths and JSON.
+
+use luthier_serve::{Answer, Call, Method, StatusCode};
+use luthier_study::Asked;
+use luthier_tune::Step;
+use serde_json::{Value, json};
+
+use super::form::{Heartbeat, Report, Setup, Tell, read};
+use super::studies::{Fault, Studies};
+use crate::commands::study::{export, show};
+
+/// The path of the check whether the server is there.
+pub(super) const HEALTH: &str = "/healthz";
+/// Seconds after which a client that got no trial should ask again.
+const RETRY_SECONDS: u32 = 1;
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route<'p> {
+    Health,
+    List,
+    Study(&'p str),
+    Ask(&'p str),
+    Best(&'p str),
+    Trials(&'p str),
+    Trial(&'p str, u64),
+    Report(&'p str, u64),
+    Tell(&'p str, u64),
+    Heartbeat(&'p str, u64),
+}
+
+impl<'p> Route<'p> {
+    fn of(path: &'p str) -> Option<Self> {
+        if path == HEALTH {
+            return Some(Self::Health);
+        }
+        let parts: Vec<&str> = path.strip_prefix("/v1/studies")?.split('/').skip(1).collect();
+        let number = |text: &str| text.parse().ok();
+        Some(match parts.as_slice() {
+            [] => Self::List,
+            [study] => Self::Study(study),
+            [study, "ask"] => Self::Ask(study),
+            [study, "best"] => Self::Best(study),
+            [study, "trials"] => Self::Trials(study),
+            [study, "trials", trial] => Self::Trial(study, number(trial)?),
+            [study, "trials", trial, "report"] => Self::Report(study, number(trial)?),
+            [study, "trials", trial, "tell"] => Self::Tell(study, number(trial)?),
+            [study, "trials", trial, "heartbeat"] => Self::Heartbeat(study, number(trial)?),
+            _ => return None,
+        })
+    }
+
+    /// The methods that it has.
+    fn allow(self) -> &'static str {
+        match self {
+            Self::Health | Self::List | Self::Best(_) | Self::Trials(_) | Self::Trial(..) => "GET",
+            Self::Study(_) => "GET, PUT",
+            Self::Ask(_) | Self::Report(..) | Self::Tell(..) | Self::Heartbeat(..) => "POST",
+        }
+    }
+}
+
+/// Answers one request.
+pub(super) fn answer(studies: &Studies, call: &Call) -> Answer {
+    match document(studies, call) {
+        Ok(document) => {
+            Answer { status: StatusCode::OK, json: document.to_string().into_bytes(), allow: None }
+        }
+        Err(Fault { status, message, field, hint, allow }) => {
+            let mut document = json!({ "error": message });
+            if let Some(field) = field {
+                document["field"] = field.into();
+            }
+            if let Some(hint) = hint {
+                document["hint"] = hint.into();
+            }
+            Answer { status, json: document.to_string().into_bytes(), allow }
+        }
+    }
+}
+
+fn document(studies: &Studies, Call { method, path, body }: &Call) -> Result<Value, Fault> {
+    let nothing = || Fault::new(StatusCode::NOT_FOUND, format!("there is nothing at {path}"));
+    let route = Route::of(path).ok_or_else(nothing)?;
+    let allow = route.allow();
+    if !allow.split(", ").any(|allowed| allowed == method.as_str()) {
+        let fault = Fault::new(StatusCode::METHOD_NOT_ALLOWED, format!("use {allow}"));
+        return Err(Fault { allow: Some(allow), ..fault });
+    }
+    match route {
+        Route::Health => Ok(json!({ "status": "ok" })),
+        Route::List => Ok(studies.all()?.iter().map(show::summary).collect()),
+        Route::Study(name) => {
+            if *method == Method::PUT {
+                let mut setup: Setup = read(body)?;
+                if !setup.name.is_empty() && setup.name != name {
+                    return Err(Fault::field("name", format!("the path says `{name}`")));
+                }
+                name.clone_into(&mut setup.name);
+                studies.set_up(setup)?;
+            }
+            let study = studies.read(name)?;
+            let mut document = show::summary(&study);
+            document["setup"] = json!(study.records.spec);
+            Ok(document)
+        }
+        Route::Ask(name) => Ok(asked(studies.find(name)?.ask()?)),
+        Route::Best(name) => {
+            let study = studies.read(name)?;
+            let spec = &study.records.spec;
+            Ok(study.best().into_iter().map(|record| export::trial(record, spec)).collect())
+        }
+        Route::Trials(name) => {
+            let study = studies.read(name)?;
+            let spec = &study.records.spec;
+            Ok(study.records.trials.iter().map(|record| export::trial(record, spec)).collect())
+        }
+        Route::Trial(name, number) => trial(studies, name, number),
+        Route::Report(name, number) => {
+            let report: Report = read(body)?;
+            let study = studies.find(name)?;
+            let verdict = study.report(report.lease(number), report.step, report.scores())?;
+            Ok(json!({ "stop": verdict.is_break() }))
+        }
+        Route::Tell(name, number) => {
+            let tell: Tell = read(body)?;
+            let study = studies.find(name)?;
+            let trial = study.tell(tell.lease(number), tell.end()?)?;
+            Ok(json!({ "number": number, "state": export::state_name(trial.state) }))
+        }
+        Route::Heartbeat(name, number) => {
+            let heartbeat: Heartbeat = read(body)?;
+            studies.find(name)?.keep_alive(heartbeat.lease(number))?;
+            Ok(json!({}))
+        }
+    }
+}
+
+fn trial(studies: &Studies, name: &str, number: u64) -> Result<Value, Fault> {
+    let study = studies.read(name)?;
+    let absent = || Fault::new(StatusCode::NOT_FOUND, format!("there is no trial {number}"));
+    let place = usize::try_from(number).ok();
+    let record = place.and_then(|place| study.records.trials.get(place)).ok_or_else(absent)?;
+    Ok(export::trial(record, &study.records.spec))
+}
+
+fn asked(asked: Asked) -> Value {
+    match asked {
+        Asked::Trial { lease, values, seed, steps } => json!({
+            "status": "trial",
+            "number": lease.number,
+            "attempt": lease.attempt,
+            "values": values,
+            "seed": seed,
+            "steps": steps
+                .iter()
+                .map(|Step { step, scores }| json!({ "step": step, "scores": scores }))
+                .collect::<Value>(),
+        }),
+        Asked::Later => json!({ "status": "later", "retry_after_seconds": RETRY_SECONDS }),
+        Asked::Enough => json!({ "status": "enough" }),
+        Asked::Exhausted => json!({ "status": "exhausted" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Route;
+
+    #[test]
+    fn paths() {
+        let check = |path, expected| assert_eq!(Route::of(path), expected, "{path}");
+        check("/healthz", Some(Route::Health));
+        check("/v1/studies", Some(Route::List));
+        check("/v1/studies/a", Some(Route::Study("a")));
+        check("/v1/studies/a/ask", Some(Route::Ask("a")));
+        check("/v1/studies/a/trials/7/tell", Some(Route::Tell("a", 7)));
+        for wrong in ["/", "/v1", "/v1/studiesa", "/v1/studies/a/asks", "/v1/studies/a/trials/x"] {
+            check(wrong, None);
+        }
+        check("/v1/studies/", Some(Route::Study("")));
+        check("/v1/studies/a/trials/-1", None);
+    }
+}
