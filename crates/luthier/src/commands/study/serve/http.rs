@@ -34,9 +34,10 @@ impl<'p> Route<'p> {
         if path == HEALTH {
             return Some(Self::Health);
         }
-        let parts: Vec<&str> = path.strip_prefix("/v1/studies")?.split('/').skip(1).collect();
+        let parts: Vec<&str> = path.split('/').collect();
+        let ["", "v1", "studies", parts @ ..] = parts.as_slice() else { return None };
         let number = |text: &str| text.parse().ok();
-        Some(match parts.as_slice() {
+        Some(match parts {
             [] => Self::List,
             [study] => Self::Study(study),
             [study, "ask"] => Self::Ask(study),
