@@ -104,7 +104,12 @@ fn best(job: &Job, report: &RunReport) -> String {
     let Some(trial) = tuning.trials.iter().find(|trial| Some(trial.number) == tuning.best) else {
         return String::new();
     };
-    let score = trial.score.map_or("undefined".to_owned(), |score| format!("{score:.4}"));
+    let shown =
+        |score: Option<f64>| score.map_or("undefined".into(), |score| format!("{score:.4}"));
+    let mut score = shown(report.headline.score.value);
+    if trial.again.is_some() {
+        score += &format!(", mean of {} and {}", shown(trial.score), shown(trial.again));
+    }
     let by = if trial.reported { ", reported by the program" } else { "" };
     let mut text = format!(
         "\n{}\n  best      trial {}\n  score     valid {} {score} ({} rows{by})\n",
