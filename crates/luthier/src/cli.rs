@@ -260,18 +260,23 @@ pub(crate) enum StudyCommand {
 pub(crate) struct StudyServeArgs {
     /// The studies: an SQLite file, a folder of them (`<study>.db`), or a database
     /// (`postgres://…`). New studies are made there when a client sets them up
-    pub(crate) storage: String,
+    #[arg(required_unless_present = "grpc_port")]
+    pub(crate) storage: Option<String>,
     /// Address to listen on; one that other machines reach needs a token
     #[arg(long, default_value = "127.0.0.1")]
     pub(crate) host: IpAddr,
     /// Port; 0 picks a free one
     #[arg(long, default_value_t = 8470)]
     pub(crate) port: u16,
-    /// File that holds the token which clients have to bring
+    /// Port for Katib, which brings no token: its `Suggestion` service over gRPC, which needs no
+    /// storage and keeps nothing; 0 picks a free one
     #[arg(long)]
+    pub(crate) grpc_port: Option<u16>,
+    /// File that holds the token which clients have to bring
+    #[arg(long, requires = "storage")]
     pub(crate) token_file: Option<PathBuf>,
     /// Set up the study that a TOML file describes, as clients do in JSON; may be given again
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "storage")]
     pub(crate) setup: Vec<PathBuf>,
     /// Trials in each study; any number by default
     #[arg(long, value_parser = value_parser!(u64).range(1..))]

@@ -17,7 +17,6 @@ const RETRY_SECONDS: u32 = 1;
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Route<'p> {
-    Health,
     List,
     Study(&'p str),
     Ask(&'p str),
@@ -31,9 +30,6 @@ enum Route<'p> {
 
 impl<'p> Route<'p> {
     fn of(path: &'p str) -> Option<Self> {
-        if path == HEALTH {
-            return Some(Self::Health);
-        }
         let parts: Vec<&str> = path.split('/').collect();
         let ["", "v1", "studies", parts @ ..] = parts.as_slice() else { return None };
         let number = |text: &str| text.parse().ok();
@@ -54,7 +50,7 @@ impl<'p> Route<'p> {
     /// The methods that it has.
     fn allow(self) -> &'static str {
         match self {
-            Self::Health | Self::List | Self::Best(_) | Self::Trials(_) | Self::Trial(..) => "GET",
+            Self::List | Self::Best(_) | Self::Trials(_) | Self::Trial(..) => "GET",
             Self::Study(_) => "GET, PUT",
             Self::Ask(_) | Self::Report(..) | Self::Tell(..) | Self::Heartbeat(..) => "POST",
         }
@@ -62,7 +58,7 @@ impl<'p> Route<'p> {
 }
 
 /// Answers one request.
-pub(super) fn answer(studies: &Studies, call: &Call) -> Answer {
+pub(super) fn answer(studies: Option<&Studies>, call: &Call) -> Answer {
     match document(studies, call) {
         Ok(document) => {
             Answer { status: StatusCode::OK, json: document.to_string().into_bytes(), allow: None }
@@ -80,16 +76,34 @@ pub(super) fn answer(studies: &Studies, call: &Call) -> Answer {
     }
 }
 
-fn document(studies: &Studies, Call { method, path, body }: &Call) -> Result<Value, Fault> {
-    let nothing = || Fault::new(StatusCode::NOT_FOUND, format!("there is nothing at {path}"));
-    let route = Route::of(path).ok_or_else(nothing)?;
-    let allow = route.allow();
+fn document(studies: Option<&Studies>, call: &Call) -> Result<Value, Fault> {
+    let Call { method, path, .. } = call;
+    // A port that is Katib's alone has no studies.
+    let route = if path == HEALTH { None } else { Route::of(path).zip(studies) };
+    let allow = match route {
+        Some((route, _)) => route.allow(),
+        None if path == HEALTH => "GET",
+        None => {
+            let message = format!("there is nothing at {path}");
+            return Err(Fault::new(StatusCode::NOT_FOUND, message));
+        }
+    };
     if !allow.split(", ").any(|allowed| allowed == method.as_str()) {
         let fault = Fault::new(StatusCode::METHOD_NOT_ALLOWED, format!("use {allow}"));
         return Err(Fault { allow: Some(allow), ..fault });
     }
     match route {
-        Route::Health => Ok(json!({ "status": "ok" })),
+        Some((route, studies)) => of_studies(studies, route, call),
+        None => Ok(json!({ "status": "ok" })),
+    }
+}
+
+fn of_studies(
+    studies: &Studies,
+    route: Route<'_>,
+    Call { method, body, .. }: &Call,
+) -> Result<Value, Fault> {
+    match route {
         Route::List => Ok(studies.all()?.iter().map(show::summary).collect()),
         Route::Study(name) => {
             if *method == Method::PUT {
@@ -171,7 +185,6 @@ mod tests {
     #[test]
     fn paths() {
         let check = |path, expected| assert_eq!(Route::of(path), expected, "{path}");
-        check("/healthz", Some(Route::Health));
         check("/v1/studies", Some(Route::List));
         check("/v1/studies/a", Some(Route::Study("a")));
         check("/v1/studies/a/ask", Some(Route::Ask("a")));
