@@ -16,8 +16,9 @@ pub(super) enum Kind {
 }
 
 /// A dimension that is not active in a configuration is there all the same: a number at the middle
-/// of its range, a choice at an option of its own, a list where none of its bits is any other's. So a distance is one between points of one space,
-/// whatever branches they are on, and what tells branches apart is the choice above them.
+/// of its range, a choice at an option of its own, a list where none of its bits is any other's. So a
+/// distance is one between points of one space, whatever branches they are on, and what tells branches
+/// apart is the choice above them.
 const MIDDLE: f64 = 0.5;
 const NO_OPTION: f64 = -1.0;
 const NO_BITS: f64 = -1.0;

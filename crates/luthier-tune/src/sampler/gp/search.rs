@@ -225,3 +225,25 @@ impl Search<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use luthier_space::{Distribution, Space};
+
+    use super::*;
+
+    #[test]
+    fn little_known_is_trusted_nearby_and_more_everywhere() {
+        let number = || Distribution::float(0.0, 1.0);
+        let kind = Distribution::choice(["a", "b"]);
+        let space = Space::of([("x", number()), ("y", number()), ("kind", kind)]);
+        let frame = Frame::new(&space).unwrap();
+        let seen = vec![0.2, 0.2, 0.0];
+        let few = [&seen; 3];
+        let region = Region::new(&frame, &few);
+        assert!(region.holds(&vec![0.4, 0.1, 1.0]));
+        assert!(!region.holds(&vec![0.4, 0.7, 0.0]));
+        let many = [&seen; 16];
+        assert!(Region::new(&frame, &many).holds(&vec![1.0, 1.0, 0.0]));
+    }
+}
