@@ -92,27 +92,30 @@ pub(crate) fn tune(
     reporter: &Reporter,
     stop: &AtomicBool,
 ) -> Result<RunReport, Failure> {
-    let start = Instant::now();
-    let mut folder = RunFolder::open(&job.run_folder())?;
-    let prepared = prepare(job, &mut folder, reporter)?;
-    let rows = train::TrainingRows::of(&prepared.dataset, stop);
-    let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop, here)?;
-    end_tuned(job, &prepared, &tuned, &folder, start)
+    tune_by(job, reporter, stop, here)
 }
 
-/// Does the job up to the best trial, with tasks that an engine runs.
+/// The same with tasks that an engine runs.
 pub(crate) fn tune_on(
     engine: &mut dyn Engine,
     job: &Job,
     reporter: &Reporter,
     stop: &AtomicBool,
 ) -> Result<RunReport, Failure> {
+    tune_by(job, reporter, stop, |search| follow::follow(search, engine))
+}
+
+fn tune_by(
+    job: &Job,
+    reporter: &Reporter,
+    stop: &AtomicBool,
+    by: impl FnOnce(&Search<'_, '_>) -> Result<(), Failure>,
+) -> Result<RunReport, Failure> {
     let start = Instant::now();
     let mut folder = RunFolder::open(&job.run_folder())?;
     let prepared = prepare(job, &mut folder, reporter)?;
     let rows = train::TrainingRows::of(&prepared.dataset, stop);
-    let there = |search: &Search<'_, '_>| follow::follow(search, engine);
-    let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop, there)?;
+    let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop, by)?;
     end_tuned(job, &prepared, &tuned, &folder, start)
 }
 
