@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::scan::{Extra, LabelTable, Layout, Scanned, reorder, scan};
-use crate::split::RowKey;
+use crate::split::{Deal, RowKey, lone};
 use crate::write::{write_some, written_as};
 use crate::{DataError, Row, Rows, Source, SplitPlan};
 
@@ -29,6 +29,9 @@ pub struct DatasetSpec {
     pub test: Option<PathBuf>,
     /// How to split `train`.
     pub split: Option<SplitPlan>,
+    /// In place of validation rows: the number of folds, 2 to 255, that the training rows are dealt
+    /// into, with the seed and the groups of the plan.
+    pub folds: Option<u32>,
     /// The text columns, joined by newlines.
     pub text: Vec<String>,
     /// The label column.
@@ -68,6 +71,33 @@ impl fmt::Display for Part {
     }
 }
 
+/// Rows of a data set that are read together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selection {
+    /// All of a part.
+    Part(Part),
+    /// The training rows of a fold.
+    Fold(u8),
+    /// All other training rows.
+    Outside(u8),
+}
+
+impl From<Part> for Selection {
+    fn from(part: Part) -> Self {
+        Self::Part(part)
+    }
+}
+
+impl Selection {
+    /// The part that the rows are of.
+    fn part(self) -> Part {
+        match self {
+            Self::Part(part) => part,
+            Self::Fold(_) | Self::Outside(_) => Part::Train,
+        }
+    }
+}
+
 /// One labelled row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
@@ -98,6 +128,9 @@ pub struct FileDigest {
     pub rows: u64,
 }
 
+/// The fold of a row that is not dealt; there are at most 255.
+const NO_FOLD: u8 = u8::MAX;
+
 /// Labelled rows that have all been read and checked once. Holds a byte per row of a file that is
 /// split, and nothing per row otherwise.
 #[derive(Debug, Clone)]
@@ -108,6 +141,9 @@ pub struct Dataset {
     homes: [Option<usize>; 3],
     /// The part of each row of the first file, if that is split.
     assignment: Option<Arc<Vec<u8>>>,
+    /// The fold of each row of the first file, [`NO_FOLD`] for rows of other parts, if there are
+    /// folds.
+    folds: Option<Arc<Vec<u8>>>,
     labels: Arc<LabelTable>,
     positive: Option<usize>,
     counts: [Vec<u64>; 3],
@@ -126,6 +162,7 @@ impl Dataset {
             files: Vec::new(),
             homes: [None; 3],
             assignment: None,
+            folds: None,
             labels: Arc::default(),
             positive: None,
             counts: Default::default(),
@@ -147,10 +184,13 @@ impl Dataset {
             *counts = reorder(counts, &order);
         }
         dataset.labels = Arc::new(labels);
-        if let Some(plan) = &plan {
+        if let Some(plan) = plan.as_ref().filter(|plan| plan.valid + plan.test > 0.0) {
             dataset.split(plan, &train.keys);
         }
         dataset.check_parts(spec, plan.as_ref())?;
+        if let Some(folds) = spec.folds {
+            dataset.deal(folds, plan.as_ref(), &train.keys)?;
+        }
         dataset.positive = dataset.find_positive(spec)?;
         dataset.digest = dataset.describe(spec, plan.as_ref());
         Ok(dataset)
@@ -200,40 +240,68 @@ impl Dataset {
         self.assignment.as_ref().map(|parts| parts.as_slice())
     }
 
-    /// A file with the rows of `part` and no others, all columns, in the order of
-    /// [`Self::examples`]: the part's own, or, where it is a share of a file, one that is written to
-    /// `folder` under the name of the part. `None` if the data set has no such part.
-    pub fn part_file(&self, part: Part, folder: &Path) -> Result<Option<PathBuf>, DataError> {
-        let Some(home) = self.homes[part as usize] else { return Ok(None) };
+    /// Number of folds that the training rows are dealt into, 0 if they are not.
+    pub fn folds(&self) -> u8 {
+        let dealt = self.folds.iter().flat_map(|folds| folds.iter());
+        dealt.filter(|fold| **fold != NO_FOLD).max().map_or(0, |last| last + 1)
+    }
+
+    /// For each training row, in the order of [`Self::examples`], its fold; none if there are no folds.
+    pub fn fold_of_row(&self) -> Vec<u8> {
+        let dealt = self.folds.iter().flat_map(|folds| folds.iter());
+        dealt.copied().filter(|fold| *fold != NO_FOLD).collect()
+    }
+
+    /// A file with the selected rows and no others, all columns, in the order of
+    /// [`Self::examples`]: the part's own, or, where they are a share of a file, one that is written
+    /// to `folder` under `name` with the ending of its format. `None` if the data set has no such
+    /// part.
+    pub fn file_of(
+        &self,
+        selection: impl Into<Selection>,
+        folder: &Path,
+        name: &str,
+    ) -> Result<Option<PathBuf>, DataError> {
+        let selection = selection.into();
+        let Some(home) = self.homes[selection.part() as usize] else { return Ok(None) };
         let source = &self.files[home].0;
-        let assignment = match &self.assignment {
-            Some(assignment) if home == 0 => assignment,
-            _ => return Ok(Some(source.path().to_owned())),
+        let Some(filter) = self.filter(selection) else {
+            return Ok(Some(source.path().to_owned()));
         };
-        let path = folder.join(format!("{part}.{}", written_as(source.format()).extension()));
-        let outputs = Part::ALL.map(|other| (other == part).then_some(path.as_path()));
-        write_some(source, assignment, &outputs)?;
+        let path = folder.join(format!("{name}.{}", written_as(source.format()).extension()));
+        let rows = self.files[home].1.rows;
+        let outputs: Vec<u8> = (0..rows).map(|row| u8::from(filter.takes(row))).collect();
+        write_some(source, &outputs, &[None, Some(&path)])?;
         Ok(Some(path))
     }
 
-    /// Streams a part in the order of its file.
-    pub fn examples(&self, part: Part) -> Result<Examples, DataError> {
-        let home = self.homes[part as usize].map(|index| &self.files[index]);
+    /// Streams the selected rows in the order of their file.
+    pub fn examples(&self, selection: impl Into<Selection>) -> Result<Examples, DataError> {
+        let selection = selection.into();
+        let home = self.homes[selection.part() as usize].map(|index| &self.files[index]);
         let rows = home.map(|(source, _)| source.rows(&self.layout.columns(&Extra::None)));
-        let filter = match self.homes[part as usize] {
-            Some(0) => self.assignment.clone(),
-            _ => None,
-        };
         Ok(Examples {
             rows: rows.transpose()?,
             path: home.map(|(source, _)| source.path().to_owned()).unwrap_or_default(),
             expected: home.map_or(0, |(_, digest)| digest.rows),
             row: 0,
-            part,
-            filter,
+            filter: self.filter(selection),
             layout: self.layout.clone(),
             labels: Arc::clone(&self.labels),
         })
+    }
+
+    /// Which rows of the file are meant, if not all.
+    fn filter(&self, selection: Selection) -> Option<Filter> {
+        let (of, number, inside) = match selection {
+            Selection::Part(part) if self.homes[part as usize] == Some(0) => {
+                (&self.assignment, part as u8, true)
+            }
+            Selection::Part(_) => return None,
+            Selection::Fold(fold) => (&self.folds, fold, true),
+            Selection::Outside(fold) => (&self.folds, fold, false),
+        };
+        of.as_ref().map(|of| Filter { of: Arc::clone(of), number, inside })
     }
 
     /// Whether weights are read from a column.
@@ -273,6 +341,41 @@ impl Dataset {
             self.counts[usize::from(*part)][usize::from(key.label)] += 1;
         }
         self.assignment = Some(Arc::new(parts));
+    }
+
+    /// Deals the training rows into folds.
+    fn deal(
+        &mut self,
+        folds: u32,
+        plan: Option<&SplitPlan>,
+        keys: &[RowKey],
+    ) -> Result<(), DataError> {
+        let is_training = |row: &usize| {
+            self.assignment.as_ref().is_none_or(|parts| parts[*row] == Part::Train as u8)
+        };
+        let rows: Vec<usize> = (0..keys.len()).filter(is_training).collect();
+        let keys: Vec<RowKey> = rows.iter().map(|row| keys[*row]).collect();
+        let seed = plan.map_or_else(|| SplitPlan::default().seed, |plan| plan.seed);
+        let grouped = plan.is_some_and(|plan| plan.group.is_some());
+        let dealt = Deal { folds, seed, grouped }.assign(&keys, self.labels.len())?;
+        if let Some(lone) = lone(&keys, &dealt) {
+            let line = match self.examples(Part::Train)?.nth(lone) {
+                Some(example) => example?.line,
+                None => 0,
+            };
+            return Err(DataError::LoneClass {
+                path: self.path(Part::Train),
+                line,
+                class: self.labels.name(usize::from(keys[lone].label)).to_owned(),
+                folds,
+            });
+        }
+        let mut fold_of_row = vec![NO_FOLD; self.files[0].1.rows as usize];
+        for (row, fold) in rows.into_iter().zip(dealt) {
+            fold_of_row[row] = fold;
+        }
+        self.folds = Some(Arc::new(fold_of_row));
+        Ok(())
     }
 
     fn check_parts(&self, spec: &DatasetSpec, plan: Option<&SplitPlan>) -> Result<(), DataError> {
@@ -350,6 +453,8 @@ impl Dataset {
             id: Option<&'a str>,
             weight: Option<&'a str>,
             split: Option<&'a SplitPlan>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            folds: Option<u32>,
             files: Vec<(Part, &'static str, &'a str)>,
         }
         let file = |part: &Part| {
@@ -364,6 +469,7 @@ impl Dataset {
             id: spec.id.as_deref(),
             weight: spec.weight.as_deref(),
             split: plan,
+            folds: spec.folds,
             files: Part::ALL.iter().filter_map(file).collect(),
         };
         // Strings and finite numbers always have a JSON form.
@@ -371,24 +477,51 @@ impl Dataset {
     }
 }
 
-/// The plan that applies to `train`, if it is split at all.
+/// The plan that applies to `train`, if there is one.
 fn resolve(spec: &DatasetSpec) -> Result<Option<SplitPlan>, DataError> {
     let mut plan = match (&spec.split, &spec.valid) {
         (Some(plan), _) => plan.clone(),
         (None, Some(_)) => return Ok(None),
         (None, None) => SplitPlan::default(),
     };
-    if spec.valid.is_some() {
+    if spec.valid.is_some() || spec.folds.is_some() {
         plan.valid = 0.0;
     }
     if spec.test.is_some() {
         plan.test = 0.0;
     }
     plan.check()?;
-    Ok((plan.valid + plan.test > 0.0).then_some(plan))
+    if spec.folds.is_none() {
+        return Ok((plan.valid + plan.test > 0.0).then_some(plan));
+    }
+    match (&spec.valid, &plan.time) {
+        (Some(_), _) => Err(DataError::FoldsBesideValid),
+        (None, Some(time)) => Err(DataError::FoldsByTime { time: time.clone() }),
+        (None, None) => Ok(Some(plan)),
+    }
 }
 
-/// A stream of one part's rows; see [`Dataset::examples`].
+/// Some of the rows of a file.
+struct Filter {
+    /// A number for each row.
+    of: Arc<Vec<u8>>,
+    number: u8,
+    /// Whether the rows of that number are meant, or those of other numbers but [`NO_FOLD`].
+    inside: bool,
+}
+
+impl Filter {
+    /// Whether `row`, from 0, is among them. Rows beyond those of the opened file are, so that they
+    /// are found.
+    fn takes(&self, row: u64) -> bool {
+        self.of.get(row as usize).is_none_or(|number| match self.inside {
+            true => *number == self.number,
+            false => *number != self.number && *number != NO_FOLD,
+        })
+    }
+}
+
+/// A stream of rows; see [`Dataset::examples`].
 pub struct Examples {
     rows: Option<Rows>,
     path: PathBuf,
@@ -396,8 +529,7 @@ pub struct Examples {
     expected: u64,
     /// Rows read.
     row: u64,
-    part: Part,
-    filter: Option<Arc<Vec<u8>>>,
+    filter: Option<Filter>,
     layout: Layout,
     labels: Arc<LabelTable>,
 }
@@ -416,9 +548,7 @@ impl Iterator for Examples {
                 }
             };
             self.row += 1;
-            if let Some(parts) = &self.filter
-                && parts.get(self.row as usize - 1).is_some_and(|part| *part != self.part as u8)
-            {
+            if self.filter.as_ref().is_some_and(|filter| !filter.takes(self.row - 1)) {
                 continue;
             }
             return Some(match self.example(row) {

@@ -250,6 +250,27 @@ pub enum DataError {
         /// Groups of rows that may be parted from each other.
         units: u64,
     },
+    /// All training rows of a class are in one fold.
+    #[error("{}:{line}: all rows of class `{class}` are in one of {folds} folds", path.display())]
+    LoneClass {
+        /// The file.
+        path: PathBuf,
+        /// The first line of the class.
+        line: u64,
+        /// The class.
+        class: String,
+        /// Number of folds.
+        folds: u32,
+    },
+    /// Folds beside a file of validation rows.
+    #[error("folds take the place of validation rows, and a file of these is given too")]
+    FoldsBesideValid,
+    /// Folds beside a plan by time.
+    #[error("folds have no order, and the split is by time `{time}`")]
+    FoldsByTime {
+        /// The time column.
+        time: String,
+    },
     /// The file is not the one that was opened before: its rows have changed in between.
     #[error("{}: the file changed while it was in use", path.display())]
     Changed {

@@ -30,7 +30,7 @@ mod table;
 mod time;
 mod write;
 
-pub use dataset::{Dataset, DatasetSpec, Example, Examples, FileDigest, Part};
+pub use dataset::{Dataset, DatasetSpec, Example, Examples, FileDigest, Part, Selection};
 pub use error::DataError;
 pub use profile::{
     Finding, Leakage, LengthQuantile, PartProfile, Profile, RowRef, Scripts, Severity, Twins,

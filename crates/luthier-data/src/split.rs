@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+#[cfg(doc)]
+use crate::DatasetSpec;
 use crate::hash::{combine, hash};
 use crate::scan::{Extra, LabelTable, Layout, scan};
 use crate::{DataError, Part, Source};
@@ -101,7 +103,8 @@ pub struct Folds {
 
 /// Deals the rows of a file into stratified folds: per class and in total, folds differ by at most
 /// one row where units are single rows. Every class occurs in two folds or more, so that it can be
-/// learned whichever fold is left out.
+/// learned whichever fold is left out. [`DatasetSpec::folds`] deals the training rows of a data set
+/// in the same way.
 pub fn assign_folds(spec: &FoldSpec) -> Result<Folds, DataError> {
     let source = Source::open(&spec.file)?;
     let extra = spec.group.clone().map_or(Extra::None, Extra::Group);
@@ -112,48 +115,65 @@ pub fn assign_folds(spec: &FoldSpec) -> Result<Folds, DataError> {
     if scanned.keys.is_empty() {
         return Err(DataError::EmptySplit { path: spec.file.clone(), part: Part::Train });
     }
-    let units = Units::of(&scanned.keys, spec.seed);
-    if !(2..=255).contains(&spec.folds) || units.spans.len() < spec.folds as usize {
-        return Err(DataError::BadFolds { folds: spec.folds, units: units.spans.len() as u64 });
-    }
-    let classes = labels.len();
-    let fractions = vec![1.0 / f64::from(spec.folds); spec.folds as usize];
-    let fold_of_row = match spec.group {
-        Some(_) => units.deal_groups(&scanned.keys, classes, &fractions),
-        None => units.deal_stratified(&scanned.keys, classes, &fractions, Keep::None),
-    };
-    check_folds(&source, &layout, &labels, &scanned.keys, &fold_of_row)?;
-    Ok(Folds { fold_of_row })
-}
-
-/// That no class sits in one fold only.
-fn check_folds(
-    source: &Source,
-    layout: &Layout,
-    labels: &LabelTable,
-    keys: &[RowKey],
-    folds: &[u8],
-) -> Result<(), DataError> {
+    let deal = Deal { folds: spec.folds, seed: spec.seed, grouped: spec.group.is_some() };
+    let fold_of_row = deal.assign(&scanned.keys, labels.len())?;
     if labels.len() == 1 {
         return Err(DataError::OneClass {
             path: source.path().to_owned(),
             class: labels.name(0).to_owned(),
         });
     }
-    for class in 0..labels.len() {
-        let mut rows = (0..keys.len()).filter(|row| usize::from(keys[*row].label) == class);
-        let Some(first) = rows.next() else { continue };
-        if rows.all(|row| folds[row] == folds[first]) {
-            let line = source.rows(&[&layout.label])?.nth(first).transpose()?.map_or(0, |r| r.line);
-            return Err(DataError::UnseenClass {
-                path: source.path().to_owned(),
-                line,
-                class: labels.name(class).to_owned(),
-                part: Part::Valid,
-            });
-        }
+    if let Some(row) = lone(&scanned.keys, &fold_of_row) {
+        let line = source.rows(&[&layout.label])?.nth(row).transpose()?.map_or(0, |r| r.line);
+        return Err(DataError::LoneClass {
+            path: source.path().to_owned(),
+            line,
+            class: labels.name(usize::from(scanned.keys[row].label)).to_owned(),
+            folds: spec.folds,
+        });
     }
-    Ok(())
+    Ok(Folds { fold_of_row })
+}
+
+/// How rows are dealt into folds; see [`FoldSpec`].
+pub(crate) struct Deal {
+    pub(crate) folds: u32,
+    pub(crate) seed: u64,
+    /// Whether what keeps rows together is a group.
+    pub(crate) grouped: bool,
+}
+
+impl Deal {
+    /// The fold of each row.
+    pub(crate) fn assign(&self, keys: &[RowKey], classes: usize) -> Result<Vec<u8>, DataError> {
+        let (units, folds) = (Units::of(keys, self.seed), self.folds);
+        if !(2..=255).contains(&folds) || units.spans.len() < folds as usize {
+            return Err(DataError::BadFolds { folds, units: units.spans.len() as u64 });
+        }
+        let fractions = vec![1.0 / f64::from(folds); folds as usize];
+        Ok(match self.grouped {
+            true => units.deal_groups(keys, classes, &fractions),
+            false => units.deal_stratified(keys, classes, &fractions, Keep::None),
+        })
+    }
+}
+
+/// The first row of a class that sits in one fold only, so that it can't be learned while that is
+/// left out.
+pub(crate) fn lone(keys: &[RowKey], folds: &[u8]) -> Option<usize> {
+    // For each class its first row, while no other fold has one too.
+    let mut firsts: Vec<Option<usize>> = Vec::new();
+    let mut spread = Vec::new();
+    for (row, key) in keys.iter().enumerate() {
+        let class = usize::from(key.label);
+        if firsts.len() <= class {
+            firsts.resize(class + 1, None);
+            spread.resize(class + 1, false);
+        }
+        let first = *firsts[class].get_or_insert(row);
+        spread[class] |= folds[first] != folds[row];
+    }
+    firsts.into_iter().zip(spread).find_map(|(first, spread)| first.filter(|_| !spread))
 }
 
 /// What decides a row's part.

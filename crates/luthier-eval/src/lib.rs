@@ -2,6 +2,7 @@
 //!
 //! Start from [`Predictions`]: what a classifier said about labelled rows, checked once. A
 //! [`Metric`] turns them into a score, [`interval`] says how far the score may be trusted,
+//! [`CrossValidated`] the same of scores over folds,
 //! [`Report::build`] gathers all that a reader wants of one model, and [`compare()`] and
 //! [`non_inferiority`] judge two models on the same rows. [`best_threshold`], [`suspect_labels`]
 //! and [`worst_mistakes`] look back at the decision and at the rows themselves.
@@ -41,6 +42,7 @@ mod calibration;
 mod compare;
 mod counts;
 mod error;
+mod folds;
 mod halves;
 mod metric;
 mod predictions;
@@ -56,6 +58,7 @@ pub use compare::{
     Comparison, McNemar, NonInferiority, NonInferiorityVerdict, Verdict, compare, non_inferiority,
 };
 pub use error::EvalError;
+pub use folds::CrossValidated;
 pub use metric::{Metric, Score};
 pub use predictions::Predictions;
 pub use report::{ClassReport, MetricReport, ReliabilityBin, Report};

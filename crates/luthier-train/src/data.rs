@@ -56,8 +56,10 @@ pub struct TextData<'a> {
     classes: usize,
     train: Targets,
     valid: Targets,
-    /// Whether the n-grams of all trials are kept.
-    kept: bool,
+    /// Most n-gram occurrences that there can be.
+    occurrences: u64,
+    /// Most that are kept in memory.
+    max_kept: u64,
     /// Most occurrences in a chunk, about.
     max_chunk: u64,
     groups: [OnceLock<Arc<GroupFeatures>>; Group::COUNT],
@@ -107,7 +109,8 @@ impl Targets {
 }
 
 impl<'a> TextData<'a> {
-    /// Reads labels and weights; `classes` is at least 2 and above every label.
+    /// Reads labels and weights; `classes` is at least 2 and above every label. There need not be
+    /// validation rows: fits are then given no probabilities to report.
     pub fn new(
         classes: usize,
         source: impl Fn(Subset, &mut dyn FnMut(Row<'_>)) -> Result<(), SourceError> + Send + Sync + 'a,
@@ -134,7 +137,7 @@ impl<'a> TextData<'a> {
         };
         read(Subset::Train, &mut train)?;
         read(Subset::Valid, &mut valid)?;
-        if train.labels.is_empty() || valid.labels.is_empty() {
+        if train.labels.is_empty() {
             return Err(TrainError::NoRows);
         }
         if train.labels.iter().chain(&valid.labels).any(|label| *label as usize >= classes) {
@@ -148,13 +151,21 @@ impl<'a> TextData<'a> {
             train,
             valid,
             // Every byte begins at most one n-gram of each group.
-            kept: bytes * Group::COUNT as u64 <= max_kept,
+            occurrences: bytes * Group::COUNT as u64,
+            max_kept,
             max_chunk,
             groups: Default::default(),
             extraction: Mutex::new(()),
             spare_columns: Arc::default(),
             spare_numbers: Arc::default(),
         })
+    }
+
+    /// The same rows, where `count` such sets are in memory together and share its limit.
+    #[must_use]
+    pub fn one_of(mut self, count: usize) -> Self {
+        self.max_kept /= count.max(1) as u64;
+        self
     }
 
     /// Number of classes.
@@ -254,9 +265,11 @@ impl<'a> TextData<'a> {
         }
     }
 
-    /// A few validation texts, spread evenly, for checking an exported model against memory.
+    /// A few validation texts, of training where there are none, spread evenly, for checking an exported
+    /// model against memory.
     pub(crate) fn probe_texts(&self, count: usize) -> Result<Vec<String>, TrainError> {
-        let stride = self.valid.labels.len().div_ceil(count).max(1);
+        let subset = if self.valid.labels.is_empty() { Subset::Train } else { Subset::Valid };
+        let stride = self.rows(subset).div_ceil(count).max(1);
         let (mut texts, mut position) = (Vec::with_capacity(count), 0);
         let mut take = |row: Row<'_>| {
             if position % stride == 0 {
@@ -264,7 +277,7 @@ impl<'a> TextData<'a> {
             }
             position += 1;
         };
-        (self.source)(Subset::Valid, &mut take).map_err(TrainError::Source)?;
+        (self.source)(subset, &mut take).map_err(TrainError::Source)?;
         Ok(texts)
     }
 
@@ -276,7 +289,7 @@ impl<'a> TextData<'a> {
         if missing.is_empty() {
             return Ok(());
         }
-        let features = match self.kept {
+        let features = match self.occurrences <= self.max_kept {
             true => self.find_kept(&missing, key)?,
             false => self.find_streamed(&missing, key)?,
         };

@@ -121,8 +121,8 @@ pub enum TrainError {
     /// The rows could not be read.
     #[error("the rows could not be read: {0}")]
     Source(SourceError),
-    /// There are no training or no validation rows.
-    #[error("there must be at least one training and one validation row")]
+    /// There are no training rows.
+    #[error("there must be at least one training row")]
     NoRows,
     /// A label is not below the number of classes.
     #[error("a label is not below {classes}, the number of classes")]
@@ -186,7 +186,8 @@ impl TextNetwork {
         self.network.to_model(self.preprocess.clone(), labels, positive)
     }
 
-    /// Up to `count` validation texts with the probabilities of the network in memory.
+    /// Up to `count` validation texts, of training where there are none, with the probabilities of the
+    /// network in memory.
     pub fn probes(&self, data: &TextData<'_>, count: usize) -> Result<Vec<Probe>, TrainError> {
         let mut scratch = luthier_model::Scratch::default();
         let texts = data.probe_texts(count)?;

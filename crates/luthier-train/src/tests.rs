@@ -154,6 +154,32 @@ fn weights_count_as_repeats_would_and_zero_leaves_a_row_out() {
 }
 
 #[test]
+fn fitting_needs_no_validation_rows() {
+    let rows = [("good", 0), ("bad", 1), ("good film", 0), ("bad film", 1)];
+    let with = |valid: bool| {
+        let source = move |subset, visit: &mut dyn FnMut(Row<'_>)| {
+            if subset == Subset::Train || valid {
+                rows.iter()
+                    .for_each(|(text, label)| visit(Row { text, label: *label, weight: 1.0 }));
+            }
+            Ok(())
+        };
+        TextData::new(2, source).unwrap()
+    };
+    for learner in learners() {
+        let fit = |data: &TextData<'_>| {
+            let job = Job { data, values: &learner.proposal(), seed: 1 };
+            let fitted = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap();
+            let probes = fitted.text_network().probes(data, 4).unwrap();
+            (fitted.valid.len(), probes)
+        };
+        let (with, without) = (fit(&with(true)), fit(&with(false)));
+        assert_eq!((with.0, without.0), (8, 0));
+        assert_eq!(with.1, without.1, "the model is the same");
+    }
+}
+
+#[test]
 fn unusable_rows_are_errors() {
     let empty = TextData::new(2, |_, _| Ok(()));
     assert!(matches!(empty, Err(TrainError::NoRows)));

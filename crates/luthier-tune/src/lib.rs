@@ -13,6 +13,7 @@
 //! models, threads, clocks, files or databases.
 
 mod choose;
+mod folds;
 mod mix;
 mod name;
 mod pruner;
@@ -22,6 +23,7 @@ mod trial;
 mod view;
 
 pub use choose::{choose, finalists};
+pub use folds::Folds;
 pub use name::UnknownName;
 pub use pruner::{
     Halving, Hyperband, InvalidPruner, Median, PRUNERS, Patience, Percentile, Pruner, PrunerSpec,

@@ -124,7 +124,7 @@ fn parts_are_files_with_all_columns() {
     let dataset = Dataset::open(&spec).unwrap();
     let folder = scratch.path().join("parts");
     std::fs::create_dir(&folder).unwrap();
-    let file = |part| dataset.part_file(part, &folder).unwrap().unwrap();
+    let file = |part: Part| dataset.file_of(part, &folder, &part.to_string()).unwrap().unwrap();
     assert_eq!(file(Part::Test), scratch.path().join("test.csv"));
     for part in [Part::Train, Part::Valid] {
         let path = file(part);
@@ -144,10 +144,10 @@ fn parts_are_files_with_all_columns() {
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
     let whole = Dataset::open(&DatasetSpec { test: None, valid: spec.test, ..spec }).unwrap();
     assert_eq!(
-        whole.part_file(Part::Train, &folder).unwrap(),
+        whole.file_of(Part::Train, &folder, "train").unwrap(),
         Some(scratch.path().join("train.csv"))
     );
-    assert_eq!(whole.part_file(Part::Test, &folder).unwrap(), None);
+    assert_eq!(whole.file_of(Part::Test, &folder, "test").unwrap(), None);
 }
 
 #[test]

@@ -2,7 +2,9 @@ use std::collections::{HashMap, HashSet};
 
 use luthier_test::{Scratch, real_data};
 
-use crate::{DataError, Dataset, DatasetSpec, Example, FoldSpec, Part, SplitPlan, assign_folds};
+use crate::{
+    DataError, Dataset, DatasetSpec, Example, FoldSpec, Part, Selection, SplitPlan, assign_folds,
+};
 
 /// A row: text, label, group, time.
 type Record = (String, String, String, String);
@@ -283,7 +285,7 @@ fn folds_that_cannot_be_dealt_are_errors() {
     check(&[], 5, "the train part has no rows");
     let mut records = sample(30);
     records.push(("lonely".into(), "single".into(), String::new(), String::new()));
-    check(&records, 5, ":32: class `single` of the valid part is absent from train");
+    check(&records, 5, ":32: all rows of class `single` are in one of 5 folds");
 }
 
 #[test]
@@ -301,4 +303,82 @@ fn real_rows_are_split_and_dealt() {
     assert_eq!(dataset.class_counts(Part::Valid), [639, 319]);
     assert_eq!(dataset.class_counts(Part::Test), [638, 320]);
     assert_eq!(Part::ALL.map(|part| dataset.len(part)), [7662, 958, 958]);
+}
+
+/// The data set of `sample`, its training rows dealt into folds.
+fn cross(records: &[Record], plan: Option<SplitPlan>, folds: u32) -> Result<Opened, DataError> {
+    let scratch = Scratch::new();
+    let spec = DatasetSpec {
+        train: scratch.write("a.csv", csv(records)),
+        text: vec!["text".into()],
+        label: "label".into(),
+        split: plan,
+        folds: Some(folds),
+        ..DatasetSpec::default()
+    };
+    Ok(Opened { dataset: Dataset::open(&spec)?, _folder: scratch })
+}
+
+#[test]
+fn training_rows_are_dealt_into_folds_that_part_them() {
+    let records = sample(400);
+    let dataset = cross(&records, None, 4).unwrap();
+    assert_eq!((dataset.folds(), dataset.len(Part::Valid)), (4, 0));
+    let test = dataset.len(Part::Test);
+    assert!((38..=42).contains(&test), "a tenth is split off for testing: {test}");
+    let rows = |selection| -> Vec<u64> {
+        dataset.examples(selection).unwrap().map(|example| example.unwrap().row).collect()
+    };
+    let train = rows(Selection::Part(Part::Train));
+    let dealt = dataset.fold_of_row();
+    assert_eq!(dealt.len(), train.len());
+    let mut texts_of = HashMap::new();
+    for fold in 0..4 {
+        let (inside, outside) = (rows(Selection::Fold(fold)), rows(Selection::Outside(fold)));
+        let expected = train.iter().zip(&dealt).filter(|(_, of)| **of == fold);
+        assert!(inside.iter().eq(expected.map(|(row, _)| row)));
+        assert!((inside.len() as f64 * 4.0 / train.len() as f64 - 1.0).abs() < 0.15);
+        let both: HashSet<u64> = inside.iter().chain(&outside).copied().collect();
+        assert_eq!(both.len(), train.len());
+        for row in inside {
+            let text = &records[row as usize - 1].0;
+            assert_eq!(*texts_of.entry(text).or_insert(fold), fold, "{text}");
+        }
+    }
+    let whole = SplitPlan { valid: 0.1, test: 0.0, ..SplitPlan::default() };
+    assert_eq!(cross(&records, Some(whole), 5).unwrap().len(Part::Train), 400);
+}
+
+#[test]
+fn folds_are_part_of_what_a_data_set_is() {
+    let records = sample(200);
+    let digest = |folds| cross(&records, None, folds).unwrap().digest();
+    assert_ne!(digest(3), digest(4));
+    assert_eq!(digest(3), digest(3));
+}
+
+#[test]
+fn files_of_folds_hold_the_rows_of_folds() {
+    let dataset = cross(&sample(200), None, 3).unwrap();
+    let folder = Scratch::new();
+    let file = dataset.file_of(Selection::Outside(1), folder.path(), "train").unwrap().unwrap();
+    assert!(file.ends_with("train.csv"));
+    let rows = dataset.examples(Selection::Outside(1)).unwrap().count();
+    assert_eq!(std::fs::read_to_string(file).unwrap().lines().count(), rows + 1);
+}
+
+#[test]
+fn folds_that_make_no_sense_are_errors() {
+    let check = |plan: Option<SplitPlan>, folds: u32, expected: &str| {
+        let error = cross(&sample(40), plan, folds).err().expect("an error").to_string();
+        assert!(error.ends_with(expected), "{error}");
+    };
+    check(None, 1, "into 1 folds");
+    let by_time = SplitPlan { time: Some("at".into()), ..SplitPlan::default() };
+    check(Some(by_time), 3, "folds have no order, and the split is by time `at`");
+    let mut records = sample(40);
+    records.iter_mut().for_each(|record| record.2 = record.1.clone());
+    let by_class = SplitPlan { test: 0.0, group: Some("user".into()), ..SplitPlan::default() };
+    let error = cross(&records, Some(by_class), 2).err().expect("an error").to_string();
+    assert!(error.contains("are in one of 2 folds"), "{error}");
 }

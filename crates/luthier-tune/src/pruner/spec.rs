@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::{
     Halving, Hyperband, Median, Patience, Percentile, Pruner, Threshold, Verdict, Wilcoxon,
 };
-use crate::{Direction, Trial, UnknownName};
+use crate::{Direction, Folds, Trial, UnknownName};
 
 /// The names of pruners.
 pub const PRUNERS: &[&str] =
@@ -102,6 +102,15 @@ impl PrunerSpec {
         })
     }
 
+    /// The same for trials that are cross-validated.
+    #[must_use]
+    pub fn over(self, folds: Folds) -> Self {
+        match self {
+            Self::Wilcoxon(pruner) => Self::Wilcoxon(Wilcoxon { folds: Some(folds), ..pruner }),
+            other => other,
+        }
+    }
+
     /// The first setting that is out of its range.
     fn fault(&self) -> Option<&'static str> {
         let factor = |factor: u64| (factor < 2).then_some("`reduction_factor` must be at least 2");
@@ -122,6 +131,11 @@ impl PrunerSpec {
             }
             Self::Halving(h) => factor(h.reduction_factor).or_else(|| rung(h.min_resource)),
             Self::Hyperband(h) => factor(h.reduction_factor).or_else(|| rung(Some(h.min_resource))),
+            Self::Wilcoxon(Wilcoxon { folds: Some(Folds { count, steps, .. }), .. })
+                if *count < 2 || *steps == 0 =>
+            {
+                Some("`folds` must be at least two, of at least one step")
+            }
             Self::Wilcoxon(w) if !(0.0..=1.0).contains(&w.p) => Some("`p` must be between 0 and 1"),
             _ => None,
         }

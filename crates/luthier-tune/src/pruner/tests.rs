@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::Direction::{Maximize, Minimize};
 use super::*;
-use crate::State;
+use crate::{Folds, State};
 
 fn trial(number: u64, state: State, scores: &[f64]) -> Trial {
     let steps = (1..).zip(scores.iter().copied()).map(Step::from).collect();
@@ -306,5 +306,36 @@ fn pruners_are_read_from_names_and_tables() {
     for (value, expected) in cases {
         let message = fault(value.clone());
         assert!(message.contains(expected), "{value}: {message}");
+    }
+}
+
+#[test]
+fn folds_are_raced_whatever_their_order() {
+    let folds = Folds { count: 5, steps: 10, seed: 1 };
+    let pruner = PrunerSpec::Wilcoxon(Wilcoxon::default()).over(folds);
+    // What a fold gives differs far more than what trials do.
+    let of_fold = [0.9, 0.5, 0.7, 0.3, 0.8];
+    let trial = |number: u64, better: f64, done: usize| {
+        let mut trial = Trial::running(number, Values::default());
+        let mut sum = 0.0;
+        for (place, fold) in folds.order(number).into_iter().take(done).enumerate() {
+            sum += of_fold[usize::from(fold)] + better;
+            trial.steps.push((folds.end(place), sum / (place + 1) as f64).into());
+        }
+        if done == 5 {
+            trial.scores = vec![sum / 5.0];
+            trial.state = State::Complete;
+        }
+        trial
+    };
+    let best = [trial(0, 0.0, 5)];
+    for number in 1..20 {
+        let judge = |better, done| {
+            pruner.judge(&[Direction::Maximize], &best, &trial(number, better, done))
+        };
+        assert_eq!(judge(-0.01, 3), Verdict::Continue, "1/8 is above 0.1");
+        assert_eq!(judge(-0.01, 4), Verdict::Prune);
+        assert_eq!(judge(0.01, 4), Verdict::Continue);
+        assert_eq!(judge(0.0, 4), Verdict::Continue, "rounding is no difference");
     }
 }

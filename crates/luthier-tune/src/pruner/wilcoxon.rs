@@ -5,26 +5,29 @@ use serde::{Deserialize, Serialize};
 use super::{Pruner, Verdict};
 use crate::rank::best;
 use crate::sampler::normal::probability_below;
-use crate::{Direction, Trial};
+use crate::{Direction, Folds, Step, Trial};
 
 /// Stops a trial that is worse than the best one on the steps that both have, which are folds or
 /// instances rather than epochs, by a one-sided signed-rank test (Wilcoxon 1945; Optuna's
 /// `WilcoxonPruner`). A trial whose mean over these steps is better is never stopped. With several
 /// objectives it has to be worse in each.
 ///
-/// As every trial takes the steps in the same order, shuffle that order between trials if you can.
+/// Trials that are cross-validated are compared on the folds that both have done.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Wilcoxon {
     /// The probability of stopping a trial that is just as good, between 0 and 1.
     pub p: f64,
-    /// Number of steps below which nothing is stopped.
+    /// Number of steps or folds below which nothing is stopped.
     pub startup_steps: usize,
+    /// How trials go over folds, if they are cross-validated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folds: Option<Folds>,
 }
 
 impl Default for Wilcoxon {
     fn default() -> Self {
-        Self { p: 0.1, startup_steps: 2 }
+        Self { p: 0.1, startup_steps: 2, folds: None }
     }
 }
 
@@ -32,27 +35,45 @@ impl Pruner for Wilcoxon {
     fn judge(&self, directions: &[Direction], trials: &[Trial], trial: &Trial) -> Verdict {
         // The trial itself has no final score yet, so it is not the best.
         let Some(best) = best(trials, directions) else { return Verdict::Continue };
-        let worse = |objective: usize, direction: &Direction| {
-            let differences: Vec<f64> = trial
-                .steps
-                .iter()
-                .filter_map(|step| {
-                    let own = direction.loss(*step.scores.get(objective)?);
-                    let best = direction.loss(*best.at_step(step.step)?.scores.get(objective)?);
-                    // Two infinities of one sign are level.
-                    Some(if own == best { 0.0 } else { own - best })
-                })
-                .filter(|difference| !difference.is_nan())
-                .collect();
+        let worse = |(objective, direction): (usize, &Direction)| {
+            let mut differences = self.differences(best, trial, objective, *direction);
+            differences.retain(|difference| !difference.is_nan());
             let mean = differences.iter().sum::<f64>() / differences.len() as f64;
             differences.len() >= self.startup_steps.max(2)
                 && mean >= 0.0
                 && greater(&differences) < self.p
         };
-        let worse = directions.iter().enumerate().all(|(at, direction)| worse(at, direction));
-        Verdict::prune_if(worse)
+        Verdict::prune_if(directions.iter().enumerate().all(worse))
     }
 }
+
+impl Wilcoxon {
+    /// By how much the loss of `trial` is above that of `best` wherever both have one.
+    fn differences(
+        &self,
+        best: &Trial,
+        trial: &Trial,
+        objective: usize,
+        direction: Direction,
+    ) -> Vec<f64> {
+        // Two infinities of one sign are level.
+        let level = |own: f64, best: f64| if own == best { 0.0 } else { own - best };
+        let Some(folds) = self.folds else {
+            let loss = |step: &Step| Some(direction.loss(*step.scores.get(objective)?));
+            let at = |step: &Step| Some(level(loss(step)?, loss(best.at_step(step.step)?)?));
+            return trial.steps.iter().filter_map(at).collect();
+        };
+        let best = folds.losses(best, objective, direction);
+        let on = |(fold, own): (u8, f64)| {
+            let difference = level(own, *best.get(&fold)?);
+            Some(if difference.abs() < ROUNDING * own.abs().max(1.0) { 0.0 } else { difference })
+        };
+        folds.losses(trial, objective, direction).into_iter().filter_map(on).collect()
+    }
+}
+
+/// Differences of losses of folds that are none, as shares of the losses.
+const ROUNDING: f64 = 1e-10;
 
 /// Differences up to which the distribution of the statistic is counted out.
 const COUNTED: usize = 60;

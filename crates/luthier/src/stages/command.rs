@@ -49,7 +49,7 @@ impl<'a> Programs<'a> {
         let splits = folder.join("splits");
         program::fresh(&splits).map_err(Failure::io(&splits))?;
         let file = |part| {
-            let file = dataset.part_file(part, &splits)?;
+            let file = dataset.file_of(part, &splits, &part.to_string())?;
             absolute(&file.ok_or_else(|| Failure::fault(format!("there are no {part} rows")))?)
         };
         let (labels, metric) = (dataset.labels(), job.objective.metric);
