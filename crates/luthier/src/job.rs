@@ -104,7 +104,7 @@ struct DataForm {
     valid: Option<PathBuf>,
     test: Option<PathBuf>,
     split: Option<SplitForm>,
-    folds: Option<toml::Value>,
+    folds: Option<u32>,
     text: OneOrMany,
     label: String,
     positive: Option<Scalar>,
@@ -250,7 +250,6 @@ impl Job {
     fn check(form: JobForm, folder: PathBuf) -> Result<Self, Failure> {
         check_name(&form.name)?;
         check_task(&form.task)?;
-        not_yet("data.folds", form.data.folds.as_ref(), "rows for validation are split off once")?;
         not_yet("serve.slo_p99_ms", form.serve.slo_p99_ms.as_ref(), "no objective is watched")?;
         if let Some(route) = &form.serve.route {
             check_route(route)?;
@@ -424,8 +423,14 @@ impl DataForm {
         if let Some(both) = used.into_iter().find(|column| self.ignore.contains(column)) {
             return Err(Failure::input(format!("column `{both}` is both used and ignored")));
         }
+        if let (Some(_), Some(valid)) = (self.folds, self.split.as_ref().and_then(|s| s.valid)) {
+            let what =
+                format!("`data.folds` takes the place of `data.split.valid`, which is {valid}");
+            return Err(Failure::input(what).hint("leave one of them out"));
+        }
         let split = self.split.map(SplitForm::into_plan);
-        if self.valid.is_none() && split.as_ref().is_some_and(|split| split.valid == 0.0) {
+        let no_share = split.as_ref().is_some_and(|split| split.valid == 0.0);
+        if self.valid.is_none() && self.folds.is_none() && no_share {
             return Err(Failure::input("`data.split.valid` is 0, and there is no `data.valid`")
                 .hint("give a share of the rows above 0, or a file of its own in `data.valid`"));
         }
@@ -449,6 +454,7 @@ impl DataForm {
             valid: self.valid.map(|path| folder.join(path)),
             test: self.test.map(|path| folder.join(path)),
             split,
+            folds: self.folds,
             text,
             label: self.label,
             positive: self.positive.map(|positive| match positive {

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use luthier_data::{Dataset, Part};
 use luthier_study::{Failure as TrialFailure, Locator, Measured, Session, Study};
 
-use super::measure::{binary, predictions as scored};
+use super::measure::{binary, predictions as scored, truth};
 use super::tune::tiebreak;
 use crate::failure::Failure;
 use crate::job::Job;
@@ -41,14 +41,13 @@ impl<'a> Programs<'a> {
     pub(super) fn start(
         job: &'a Job,
         dataset: &'a Dataset,
-        truth: &[u32],
         folder: &Path,
     ) -> Result<Option<Self>, Failure> {
         let Some(program) = &job.tune.program else { return Ok(None) };
         let absolute = |path: &Path| std::path::absolute(path).map_err(Failure::io(path));
         let splits = folder.join("splits");
         program::fresh(&splits).map_err(Failure::io(&splits))?;
-        let file = |part| {
+        let file = |part: Part| {
             let file = dataset.file_of(part, &splits, &part.to_string())?;
             absolute(&file.ok_or_else(|| Failure::fault(format!("there are no {part} rows")))?)
         };
@@ -69,8 +68,8 @@ impl<'a> Programs<'a> {
             trials: absolute(&folder.join("trials"))?,
             guard: Guard::start(program.grace())?,
         };
-        let reported = Mutex::default();
-        Ok(Some(Self { job, dataset, truth: truth.to_vec(), program, setting, reported }))
+        let (truth, reported) = (truth(dataset, Part::Valid)?, Mutex::default());
+        Ok(Some(Self { job, dataset, truth, program, setting, reported }))
     }
 
     /// Runs the program for a trial. Its score is that of its predictions, where there are any.

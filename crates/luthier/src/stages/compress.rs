@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use luthier_bundle::{Bundle, Draft, Predictor, Probe};
 use luthier_compress::{Candidate, Judgement, Recipe, Step, Verdict, search};
-use luthier_data::{Dataset, Part};
+use luthier_data::{Dataset, Part, Selection};
 use luthier_engine::Threads;
 use luthier_eval::{
     Bootstrap, Metric, NonInferiorityVerdict, Predictions, compare, non_inferiority, temperature,
@@ -14,8 +14,9 @@ use luthier_model::{Model, Preprocess, Scratch};
 use serde::{Deserialize, Serialize};
 
 use super::folder::key;
-use super::measure::{answer, binary, latency, predictions, texts, truth};
-use super::train::{Trained, valid_score};
+use super::held_out::{HeldOut, answering};
+use super::measure::{answer, binary, latency, predictions};
+use super::train::{Trained, fold_path, open_folds, valid_score};
 use super::tune::interrupted;
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
@@ -25,6 +26,8 @@ use crate::term::{Reporter, milliseconds, size};
 /// The model to finish, and what was tried.
 pub(super) struct Compressed {
     pub(super) bundle: Bundle,
+    /// The models of the folds, changed in the same way, if there are folds.
+    pub(super) folds: Vec<Bundle>,
     pub(super) key: String,
     pub(super) search: Search,
 }
@@ -44,17 +47,31 @@ const CANDIDATES: u64 = 8;
 /// rows in between is not chosen for its luck.
 const LOG_LOSS_SHARE: f64 = 0.25;
 
-/// Judges candidates on the validation rows.
+/// Judges candidates on the rows that were held out.
 struct Judge<'a> {
     job: &'a Job,
     draft: Draft,
     folder: &'a RunFolder,
     threads: Threads,
-    texts: Vec<String>,
-    truth: Vec<u32>,
+    held_out: HeldOut,
+    /// The models of the folds as trained, with what [`usage`] says of them.
+    folds: Vec<(Model, Vec<u32>)>,
     classes: usize,
     positive: Option<usize>,
     baseline: Option<Predictions>,
+}
+
+/// A candidate: the model that would be served, and those of the folds changed in the same way.
+struct Changed {
+    model: Model,
+    folds: Vec<Model>,
+}
+
+impl Changed {
+    /// Those that answer the rows that were held out.
+    fn answering(&self) -> &[Model] {
+        answering(&self.model, &self.folds)
+    }
 }
 
 /// Writes the bundle `compressed` and `compression.json`.
@@ -72,32 +89,33 @@ pub(super) fn compress(
     let path = folder.join("compressed");
     if folder.finished("compressed", &key)
         && let (Ok(bundle), Ok(search)) = (Bundle::open(&path), folder.read("compression.json"))
+        && let Ok(folds) = open_folds(&path, prepared.dataset.folds())
     {
-        return Ok(Compressed { bundle, key, search });
+        return Ok(Compressed { bundle, folds, key, search });
     }
     let mut judge = Judge::new(job, prepared, trained, folder)?;
     let model = trained.bundle.model()?;
     let (search, model) = match job.compress.enabled {
         true => {
-            let usage = usage(&model, &prepared.dataset)?;
+            let usage = usage(&model, &prepared.dataset, Selection::Part(Part::Train))?;
             judged_search(&mut judge, &model, &usage, reporter, stop)?
         }
         false => (judge.only(&model)?, model),
     };
     let recipe = search.candidates[search.chosen].recipe.clone();
-    let bundle = judge.write_chosen(&recipe, model, trained, prepared)?;
+    let (bundle, folds) = judge.write_chosen(&recipe, model, trained, prepared)?;
     folder.write("compression.json", &search)?;
     folder.finish("compressed", &key)?;
     reporter.line("compress", &summary(&search));
-    Ok(Compressed { bundle, key, search })
+    Ok(Compressed { bundle, folds, key, search })
 }
 
-/// How many training texts each row of the n-gram table takes part in.
-fn usage(model: &Model, dataset: &Dataset) -> Result<Vec<u32>, Failure> {
+/// How many of the texts that a model was trained on each row of the n-gram table takes part in.
+fn usage(model: &Model, dataset: &Dataset, trained: Selection) -> Result<Vec<u32>, Failure> {
     let Preprocess::NgramText(text) = &model.preprocess;
     let mut usage = vec![0u32; text.index().len()];
     let mut scratch = Scratch::default();
-    for example in dataset.examples(Part::Train)? {
+    for example in dataset.examples(trained)? {
         let (rows, _) = text.features(&example?.text, &mut scratch);
         for row in rows {
             usage[*row as usize] = usage[*row as usize].saturating_add(1);
@@ -146,13 +164,19 @@ impl<'a> Judge<'a> {
         trained: &Trained,
         folder: &'a RunFolder,
     ) -> Result<Self, Failure> {
+        let of_fold = |(fold, bundle): (u8, &Bundle)| {
+            let model = bundle.model()?;
+            let usage = usage(&model, &prepared.dataset, Selection::Outside(fold))?;
+            Ok((model, usage))
+        };
+        let folds = (0u8..).zip(&trained.folds).map(of_fold);
         Ok(Self {
             job,
             draft: trained.bundle.to_draft()?,
             folder,
             threads: Threads::new(1),
-            texts: texts(&prepared.dataset, Part::Valid)?,
-            truth: truth(&prepared.dataset, Part::Valid)?,
+            held_out: HeldOut::of(&prepared.dataset)?,
+            folds: folds.collect::<Result<Vec<_>, Failure>>()?,
             classes: prepared.dataset.labels().len(),
             positive: binary(&prepared.dataset),
             baseline: None,
@@ -170,13 +194,18 @@ impl<'a> Judge<'a> {
     /// one that the others are compared with.
     fn judge(&mut self, recipe: &Recipe, model: &Model) -> Result<Judgement, Failure> {
         let path = self.folder.join(".candidate");
-        let bundle = self.draft_of(recipe, model.clone())?.write(&path)?;
+        let changed = self.changed(recipe, model.clone())?;
+        let bundle = self.draft_of(recipe, changed.model.clone())?.write(&path)?;
         let predictor = bundle.predictor(&self.threads)?;
-        let (probabilities, predicted) = self.threads.run(|| answer(&predictor, &self.texts))?;
-        let (p50_ms, p99_ms) = self.threads.run(|| latency(&predictor, &self.texts))?;
+        let (p50_ms, p99_ms) = self.threads.run(|| latency(&predictor, &self.held_out.texts))?;
+        let answering = match changed.folds.as_slice() {
+            [] => vec![predictor],
+            folds => self.predictors(folds)?,
+        };
+        let (probabilities, predicted) = self.threads.run(|| self.held_out.answer(&answering))?;
         let _ = std::fs::remove_dir_all(&path);
-        let scored =
-            predictions(self.classes, self.truth.clone(), &probabilities, Some(predicted))?;
+        let truth = self.held_out.truth.clone();
+        let scored = predictions(self.classes, truth, &probabilities, Some(predicted))?;
         let metric = self.job.objective.metric;
         let mut judgement = Judgement {
             size_bytes: bundle.size_bytes(),
@@ -237,16 +266,32 @@ impl<'a> Judge<'a> {
         Ok(found.interval.low >= -self.job.compress.max_drop * LOG_LOSS_SHARE)
     }
 
-    /// The candidate as a bundle: calibrated afresh, with the answers of the engine as probes.
+    /// The candidate of a recipe that gives `model`: calibrated afresh.
+    fn changed(&self, recipe: &Recipe, model: Model) -> Result<Changed, Failure> {
+        let apply = |(model, usage): &(Model, Vec<u32>)| recipe.apply(model, usage);
+        let folds = self.folds.iter().map(apply).collect::<Result<Vec<_>, _>>();
+        let folds = folds.map_err(|error| Failure::fault(error.to_string()))?;
+        let mut changed = Changed { model, folds };
+        if !recipe.0.is_empty() {
+            let answering = self.predictors(changed.answering())?;
+            let (probabilities, _) = self.held_out.answer(&answering)?;
+            self.calibrate(recipe, &probabilities, &mut changed);
+        }
+        Ok(changed)
+    }
+
+    fn predictors(&self, models: &[Model]) -> Result<Vec<Predictor>, Failure> {
+        let predictor = |model: &Model| Ok(Predictor::new(model.clone(), &self.threads)?);
+        models.iter().map(predictor).collect()
+    }
+
+    /// A changed model as a bundle, with the answers of the engine as probes.
     fn draft_of(&self, recipe: &Recipe, model: Model) -> Result<Draft, Failure> {
         let mut draft = self.draft.clone();
         draft.model = model;
         if recipe.0.is_empty() {
             return Ok(draft);
         }
-        let (probabilities, _) =
-            answer(&Predictor::new(draft.model.clone(), &self.threads)?, &self.texts)?;
-        self.calibrate(recipe, &probabilities, &mut draft.model);
         let texts: Vec<String> = draft.probes.iter().map(|probe| probe.text.clone()).collect();
         let (probabilities, _) =
             answer(&Predictor::new(draft.model.clone(), &self.threads)?, &texts)?;
@@ -258,15 +303,21 @@ impl<'a> Judge<'a> {
 
     /// Fits the temperature again and, where lengths went and the bias weighs otherwise than in
     /// training, the shift of a binary model.
-    fn calibrate(&self, recipe: &Recipe, probabilities: &[f32], model: &mut Model) {
-        let already = model.temperature();
-        let (stretch, shift) = temperature_and_shift(probabilities, &self.truth);
-        let shifts = self.classes == 2 && recipe.0.contains(&Step::EvenLengths);
-        let stretch = match shifts && model.shift_logit(shift * already) {
+    fn calibrate(&self, recipe: &Recipe, probabilities: &[f32], changed: &mut Changed) {
+        let truth = &self.held_out.truth;
+        let (stretch, shift) = temperature_and_shift(probabilities, truth);
+        let even = self.classes == 2 && recipe.0.contains(&Step::EvenLengths);
+        let shifted = |model: &mut Model| model.shift_logit(shift * model.temperature());
+        let mut models: Vec<&mut Model> = changed.folds.iter_mut().collect();
+        models.push(&mut changed.model);
+        // All have the same kind of graph: the shift fits all of them or none.
+        let stretch = match even && models.iter_mut().all(|model| shifted(model)) {
             true => stretch,
-            false => temperature(probabilities, self.classes, &self.truth),
+            false => temperature(probabilities, self.classes, truth),
         };
-        model.set_temperature(already * stretch);
+        for model in models {
+            model.set_temperature(model.temperature() * stretch);
+        }
     }
 
     fn write_chosen(
@@ -275,16 +326,28 @@ impl<'a> Judge<'a> {
         model: Model,
         trained: &Trained,
         prepared: &Prepared,
-    ) -> Result<Bundle, Failure> {
-        let mut draft = self.draft_of(recipe, model)?;
+    ) -> Result<(Bundle, Vec<Bundle>), Failure> {
+        let path = self.folder.join("compressed");
+        let changed = self.changed(recipe, model)?;
+        let of_fold = |(fold, (of_fold, model)): (u8, (&Bundle, &Model))| {
+            let mut draft = of_fold.to_draft()?;
+            if !recipe.0.is_empty() {
+                draft = Draft { scores: Vec::new(), ..self.draft_of(recipe, model.clone())? };
+            }
+            Ok(draft.write(&fold_path(&path, fold))?)
+        };
+        let folds = (0u8..).zip(trained.folds.iter().zip(&changed.folds)).map(of_fold);
+        let folds = folds.collect::<Result<Vec<_>, Failure>>()?;
+        let mut draft = self.draft_of(recipe, changed.model.clone())?;
         if !recipe.0.is_empty() {
-            let predictor = Predictor::new(draft.model.clone(), &self.threads)?;
-            let (probabilities, _) = answer(&predictor, &self.texts)?;
-            draft.scores = vec![valid_score(self.job, &prepared.dataset, &probabilities)?];
+            let (probabilities, _) =
+                self.held_out.answer(&self.predictors(changed.answering())?)?;
+            let (dataset, held_out) = (&prepared.dataset, &self.held_out);
+            draft.scores = vec![valid_score(self.job, dataset, held_out, &probabilities)?];
             draft.lineage.compression = Some(recipe.to_string());
             draft.lineage.compressed_from = Some(trained.bundle.manifest().digest.clone());
         }
-        Ok(draft.write(&self.folder.join("compressed"))?)
+        Ok((draft.write(&path)?, folds))
     }
 }
 

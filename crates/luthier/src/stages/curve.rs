@@ -7,10 +7,9 @@ use luthier_data::{Dataset, Part};
 use luthier_eval::{Bootstrap, Metric, Predictions, Verdict, compare, interval};
 use luthier_report::{CurvePoint, LearningCurve};
 use luthier_space::{Distribution, Scale, Value, Values};
-use luthier_train::{Job as Fit, Learner, Linear, Row, TextData};
+use luthier_train::{Job as Fit, Learner, Linear, Row, Subset, TextData};
 
 use super::measure::{binary, predictions, truth};
-use super::train::part_of;
 use super::tune::interrupted;
 use crate::failure::Failure;
 use crate::term::Reporter;
@@ -79,7 +78,10 @@ fn fit(
     stop: &AtomicBool,
 ) -> Result<Option<(u64, Vec<f32>)>, Failure> {
     let source = move |subset, visit: &mut dyn FnMut(Row<'_>)| {
-        let part = part_of(subset);
+        let part = match subset {
+            Subset::Train => Part::Train,
+            Subset::Valid => Part::Valid,
+        };
         for (index, example) in (0u64..).zip(dataset.examples(part)?) {
             let example = example?;
             if part == Part::Valid || is_in(index, share) {
@@ -94,7 +96,8 @@ fn fit(
         other => other?,
     };
     let labels = &data.train().labels;
-    if (0..classes as u32).any(|class| !labels.contains(&class)) {
+    let absent = |class| !labels.contains(&class);
+    if data.valid().labels.is_empty() || (0..classes as u32).any(absent) {
         return Ok(None);
     }
     let values = middle_values();

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compress::Compressed;
 use super::folder::key;
+use super::held_out::{self, HeldOut, answering};
 use super::measure::{answer, binary, labels, latency, predictions, texts, truth};
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
@@ -68,33 +69,36 @@ pub(super) fn finish(
     }
     let threads = Threads::new(1);
     let predictor = compressed.bundle.predictor(&threads)?;
-    let scored = |part| -> Result<Predictions, Failure> {
-        let (probabilities, predicted) = answer(&predictor, &texts(&prepared.dataset, part)?)?;
-        let truth = truth(&prepared.dataset, part)?;
-        Ok(predictions(predictor.decision().classes(), truth, &probabilities, Some(predicted))?)
+    let scored = |truth, (probabilities, labels): (Vec<f32>, Vec<u32>)| {
+        predictions(predictor.decision().classes(), truth, &probabilities, Some(labels))
     };
+    let held_out = HeldOut::of(&prepared.dataset)?;
     let (names, positive) = (labels(&prepared.dataset), binary(&prepared.dataset));
     let report =
         |scored: &Predictions| Report::build(scored, &names, positive, &Bootstrap::default());
-    let valid = scored(Part::Valid)?;
-    let valid_texts = texts(&prepared.dataset, Part::Valid)?;
-    let (p50_ms, p99_ms) = threads.run(|| latency(&predictor, &valid_texts))?;
+    let of_folds = compressed.folds.iter().map(|bundle| bundle.predictor(&threads));
+    let of_folds = of_folds.collect::<Result<Vec<_>, _>>()?;
+    let answers = held_out.answer(answering(&predictor, &of_folds))?;
+    let valid = scored(held_out.truth.clone(), answers)?;
+    let (p50_ms, p99_ms) = threads.run(|| latency(&predictor, &held_out.texts))?;
+    let part = held_out::part(&prepared.dataset);
     let mut findings = Findings {
         valid: report(&valid)?,
         test: None,
         mistakes: Vec::new(),
-        suspects: shown(prepared, Part::Valid, suspect_labels(&valid, SHOWN), |s| s.row)?,
+        suspects: shown(prepared, part, suspect_labels(&valid, SHOWN), |s| s.row)?,
         p50_ms,
         p99_ms,
     };
     let mut openings = 0;
     if !prepared.dataset.is_empty(Part::Test) {
         openings = folder.open_test(&key)?;
-        let test = scored(Part::Test)?;
+        let answers = answer(&predictor, &texts(&prepared.dataset, Part::Test)?)?;
+        let test = scored(truth(&prepared.dataset, Part::Test)?, answers)?;
         findings.test = Some(report(&test)?);
         findings.mistakes = shown(prepared, Part::Test, worst_mistakes(&test, SHOWN), |m| m.row)?;
     }
-    let baseline = baseline(&compressed.bundle, &valid_texts, valid.predicted())?;
+    let baseline = baseline(compressed, &held_out, valid.predicted())?;
     let bundle = write(job, compressed, &findings, baseline.as_ref(), openings, folder)?;
     folder.write("findings.json", &findings)?;
     folder.finish("bundle", &key)?;
@@ -143,22 +147,24 @@ fn write(
     Ok(draft.write(&folder.join("bundle"))?)
 }
 
-/// What the validation texts and their answers are like; the model was not trained on them, so that
-/// it meets as much unknown in them as in new ones.
+/// What the texts that were held out and their answers are like; their models were not trained on
+/// them, so that they meet as much unknown in them as in new ones.
 fn baseline(
-    bundle: &Bundle,
-    texts: &[String],
+    compressed: &Compressed,
+    held_out: &HeldOut,
     predicted: &[u32],
 ) -> Result<Option<Baseline>, Failure> {
-    let model = bundle.model()?;
-    let Preprocess::NgramText(ngrams) = &model.preprocess;
+    let bundles = answering(&compressed.bundle, &compressed.folds);
+    let models = bundles.iter().map(Bundle::model).collect::<Result<Vec<_>, _>>()?;
     let mut extractor = Extractor::default();
-    let rows: Vec<Observation> = texts
-        .iter()
-        .zip(predicted)
-        .map(|(text, class)| observe(text, *class, ngrams, &mut extractor))
+    let rows = held_out.texts.iter().zip(predicted).enumerate();
+    let rows: Vec<Observation> = rows
+        .map(|(row, (text, class))| {
+            let Preprocess::NgramText(ngrams) = &held_out.of_row(row, &models).preprocess;
+            observe(text, *class, ngrams, &mut extractor)
+        })
         .collect();
-    Ok(Baseline::new(model.decision.classes(), &rows))
+    Ok(Baseline::new(models[0].decision.classes(), &rows))
 }
 
 fn test_line(job: &Job, test: &Report, openings: u32) -> String {

@@ -8,10 +8,12 @@
 
 mod command;
 mod compress;
+mod cross_validate;
 mod curve;
 mod finish;
 mod folder;
 mod follow;
+mod held_out;
 mod measure;
 mod report;
 mod train;

@@ -13,6 +13,7 @@ use luthier_tune::State;
 
 use super::compress::Compressed;
 use super::finish::Finished;
+use super::held_out;
 use super::tune::Tuned;
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
@@ -43,7 +44,7 @@ pub(super) fn assemble(parts: &Parts<'_>) -> RunReport {
         headline: headline(parts),
         evaluation: Some(evaluation(finished)),
         mistakes: mistakes(finished, labels),
-        suspects: suspects(finished, labels),
+        suspects: suspects(finished, held_out::part(&parts.prepared.dataset), labels),
         compression: Some(compression(parts)),
         commands: commands(parts),
         lineage: lineage(parts),
@@ -69,8 +70,12 @@ pub(super) fn tuned(job: &Job, prepared: &Prepared, tuned: &Tuned, seconds: f64)
             target: job.objective.target,
         },
         headline: Headline {
-            score: Estimate { value: score, ..Estimate::default() },
-            rows: dataset.len(Part::Valid),
+            score: Estimate {
+                value: score,
+                low: tuned.folds.as_ref().map(|folds| folds.low),
+                high: tuned.folds.as_ref().map(|folds| folds.high),
+            },
+            rows: dataset.len(held_out::part(dataset)),
             wall_seconds: Some(seconds),
             verdicts: target_verdict(job, score).into_iter().collect(),
             ..Headline::default()
@@ -308,9 +313,9 @@ fn mistakes(finished: &Finished, labels: &[String]) -> Vec<Mistake> {
     mistakes.collect()
 }
 
-fn suspects(finished: &Finished, labels: &[String]) -> Vec<Suspect> {
+fn suspects(finished: &Finished, part: Part, labels: &[String]) -> Vec<Suspect> {
     let suspects = finished.findings.suspects.iter().map(|shown| Suspect {
-        part: Part::Valid.to_string(),
+        part: part.to_string(),
         row: shown.row,
         id: shown.id.clone(),
         text: shown.text.clone(),

@@ -8,19 +8,22 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use luthier_data::{Dataset, Part};
+use luthier_data::Dataset;
 use luthier_eval::{Bootstrap, Metric, calibrated_log_loss, standard_error};
-use luthier_space::Space;
+use luthier_space::{Dimension, Distribution, Space, Values};
 use luthier_study::{
     Event, Failure as TrialFailure, Locator, Measured, Objective, Retries, Run, Session, Study,
     StudyError, StudySpec, Summary,
 };
-use luthier_train::{Job as Fit, TextData, TrainError};
-use luthier_tune::{Request, State, Tiebreak, Trial, around_best, choose, finalists, trial_seed};
+use luthier_train::{Job as Fit, Learner, TextData, TrainError};
+use luthier_tune::{
+    Folds, Request, State, Tiebreak, Trial, around_best, choose, finalists, trial_seed,
+};
 
 use super::command::{Programs, reported};
+use super::cross_validate::{OfFolds, cross_validate, of_folds};
 use super::folder::key;
-use super::measure::{binary, predictions, truth};
+use super::measure::{binary, predictions};
 use super::train::TrainingRows;
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
@@ -34,6 +37,9 @@ pub(super) const LAG: u64 = 7;
 
 /// Pause before it is looked again whether a study has been begun.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// How learners call the number of their steps.
+const EPOCHS: &str = ".epochs";
 
 /// Resamples that tell how noisy a trial's score is.
 const NOISE_RESAMPLES: usize = 50;
@@ -51,6 +57,8 @@ pub(super) struct Tuned {
     pub(super) key: String,
     /// Trials whose scores are those that their programs have reported.
     pub(super) reported: BTreeSet<u64>,
+    /// What the chosen trial's folds came to when it was evaluated first, if there are folds.
+    pub(super) folds: Option<OfFolds>,
     study_seed: u64,
 }
 
@@ -106,13 +114,15 @@ pub(super) fn tune(
     let again: BTreeMap<u64, Trial> =
         again.into_iter().map(|trial| (trial.number, trial)).collect();
     let seconds = start.elapsed().as_secs_f64();
-    reporter.line("tune", &summary(job, &trials, &best, again.contains_key(&best.number)));
+    let folds = of_folds(&locator, &spec.name, best.number)?;
+    let twice = again.contains_key(&best.number);
+    reporter.line("tune", &summary(job, &trials, &best, twice, folds.as_ref()));
     let margin = luthier_tune::margin(&trials, spec.objectives[0].direction);
     let reported = match job.tune.program {
         Some(_) => reported(&locator, &spec.name)?,
         None => BTreeSet::new(),
     };
-    Ok(Tuned { trials, best, again, margin, seconds, key, reported, study_seed: spec.seed })
+    Ok(Tuned { trials, best, again, margin, seconds, key, reported, folds, study_seed: spec.seed })
 }
 
 /// Opens the study, or begins it where there is none with this key, which says all that makes it
@@ -223,10 +233,24 @@ fn spec(job: &Job, dataset: &Dataset) -> StudySpec {
         constraints: Vec::new(),
         seed: job.tune.seed,
         sampler: job.tune.sampler.clone(),
-        pruner: job.tune.pruner.clone(),
+        pruner: match folds(job, dataset) {
+            Some(folds) => job.tune.pruner.clone().over(folds),
+            None => job.tune.pruner.clone(),
+        },
         lag: Some(LAG),
         context: context(job, dataset),
     }
+}
+
+/// How trials go over the folds of the data, if there are any.
+pub(super) fn folds(job: &Job, dataset: &Dataset) -> Option<Folds> {
+    let epochs = |dimension: &Dimension| match dimension.distribution {
+        Distribution::Int { high, .. } if dimension.name.ends_with(EPOCHS) => Some(high),
+        _ => None,
+    };
+    let most = job.tune.space.dimensions().iter().filter_map(epochs).max().unwrap_or(1);
+    let (count, steps) = (dataset.folds(), u64::try_from(most).unwrap_or(1).max(1));
+    (count > 0).then_some(Folds { count, steps, seed: job.tune.seed })
 }
 
 /// What else decides which scores values get. Whoever works on a study must agree on it.
@@ -436,29 +460,33 @@ struct Evaluator<'a, 'd> {
     job: &'a Job,
     dataset: &'a Dataset,
     study: &'a Study,
-    truth: Vec<u32>,
-    data: Option<&'a TextData<'d>>,
+    /// What trials are fitted to, one set of rows for each fold; none where no learner is ours.
+    data: &'a [TextData<'d>],
     programs: Option<Programs<'a>>,
 }
 
 impl<'a, 'd> Evaluator<'a, 'd> {
     fn start(search: &Search<'a, 'd>) -> Result<Self, Failure> {
         let Search { job, dataset, rows, study, folder, .. } = *search;
-        let truth = truth(dataset, Part::Valid)?;
-        let programs = Programs::start(job, dataset, &truth, folder)?;
-        let data = (!job.tune.learners.is_empty()).then(|| rows.get()).transpose()?;
-        Ok(Self { job, dataset, study, truth, data, programs })
+        let programs = Programs::start(job, dataset, folder)?;
+        let data = if job.tune.learners.is_empty() { &[] } else { rows.judged()? };
+        Ok(Self { job, dataset, study, data, programs })
     }
 
     fn evaluate(&self, session: &Session<'_>) -> Result<Measured, TrialFailure> {
         let name = session.values().text("learner");
         let name = name.map_err(|error| TrialFailure::Error(error.to_string()))?;
+        let (job, dataset) = (self.job, self.dataset);
         match (name, &self.programs, self.data) {
             (program::LEARNER, Some(programs), _) => programs.evaluate(self.study, session),
-            (name, _, Some(data)) => {
-                evaluate(self.job, name, self.dataset, data, &self.truth, session)
-            }
-            (name, ..) => Err(TrialFailure::Error(format!("there is no learner `{name}`"))),
+            (name, _, []) => Err(TrialFailure::Error(format!("there is no learner `{name}`"))),
+            (name, _, data) => match folds(job, dataset) {
+                None => evaluate(&Fitting::of(job, dataset, name)?, &data[0], session),
+                Some(folds) => {
+                    let fitting = Fitting::of(job, dataset, name)?;
+                    cross_validate(&fitting, folds, data, self.study, session)
+                }
+            },
         }
     }
 
@@ -482,41 +510,64 @@ fn reaches(job: &Job, score: f64) -> bool {
     job.objective.target.is_none_or(|target| if higher { score >= target } else { score <= target })
 }
 
+/// What all fits of a trial have in common.
+pub(super) struct Fitting<'a> {
+    pub(super) job: &'a Job,
+    pub(super) dataset: &'a Dataset,
+    learner: &'a dyn Learner,
+}
+
+impl<'a> Fitting<'a> {
+    fn of(job: &'a Job, dataset: &'a Dataset, name: &str) -> Result<Self, TrialFailure> {
+        let learner = job.tune.learners.iter().find(|learner| learner.name() == name);
+        let none = || TrialFailure::Error(format!("there is no learner `{name}`"));
+        Ok(Self { job, dataset, learner: learner.ok_or_else(none)?.as_ref() })
+    }
+
+    /// Fits to `data` with the values of a trial and hands each epoch's score to `report`; the last
+    /// score and the probabilities of the validation rows.
+    pub(super) fn fit(
+        &self,
+        data: &TextData<'_>,
+        values: &Values,
+        seed: u64,
+        report: &mut dyn FnMut(u64, f64) -> ControlFlow<()>,
+    ) -> Result<(f64, Vec<f32>), TrialFailure> {
+        let fail = |error: &dyn std::fmt::Display| TrialFailure::Error(error.to_string());
+        let (metric, positive) = (self.job.objective.metric, binary(self.dataset));
+        let mut last: Result<f64, TrialFailure> = Err(TrialFailure::Pruned);
+        let fit = Fit { data, values: &values.scope(self.learner.name()), seed };
+        let fitted = self.learner.fit(&fit, &mut |step| {
+            let truth = data.valid().labels.clone();
+            let scored = predictions(data.classes(), truth, step.valid, None);
+            last = match scored.map(|scored| metric.score(&scored, positive)) {
+                Ok(Some(score)) => Ok(score),
+                Ok(None) => Err(fail(&format!("{metric} is undefined on the validation rows"))),
+                Err(error) => Err(fail(&error)),
+            };
+            match &last {
+                Ok(score) => report(step.epoch, *score),
+                Err(_) => ControlFlow::Break(()),
+            }
+        });
+        match fitted {
+            Ok(fitted) => Ok((last?, fitted.valid)),
+            Err(TrainError::Stopped) => Err(last.err().unwrap_or(TrialFailure::Pruned)),
+            Err(error) => Err(fail(&error)),
+        }
+    }
+}
+
 /// Fits one trial and scores each of its epochs.
 fn evaluate(
-    job: &Job,
-    name: &str,
-    dataset: &Dataset,
+    fitting: &Fitting<'_>,
     data: &TextData<'_>,
-    truth: &[u32],
     session: &Session<'_>,
 ) -> Result<Measured, TrialFailure> {
-    let fail = |error: &dyn std::fmt::Display| TrialFailure::Error(error.to_string());
-    let learner = job.tune.learners.iter().find(|learner| learner.name() == name);
-    let learner = learner.ok_or_else(|| fail(&format!("there is no learner `{name}`")))?;
-    let (metric, positive) = (job.objective.metric, binary(dataset));
-    let mut last: Result<f64, TrialFailure> = Err(TrialFailure::Pruned);
-    let fit = Fit { data, values: &session.values().scope(name), seed: session.seed() };
-    let fitted = learner.fit(&fit, &mut |step| {
-        let scored = predictions(data.classes(), truth.to_vec(), step.valid, None);
-        last = match scored.map(|scored| metric.score(&scored, positive)) {
-            Ok(Some(score)) => Ok(score),
-            Ok(None) => Err(fail(&format!("{metric} is undefined on the validation rows"))),
-            Err(error) => Err(fail(&error)),
-        };
-        match &last {
-            Ok(score) => session.report(step.epoch, *score),
-            Err(_) => ControlFlow::Break(()),
-        }
-    });
-    match fitted {
-        Ok(fitted) => {
-            let tiebreak = tiebreak(job, dataset, truth, &fitted.valid);
-            Ok(Measured { tiebreak, ..last?.into() })
-        }
-        Err(TrainError::Stopped) => last.and(Err(TrialFailure::Pruned)),
-        Err(error) => Err(fail(&error)),
-    }
+    let report = &mut |epoch, score| session.report(epoch, score);
+    let (score, valid) = fitting.fit(data, session.values(), session.seed(), report)?;
+    let tiebreak = tiebreak(fitting.job, fitting.dataset, &data.valid().labels, &valid);
+    Ok(Measured { tiebreak, ..score.into() })
 }
 
 /// Scores of decisions on a few hundred rows are noisy, and the best of thirty is the luckiest. The
@@ -529,7 +580,7 @@ pub(super) fn tiebreak(
     valid: &[f32],
 ) -> Option<Tiebreak> {
     let metric = job.objective.metric;
-    if matches!(metric, Metric::LogLoss | Metric::Brier) {
+    if !has_tiebreak(job) {
         return None;
     }
     let scored = predictions(dataset.labels().len(), truth.to_vec(), valid, None).ok()?;
@@ -537,6 +588,11 @@ pub(super) fn tiebreak(
     let margin = standard_error(&scored, metric, binary(dataset), &bootstrap)?;
     let loss = calibrated_log_loss(valid, dataset.labels().len(), truth)?;
     Some(Tiebreak { margin, loss })
+}
+
+/// Whether a loss decides among trials whose scores are too close to tell apart.
+pub(super) fn has_tiebreak(job: &Job) -> bool {
+    !matches!(job.objective.metric, Metric::LogLoss | Metric::Brier)
 }
 
 /// Tells of a trial that has finished.
@@ -566,11 +622,23 @@ fn first_line(reason: Option<&str>) -> &str {
     reason.and_then(|reason| reason.lines().next()).unwrap_or("no reason given")
 }
 
-fn summary(job: &Job, trials: &[Trial], best: &Trial, twice: bool) -> String {
+fn summary(
+    job: &Job,
+    trials: &[Trial],
+    best: &Trial,
+    twice: bool,
+    folds: Option<&OfFolds>,
+) -> String {
     let count = |state| trials.iter().filter(|trial| trial.state == state).count();
     let score = best.score().unwrap_or(f64::NAN);
+    let (part, interval) = match folds {
+        None => ("valid ", String::new()),
+        Some(OfFolds { scores, low, high }) => {
+            ("", format!(" over {} folds (95 % {low:.4} to {high:.4})", scores.len()))
+        }
+    };
     let mut text = format!(
-        "{} trials ({} pruned, {} failed), best valid {} {score:.4}{}, trial {}: {}",
+        "{} trials ({} pruned, {} failed), best {part}{} {score:.4}{interval}{}, trial {}: {}",
         count(State::Complete) + count(State::Pruned) + count(State::Failed),
         count(State::Pruned),
         count(State::Failed),
