@@ -479,6 +479,9 @@ impl Dataset {
 
 /// The plan that applies to `train`, if there is one.
 fn resolve(spec: &DatasetSpec) -> Result<Option<SplitPlan>, DataError> {
+    if spec.folds.is_some() && spec.valid.is_some() {
+        return Err(DataError::FoldsBesideValid);
+    }
     let mut plan = match (&spec.split, &spec.valid) {
         (Some(plan), _) => plan.clone(),
         (None, Some(_)) => return Ok(None),
@@ -491,13 +494,10 @@ fn resolve(spec: &DatasetSpec) -> Result<Option<SplitPlan>, DataError> {
         plan.test = 0.0;
     }
     plan.check()?;
-    if spec.folds.is_none() {
-        return Ok((plan.valid + plan.test > 0.0).then_some(plan));
-    }
-    match (&spec.valid, &plan.time) {
-        (Some(_), _) => Err(DataError::FoldsBesideValid),
-        (None, Some(time)) => Err(DataError::FoldsByTime { time: time.clone() }),
-        (None, None) => Ok(Some(plan)),
+    match (&plan.time, spec.folds) {
+        (Some(time), Some(_)) => Err(DataError::FoldsByTime { time: time.clone() }),
+        // Folds are dealt by the plan's seed and groups, even where nothing is split off.
+        _ => Ok((plan.valid + plan.test > 0.0 || spec.folds.is_some()).then_some(plan)),
     }
 }
 

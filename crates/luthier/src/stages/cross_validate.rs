@@ -54,7 +54,13 @@ pub(super) fn cross_validate(
     let across = CrossValidated::of(&scores, CONFIDENCE)
         .ok_or_else(|| fail(&"the folds have no scores to take the mean of"))?;
     if !session.is_again() {
-        let note = OfFolds { scores, low: across.interval.low, high: across.interval.high };
+        let (low, high) = (across.interval.low, across.interval.high);
+        // No score is beyond the perfect one.
+        let (low, high) = match fitting.job.objective.metric.higher_is_better() {
+            true => (low, high.min(1.0)),
+            false => (low.max(0.0), high),
+        };
+        let note = OfFolds { scores, low, high };
         let note = serde_json::to_value(note).map_err(|error| fail(&error))?;
         study.set_attribute(Some(session.number()), FOLDS, &note).map_err(|error| fail(&error))?;
     }

@@ -173,8 +173,12 @@ fn end_tuned(
 fn open(job: &Job, reporter: &Reporter) -> Result<Dataset, Failure> {
     let dataset = Dataset::open(&job.dataset)?;
     let rows = |part| dataset.len(part);
+    let folds = match dataset.folds() {
+        0 => String::new(),
+        folds => format!(", {folds} folds"),
+    };
     let parts = format!(
-        "{} train, {} valid, {} test rows, {} classes",
+        "{} train, {} valid, {} test rows, {} classes{folds}",
         rows(Part::Train),
         rows(Part::Valid),
         rows(Part::Test),

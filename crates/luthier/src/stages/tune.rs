@@ -611,6 +611,9 @@ pub(super) fn show(
         (State::Complete, Some(score)) if reported => format!("{metric} {score:.4} (reported)"),
         (State::Complete, Some(score)) => format!("{metric} {score:.4}"),
         (State::Failed, _) => format!("failed: {}", first_line(trial.reason.as_deref())),
+        (_, _) if job.dataset.folds.is_some() => {
+            format!("pruned after {} steps", trial.steps.len())
+        }
         (_, _) => format!("pruned after {} epochs", trial.steps.len()),
     };
     let best = best.map_or(String::new(), |best| format!(", {best}"));

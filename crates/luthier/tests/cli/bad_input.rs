@@ -139,12 +139,6 @@ fn what_is_planned_is_not_yet() {
          hint: name a file, or a PostgreSQL database as postgres://user@host/database",
     );
     check_setting(
-        "label = \"label\"",
-        "label = \"label\"\nfolds = 5",
-        "luthier.toml: `data.folds` is 5\n \
-         hint: not yet: so far rows for validation are split off once",
-    );
-    check_setting(
         "workers = 2",
         "refine = 11",
         "luthier.toml: `tune.refine` must be between 0 and 10",
