@@ -100,8 +100,6 @@ const SLOTS: [(&str, Slot); 5] = [
 /// What all trials of a search are told.
 pub(crate) struct Setting {
     pub(crate) objective: Objective,
-    /// The rows, where the job has any.
-    pub(crate) rows: Option<Rows>,
     /// Folder of the trials' folders; an absolute path, as all paths that a program gets.
     pub(crate) trials: PathBuf,
     pub(crate) guard: Guard,
@@ -130,10 +128,23 @@ pub(crate) struct Rows {
     pub(crate) positive: Option<String>,
 }
 
+/// One start of the program for a trial.
+pub(crate) struct Turn<'a> {
+    /// The rows, where the job has any.
+    pub(crate) rows: Option<&'a Rows>,
+    /// The fold whose rows are held out, where there are folds: the program is started for each.
+    pub(crate) fold: Option<u8>,
+    pub(crate) seed: u64,
+    /// What becomes of steps and their scores.
+    pub(crate) report: &'a mut dyn FnMut(u64, f64) -> ControlFlow<()>,
+}
+
 /// `trial.json`.
 #[derive(Serialize)]
 struct Document<'a> {
     trial: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fold: Option<u8>,
     seed: u32,
     folder: &'a Path,
     values: &'a Values,
@@ -211,16 +222,18 @@ impl Program {
     pub(crate) fn evaluate(
         &self,
         setting: &Setting,
+        turn: &mut Turn<'_>,
         session: &Session<'_>,
     ) -> Result<Left, TrialFailure> {
         let fail = |what: &str, error: &dyn std::fmt::Display| {
             TrialFailure::Error(format!("{what}: {error}"))
         };
         let again = if session.is_again() { ".again" } else { "" };
-        let folder = setting.trials.join(format!("{}{again}", session.number()));
+        let mut folder = setting.trials.join(format!("{}{again}", session.number()));
+        folder.extend(turn.fold.map(|fold| format!("fold-{fold}")));
         fresh(&folder).map_err(|error| fail(&folder.display().to_string(), &error))?;
         let mut command = self
-            .command(setting, session, &folder)
+            .command(setting, turn, session, &folder)
             .map_err(|error| fail("writing trial.json", &error))?;
         let mut heard = Heard { metric: &setting.objective.metric, ..Heard::default() };
         let ended = process::run(
@@ -228,7 +241,7 @@ impl Program {
             &folder,
             self.limits,
             &setting.guard,
-            &mut |line| heard.line(line, session),
+            &mut |line| heard.line(line, turn.report),
             &|| session.check(),
         );
         let name = self.program.display();
@@ -246,25 +259,27 @@ impl Program {
     fn command(
         &self,
         setting: &Setting,
+        turn: &Turn<'_>,
         session: &Session<'_>,
         folder: &Path,
     ) -> Result<Command, std::io::Error> {
         let values = session.values().scope(LEARNER);
         // Half of the bits, since many generators take no more, and no language sees a negative one.
-        let seed = (session.seed() >> 33) as u32;
+        let seed = (turn.seed >> 33) as u32;
         let document = Document {
             trial: session.number(),
+            fold: turn.fold,
             seed,
             folder,
             values: &values,
             objective: &setting.objective,
-            data: setting.rows.as_ref(),
+            data: turn.rows,
         };
         let path = folder.join("trial.json");
         fs::write(&path, serde_json::to_vec_pretty(&document)?)?;
 
         let slot = |slot: Slot| -> OsString {
-            let data = setting.rows.as_ref();
+            let data = turn.rows;
             match slot {
                 Slot::Trial => document.trial.to_string().into(),
                 Slot::Seed => seed.to_string().into(),
@@ -277,9 +292,12 @@ impl Program {
         command.args(self.arguments.iter().map(|word| word.fill(slot)));
         command.current_dir(&self.folder);
         for (name, known) in SLOTS {
-            if setting.rows.is_some() || !known.is_of_rows() {
+            if turn.rows.is_some() || !known.is_of_rows() {
                 command.env(format!("LUTHIER_{}", name.to_uppercase()), slot(known));
             }
+        }
+        if let Some(fold) = turn.fold {
+            command.env("LUTHIER_FOLD", fold.to_string());
         }
         command.env("LUTHIER_METRIC", &setting.objective.metric);
         // Python keeps lines back where nobody looks on, and a trial would be pruned too late.
@@ -311,12 +329,16 @@ struct Heard<'a> {
 }
 
 impl Heard<'_> {
-    fn line(&mut self, line: &[u8], session: &Session<'_>) -> ControlFlow<()> {
+    fn line(
+        &mut self,
+        line: &[u8],
+        report: &mut dyn FnMut(u64, f64) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         match Report::read(line, self.metric) {
             None => ControlFlow::Continue(()),
             Some(Ok(Report::Step { step, score })) => {
                 self.score = Some(score);
-                session.report(step, score)
+                report(step, score)
             }
             Some(Ok(Report::Final(score))) => {
                 self.score = Some(score);

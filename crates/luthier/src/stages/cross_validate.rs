@@ -1,14 +1,15 @@
 //! Trials that fit a model for each fold.
 
-use luthier_eval::{CrossValidated, calibrated_log_loss};
+use std::ops::ControlFlow;
+
+use luthier_eval::{CrossValidated, Interval, calibrated_log_loss};
 use luthier_study::{Failure as TrialFailure, Locator, Measured, Session, Study};
-use luthier_train::TextData;
 use luthier_tune::{Folds, Tiebreak};
 use serde::{Deserialize, Serialize};
 
-use super::train::fold_seed;
-use super::tune::{Fitting, has_tiebreak};
+use super::tune::has_tiebreak;
 use crate::failure::Failure;
+use crate::job::Job;
 
 /// Under which a trial's note has what its folds came to.
 const FOLDS: &str = "folds";
@@ -25,51 +26,77 @@ pub(super) struct OfFolds {
     pub(super) high: f64,
 }
 
-/// Fits one trial once for each fold, in the trial's own order. Its score is the mean.
-pub(super) fn cross_validate(
-    fitting: &Fitting<'_>,
-    folds: Folds,
-    data: &[TextData<'_>],
-    study: &Study,
-    session: &Session<'_>,
-) -> Result<Measured, TrialFailure> {
-    let mut done: Vec<Option<(f64, Vec<f32>)>> = vec![None; data.len()];
-    let mut sum = 0.0;
-    for (place, fold) in folds.order(session.number()).into_iter().enumerate() {
-        let mean = |score: f64| (sum + score) / (place + 1) as f64;
-        let report = &mut |epoch, score| match folds.step(place, epoch) {
-            Some(step) => session.report(step, mean(score)),
-            None => session.check(),
-        };
-        let (rows, seed) = (&data[usize::from(fold)], fold_seed(session.seed(), fold));
-        let (score, valid) = fitting.fit(rows, session.values(), seed, report)?;
-        if session.report(folds.end(place), mean(score)).is_break() {
-            return Err(TrialFailure::Pruned);
+/// A trial over folds.
+pub(super) struct CrossValidation<'a> {
+    pub(super) job: &'a Job,
+    pub(super) folds: Folds,
+    /// The labels of the rows of each fold.
+    pub(super) truth: Vec<&'a [u32]>,
+    pub(super) classes: usize,
+    pub(super) study: &'a Study,
+}
+
+/// Fits and scores on a fold, handing steps and their scores to a closure: the score and the
+/// probabilities of the fold's rows, none where they are not known.
+pub(super) type FitFold<'a> = dyn FnMut(u8, &mut dyn FnMut(u64, f64) -> ControlFlow<()>) -> Result<(f64, Vec<f32>), TrialFailure>
+    + 'a;
+
+impl CrossValidation<'_> {
+    /// Fits once for each fold, in the trial's own order. The score is the mean.
+    pub(super) fn evaluate(
+        &self,
+        session: &Session<'_>,
+        fit: &mut FitFold<'_>,
+    ) -> Result<Measured, TrialFailure> {
+        let folds = self.folds;
+        let mut done: Vec<Option<(f64, Vec<f32>)>> = vec![None; usize::from(folds.count)];
+        let mut sum = 0.0;
+        for (place, fold) in folds.order(session.number()).into_iter().enumerate() {
+            let mean = |score: f64| (sum + score) / (place + 1) as f64;
+            let report = &mut |step, score| match folds.step(place, step) {
+                Some(step) => session.report(step, mean(score)),
+                None => session.check(),
+            };
+            let (score, probabilities) = fit(fold, report)?;
+            if session.report(folds.end(place), mean(score)).is_break() {
+                return Err(TrialFailure::Pruned);
+            }
+            sum += score;
+            done[usize::from(fold)] = Some((score, probabilities));
         }
-        sum += score;
-        done[usize::from(fold)] = Some((score, valid));
+        let (scores, probabilities): (Vec<f64>, Vec<Vec<f32>>) = done.into_iter().flatten().unzip();
+        let fail = |error: &dyn std::fmt::Display| TrialFailure::Error(error.to_string());
+        let across = CrossValidated::of(&scores, CONFIDENCE)
+            .ok_or_else(|| fail(&"the folds have no scores to take the mean of"))?;
+        if !session.is_again() {
+            let note = self.note(scores, across.interval);
+            let note = serde_json::to_value(note).map_err(|error| fail(&error))?;
+            let noted = self.study.set_attribute(Some(session.number()), FOLDS, &note);
+            noted.map_err(|error| fail(&error))?;
+        }
+        let tiebreak = self.loss(&probabilities);
+        let tiebreak = tiebreak.map(|loss| Tiebreak { margin: across.standard_error, loss });
+        Ok(Measured { tiebreak, ..across.mean.into() })
     }
-    let (scores, valid): (Vec<f64>, Vec<Vec<f32>>) = done.into_iter().flatten().unzip();
-    let fail = |error: &dyn std::fmt::Display| TrialFailure::Error(error.to_string());
-    let across = CrossValidated::of(&scores, CONFIDENCE)
-        .ok_or_else(|| fail(&"the folds have no scores to take the mean of"))?;
-    if !session.is_again() {
-        let (low, high) = (across.interval.low, across.interval.high);
+
+    fn note(&self, scores: Vec<f64>, Interval { low, high }: Interval) -> OfFolds {
         // No score is beyond the perfect one.
-        let (low, high) = match fitting.job.objective.metric.higher_is_better() {
+        let (low, high) = match self.job.objective.metric.higher_is_better() {
             true => (low, high.min(1.0)),
             false => (low.max(0.0), high),
         };
-        let note = OfFolds { scores, low, high };
-        let note = serde_json::to_value(note).map_err(|error| fail(&error))?;
-        study.set_attribute(Some(session.number()), FOLDS, &note).map_err(|error| fail(&error))?;
+        OfFolds { scores, low, high }
     }
-    let truth: Vec<u32> = data.iter().flat_map(|rows| &rows.valid().labels).copied().collect();
-    let loss = has_tiebreak(fitting.job)
-        .then(|| calibrated_log_loss(&valid.concat(), data[0].classes(), &truth))
-        .flatten();
-    let tiebreak = loss.map(|loss| Tiebreak { margin: across.standard_error, loss });
-    Ok(Measured { tiebreak, ..across.mean.into() })
+
+    /// The log loss of all rows after calibration.
+    fn loss(&self, probabilities: &[Vec<f32>]) -> Option<f64> {
+        let probabilities = probabilities.concat();
+        let truth = self.truth.concat();
+        let known = probabilities.len() == truth.len() * self.classes;
+        (has_tiebreak(self.job) && known)
+            .then(|| calibrated_log_loss(&probabilities, self.classes, &truth))
+            .flatten()
+    }
 }
 
 /// What the folds of a trial came to, if it has any.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use luthier_bundle::{PredictScratch, Predictor};
-use luthier_data::{Dataset, Part};
+use luthier_data::{Dataset, Part, Selection};
 use luthier_eval::{EvalError, Predictions};
 
 use crate::failure::Failure;
@@ -23,9 +23,9 @@ pub(super) fn binary(dataset: &Dataset) -> Option<usize> {
     dataset.positive().filter(|_| dataset.labels().len() == 2)
 }
 
-/// Labels of all rows of a part.
-pub(super) fn truth(dataset: &Dataset, part: Part) -> Result<Vec<u32>, Failure> {
-    dataset.examples(part)?.map(|example| Ok(example?.label)).collect()
+/// Labels of the selected rows.
+pub(super) fn truth(dataset: &Dataset, rows: impl Into<Selection>) -> Result<Vec<u32>, Failure> {
+    dataset.examples(rows)?.map(|example| Ok(example?.label)).collect()
 }
 
 /// Texts of all rows of a part.

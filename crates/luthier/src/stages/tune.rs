@@ -21,10 +21,10 @@ use luthier_tune::{
 };
 
 use super::command::{Programs, reported};
-use super::cross_validate::{OfFolds, cross_validate, of_folds};
+use super::cross_validate::{CrossValidation, OfFolds, of_folds};
 use super::folder::key;
 use super::measure::{binary, predictions};
-use super::train::TrainingRows;
+use super::train::{TrainingRows, fold_seed};
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
 use crate::job::Job;
@@ -40,6 +40,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// How learners call the number of their steps.
 const EPOCHS: &str = ".epochs";
+
+/// Steps of a program on one fold that are told apart.
+const PROGRAM_STEPS: i64 = 100;
 
 /// Resamples that tell how noisy a trial's score is.
 const NOISE_RESAMPLES: usize = 50;
@@ -248,7 +251,9 @@ pub(super) fn folds(job: &Job, dataset: &Dataset) -> Option<Folds> {
         Distribution::Int { high, .. } if dimension.name.ends_with(EPOCHS) => Some(high),
         _ => None,
     };
-    let most = job.tune.space.dimensions().iter().filter_map(epochs).max().unwrap_or(1);
+    let of_program = job.tune.program.as_ref().map(|_| PROGRAM_STEPS);
+    let most = job.tune.space.dimensions().iter().filter_map(epochs).chain(of_program).max();
+    let most = most.unwrap_or(1);
     let (count, steps) = (dataset.folds(), u64::try_from(most).unwrap_or(1).max(1));
     (count > 0).then_some(Folds { count, steps, seed: job.tune.seed })
 }
@@ -476,18 +481,36 @@ impl<'a, 'd> Evaluator<'a, 'd> {
     fn evaluate(&self, session: &Session<'_>) -> Result<Measured, TrialFailure> {
         let name = session.values().text("learner");
         let name = name.map_err(|error| TrialFailure::Error(error.to_string()))?;
-        let (job, dataset) = (self.job, self.dataset);
         match (name, &self.programs, self.data) {
             (program::LEARNER, Some(programs), _) => programs.evaluate(self.study, session),
             (name, _, []) => Err(TrialFailure::Error(format!("there is no learner `{name}`"))),
-            (name, _, data) => match folds(job, dataset) {
-                None => evaluate(&Fitting::of(job, dataset, name)?, &data[0], session),
-                Some(folds) => {
-                    let fitting = Fitting::of(job, dataset, name)?;
-                    cross_validate(&fitting, folds, data, self.study, session)
+            (name, _, data) => {
+                let fitting = Fitting::of(self.job, self.dataset, name)?;
+                match folds(self.job, self.dataset) {
+                    None => evaluate(&fitting, &data[0], session),
+                    Some(folds) => self.cross_validate(&fitting, folds, session),
                 }
-            },
+            }
         }
+    }
+
+    fn cross_validate(
+        &self,
+        fitting: &Fitting<'_>,
+        folds: Folds,
+        session: &Session<'_>,
+    ) -> Result<Measured, TrialFailure> {
+        let trial = CrossValidation {
+            job: self.job,
+            folds,
+            truth: self.data.iter().map(|data| data.valid().labels.as_slice()).collect(),
+            classes: self.dataset.labels().len(),
+            study: self.study,
+        };
+        trial.evaluate(session, &mut |fold, report| {
+            let (data, seed) = (&self.data[usize::from(fold)], fold_seed(session.seed(), fold));
+            fitting.fit(data, session.values(), seed, report)
+        })
     }
 
     /// Whether a trial of this run has a score of its program's own.
@@ -511,9 +534,9 @@ fn reaches(job: &Job, score: f64) -> bool {
 }
 
 /// What all fits of a trial have in common.
-pub(super) struct Fitting<'a> {
-    pub(super) job: &'a Job,
-    pub(super) dataset: &'a Dataset,
+struct Fitting<'a> {
+    job: &'a Job,
+    dataset: &'a Dataset,
     learner: &'a dyn Learner,
 }
 
@@ -526,7 +549,7 @@ impl<'a> Fitting<'a> {
 
     /// Fits to `data` with the values of a trial and hands each epoch's score to `report`; the last
     /// score and the probabilities of the validation rows.
-    pub(super) fn fit(
+    fn fit(
         &self,
         data: &TextData<'_>,
         values: &Values,

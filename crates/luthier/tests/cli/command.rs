@@ -70,6 +70,46 @@ fn a_search_short_of_its_target_goes_on_around_the_best() {
 }
 
 #[test]
+fn with_folds_a_program_is_started_for_each() {
+    // Answers the rows of its fold by a word of the first class.
+    let program = r#"
+echo "{\"step\": 1, \"f1\": 0.$LUTHIER_FOLD}"
+echo bad,good > "$LUTHIER_FOLDER/predictions.csv"
+tail -n +2 "$LUTHIER_VALID" | awk -v x=$LUTHIER_VALUE_X '
+    { p = /dull|broken|rude|never/ ? 0.6 + x / 3 : 0.2; print p "," 1 - p }
+' >> "$LUTHIER_FOLDER/predictions.csv"
+"#;
+    let desk = desk(program);
+    desk.edit("valid = \"valid.csv\"", "folds = 4");
+    desk.edit("learners =", "pruner = \"none\"\nlearners =");
+    let report = desk.tune(5).json();
+    assert_eq!(report["headline"]["rows"], 240);
+    let read = |fold: u8| -> Value {
+        serde_json::from_str(&desk.trial(1, &format!("fold-{fold}/trial.json"))).unwrap()
+    };
+    let mut rows = 0;
+    for fold in 0..4 {
+        let told = read(fold);
+        assert_eq!(told["fold"], fold);
+        let [train, valid] = ["train", "valid"].map(|part| {
+            let file = std::fs::read_to_string(told["data"][part].as_str().unwrap()).unwrap();
+            file.lines().count() - 1
+        });
+        assert_eq!(train + valid, 240);
+        rows += valid;
+    }
+    assert_eq!(rows, 240);
+    assert_ne!(read(0)["seed"], read(1)["seed"]);
+    for trial in trials(&report) {
+        assert_eq!(trial["reported"], false);
+        assert!(trial["loss"].is_number() && trial["score"].as_f64().unwrap() > 0.6, "{trial}");
+        let steps: Vec<u64> =
+            trial["steps"].as_array().unwrap().iter().map(|s| s[0].as_u64().unwrap()).collect();
+        assert_eq!(steps, [1, 100, 101, 200, 201, 300, 301, 400]);
+    }
+}
+
+#[test]
 fn the_best_are_evaluated_once_more_with_other_seeds() {
     let noisy = r#"
 echo $LUTHIER_SEED >> seeds
