@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::folder::key;
 use super::held_out::{HeldOut, answering};
 use super::measure::{answer, binary, latency, predictions};
-use super::train::{Trained, fold_path, open_folds, valid_score};
+use super::train::{Trained, open_folds, valid_score, write_folds};
 use super::tune::interrupted;
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
@@ -329,15 +329,15 @@ impl<'a> Judge<'a> {
     ) -> Result<(Bundle, Vec<Bundle>), Failure> {
         let path = self.folder.join("compressed");
         let changed = self.changed(recipe, model)?;
-        let of_fold = |(fold, (of_fold, model)): (u8, (&Bundle, &Model))| {
-            let mut draft = of_fold.to_draft()?;
-            if !recipe.0.is_empty() {
-                draft = Draft { scores: Vec::new(), ..self.draft_of(recipe, model.clone())? };
+        let of_fold = |fold: u8| {
+            let draft = trained.folds[usize::from(fold)].to_draft()?;
+            if recipe.0.is_empty() {
+                return Ok(draft);
             }
-            Ok(draft.write(&fold_path(&path, fold))?)
+            let model = changed.folds[usize::from(fold)].clone();
+            Ok(Draft { scores: Vec::new(), ..self.draft_of(recipe, model)? })
         };
-        let folds = (0u8..).zip(trained.folds.iter().zip(&changed.folds)).map(of_fold);
-        let folds = folds.collect::<Result<Vec<_>, Failure>>()?;
+        let folds = write_folds(&path, trained.folds.len(), &of_fold)?;
         let mut draft = self.draft_of(recipe, changed.model.clone())?;
         if !recipe.0.is_empty() {
             let (probabilities, _) =

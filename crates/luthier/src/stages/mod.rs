@@ -17,6 +17,7 @@ mod held_out;
 mod measure;
 mod report;
 mod train;
+mod training_rows;
 mod tune;
 
 use std::sync::atomic::AtomicBool;
@@ -36,6 +37,7 @@ pub(crate) use curve::learning_curve;
 pub(crate) use folder::RunFolder;
 pub(crate) use measure::{answer, median_and_p99, predictions};
 pub(crate) use report::{parameters, trial_state, values};
+use training_rows::TrainingRows;
 use tune::Search;
 
 /// The data of a job: opened, checked and described.
@@ -68,7 +70,7 @@ pub(crate) fn run(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result<R
     let start = Instant::now();
     let mut folder = RunFolder::open(&job.run_folder())?;
     let prepared = prepare(job, &mut folder, reporter)?;
-    let rows = train::TrainingRows::of(&prepared.dataset, stop);
+    let rows = TrainingRows::of(&prepared.dataset, stop);
     let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop, here)?;
     if tuned.learner() == program::LEARNER {
         return end_tuned(job, &prepared, &tuned, &folder, start);
@@ -116,7 +118,7 @@ fn tune_by(
     let start = Instant::now();
     let mut folder = RunFolder::open(&job.run_folder())?;
     let prepared = prepare(job, &mut folder, reporter)?;
-    let rows = train::TrainingRows::of(&prepared.dataset, stop);
+    let rows = TrainingRows::of(&prepared.dataset, stop);
     let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop, by)?;
     end_tuned(job, &prepared, &tuned, &folder, start)
 }
@@ -131,7 +133,7 @@ pub(crate) fn work(
 ) -> Result<Work, Failure> {
     let dataset = open(job, reporter)?;
     let study = tune::join(job, &dataset, wait, stop)?;
-    let rows = train::TrainingRows::of(&dataset, stop);
+    let rows = TrainingRows::of(&dataset, stop);
     let host = rustix::system::uname();
     let own = format!("{}-{}", host.nodename().to_string_lossy(), std::process::id());
     let folder = job.run_folder().join("workers").join(own);

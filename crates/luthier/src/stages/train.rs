@@ -1,6 +1,5 @@
 //! The chosen trial, trained again and written as a bundle.
 
-use std::cell::OnceCell;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,14 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use luthier_bundle::{
     Bundle, BundleError, DataDigest, Draft, Lineage, Probe, Route, Score, TrialOrigin,
 };
-use luthier_data::{Dataset, Part, Selection};
+use luthier_data::{Dataset, Part};
 use luthier_eval::{Bootstrap, interval, temperature};
-use luthier_train::{Fitted, Job as Fit, Row, Subset, TextData, learner_by_name};
+use luthier_model::Model;
+use luthier_train::{Fitted, Job as Fit, TextData, learner_by_name};
 use luthier_tune::trial_seed;
 
 use super::folder::key;
 use super::held_out::{HeldOut, answering};
 use super::measure::{binary, labels, predictions};
+use super::training_rows::TrainingRows;
 use super::tune::{Tuned, interrupted};
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
@@ -31,71 +32,6 @@ pub(super) struct Trained {
     /// What was trained in the same way without each of the folds, if there are folds.
     pub(super) folds: Vec<Bundle>,
     pub(super) key: String,
-}
-
-/// The rows of a data set as training takes them, read on first use.
-pub(super) struct TrainingRows<'a> {
-    dataset: &'a Dataset,
-    stop: &'a AtomicBool,
-    /// All that there is to learn from.
-    all: OnceCell<TextData<'a>>,
-    /// The rows outside of each fold, with those of the fold to be judged by.
-    folds: OnceCell<Vec<TextData<'a>>>,
-}
-
-impl<'a> TrainingRows<'a> {
-    /// Rows whose reading ends with an error once `stop` is set.
-    pub(super) fn of(dataset: &'a Dataset, stop: &'a AtomicBool) -> Self {
-        Self { dataset, stop, all: OnceCell::new(), folds: OnceCell::new() }
-    }
-
-    /// All training rows, with the validation rows if there are any.
-    pub(super) fn all(&self) -> Result<&TextData<'a>, Failure> {
-        if let Some(all) = self.all.get() {
-            return Ok(all);
-        }
-        let all = self.read(Selection::Part(Part::Train), Selection::Part(Part::Valid))?;
-        Ok(self.all.get_or_init(|| all))
-    }
-
-    /// What models that are judged are fitted to: one set of rows for each fold or, without folds, the
-    /// only one.
-    pub(super) fn judged(&self) -> Result<&[TextData<'a>], Failure> {
-        let count = self.dataset.folds();
-        if count == 0 {
-            return Ok(std::slice::from_ref(self.all()?));
-        }
-        if let Some(folds) = self.folds.get() {
-            return Ok(folds);
-        }
-        let read = |fold| self.read(Selection::Outside(fold), Selection::Fold(fold));
-        let sets = usize::from(count) + 1;
-        let folds = (0..count).map(|fold| Ok(read(fold)?.one_of(sets)));
-        let folds = folds.collect::<Result<Vec<_>, Failure>>()?;
-        Ok(self.folds.get_or_init(|| folds))
-    }
-
-    fn read(&self, train: Selection, valid: Selection) -> Result<TextData<'a>, Failure> {
-        let (dataset, stop) = (self.dataset, self.stop);
-        let source = move |subset, visit: &mut dyn FnMut(Row<'_>)| {
-            let selection = match subset {
-                Subset::Train => train,
-                Subset::Valid => valid,
-            };
-            for example in dataset.examples(selection)? {
-                let example = example?;
-                if stop.load(Ordering::Relaxed) {
-                    return Err("interrupted".into());
-                }
-                visit(Row { text: &example.text, label: example.label, weight: example.weight });
-            }
-            Ok(())
-        };
-        match TextData::new(dataset.labels().len(), source) {
-            Err(_) if stop.load(Ordering::Relaxed) => Err(interrupted()),
-            data => Ok(data?),
-        }
-    }
 }
 
 /// Fits the best trial's values again, with its seed, and writes the bundle `model`. Where there are
@@ -122,39 +58,58 @@ pub(super) fn train(
         return Ok(Trained { bundle, folds, key });
     }
     let fits = Fits::of(job, rows, tuned, folds, stop)?;
-    let held_out = HeldOut::of(&prepared.dataset)?;
-    let score = fits.score(job, &prepared.dataset, &held_out)?;
+    let score = fits.score(job, &prepared.dataset)?;
     let draft = draft(job, prepared, tuned, rows.all()?, (&fits.model, score))?;
     let bundle = draft.write(&path)?;
-    let of_fold = |((fold, data), fitted): ((u8, &TextData<'_>), &Fitted)| {
-        let network = fitted.text_network();
-        let model = network.to_model(labels(&prepared.dataset), binary(&prepared.dataset));
-        let probes = probes(network.probes(data, PROBES)?);
-        let draft = Draft { model, probes, scores: Vec::new(), ..draft.clone() };
-        Ok(draft.write(&fold_path(&path, fold))?)
+    let of_fold = |fold: u8| {
+        let (fitted, data) = (&fits.folds[usize::from(fold)], &rows.judged()?[usize::from(fold)]);
+        let (model, probes) = exported(fitted, data, &prepared.dataset)?;
+        Ok(Draft { model, probes, scores: Vec::new(), ..draft.clone() })
     };
-    let folds = match folds {
-        0 => Vec::new(),
-        _ => {
-            let folds = (0u8..).zip(rows.judged()?).zip(&fits.folds).map(of_fold);
-            folds.collect::<Result<Vec<_>, Failure>>()?
-        }
-    };
+    let folds = write_folds(&path, fits.folds.len(), &of_fold)?;
     folder.finish("model", &key)?;
-    let score = bundle.manifest().scores.first().map_or(f64::NAN, |score| score.value);
-    let (size, metric) = (crate::term::size(bundle.size_bytes()), job.objective.metric);
-    let text = match folds.len() {
-        0 => format!("trial {number} again: valid {metric} {score:.4}, {size}"),
-        _ => format!("trial {number} on all rows: {metric} out of fold {score:.4}, {size}"),
-    };
-    reporter.line("train", &text);
-    Ok(Trained { bundle, folds, key })
+    let trained = Trained { bundle, folds, key };
+    reporter.line("train", &summary(job, tuned, &trained));
+    Ok(trained)
+}
+
+fn summary(job: &Job, tuned: &Tuned, trained: &Trained) -> String {
+    let manifest = trained.bundle.manifest();
+    let score = manifest.scores.first().map_or(f64::NAN, |score| score.value);
+    let size = crate::term::size(trained.bundle.size_bytes());
+    let (number, metric) = (tuned.best.number, job.objective.metric);
+    match trained.folds.is_empty() {
+        true => format!("trial {number} again: valid {metric} {score:.4}, {size}"),
+        false => format!("trial {number} on all rows: {metric} out of fold {score:.4}, {size}"),
+    }
 }
 
 /// Where the bundle of a fold is beside that of all rows.
-pub(super) fn fold_path(bundle: &Path, fold: u8) -> PathBuf {
+fn fold_path(bundle: &Path, fold: u8) -> PathBuf {
+    folds_path(bundle).join(fold.to_string())
+}
+
+fn folds_path(bundle: &Path) -> PathBuf {
     let name = bundle.file_name().unwrap_or_default().to_string_lossy();
-    bundle.with_file_name(format!("{name}.folds")).join(fold.to_string())
+    bundle.with_file_name(format!("{name}.folds"))
+}
+
+/// Writes the bundles of all folds, which `draft` makes, beside that of all rows, in place of those of
+/// other folds.
+pub(super) fn write_folds(
+    bundle: &Path,
+    count: usize,
+    draft: &dyn Fn(u8) -> Result<Draft, Failure>,
+) -> Result<Vec<Bundle>, Failure> {
+    let folder = folds_path(bundle);
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Failure::io(&folder)(error));
+        }
+        _ => {}
+    }
+    let write = |fold| Ok(draft(fold)?.write(&fold_path(bundle, fold))?);
+    (0u8..).take(count).map(write).collect()
 }
 
 /// The bundles of all folds beside that of all rows.
@@ -201,10 +156,11 @@ impl Fits {
     }
 
     /// The objective on the rows that were held out.
-    fn score(&self, job: &Job, dataset: &Dataset, held_out: &HeldOut) -> Result<Score, Failure> {
+    fn score(&self, job: &Job, dataset: &Dataset) -> Result<Score, Failure> {
+        let held_out = HeldOut::of(dataset)?;
         let fits = answering(&self.model, &self.folds);
         let of_folds: Vec<Vec<f32>> = fits.iter().map(|fitted| fitted.valid.clone()).collect();
-        valid_score(job, dataset, held_out, &held_out.in_order(dataset.labels().len(), &of_folds))
+        valid_score(job, dataset, &held_out, &held_out.in_order(dataset.labels().len(), &of_folds))
     }
 }
 
@@ -256,9 +212,16 @@ fn fit(
     }
 }
 
-fn probes(probes: Vec<luthier_train::Probe>) -> Vec<Probe> {
-    let probe = |p: luthier_train::Probe| Probe { text: p.text, probabilities: p.probabilities };
-    probes.into_iter().map(probe).collect()
+/// A fitted network as a model, with texts and its answers to them.
+fn exported(
+    fitted: &Fitted,
+    data: &TextData<'_>,
+    dataset: &Dataset,
+) -> Result<(Model, Vec<Probe>), Failure> {
+    let network = fitted.text_network();
+    let probes = network.probes(data, PROBES)?.into_iter();
+    let probes = probes.map(|p| Probe { text: p.text, probabilities: p.probabilities }).collect();
+    Ok((network.to_model(labels(dataset), binary(dataset)), probes))
 }
 
 fn draft(
@@ -269,12 +232,10 @@ fn draft(
     (fitted, score): (&Fitted, Score),
 ) -> Result<Draft, Failure> {
     let dataset = &prepared.dataset;
-    let (labels, positive) = (labels(dataset), binary(dataset));
-    let network = fitted.text_network();
-    let probes = probes(network.probes(data, PROBES)?);
+    let (model, probes) = exported(fitted, data, dataset)?;
     let profile = serde_json::to_vec(&prepared.profile).unwrap_or_default();
     Ok(Draft {
-        model: network.to_model(labels, positive),
+        model,
         probes,
         name: job.name.clone(),
         task: job.task.clone(),
