@@ -199,7 +199,7 @@ impl Sqlite {
 
     fn check_format(&self) -> Result<(), StudyError> {
         if self.pragma("application_id")? != APPLICATION {
-            return Err(self.corrupt("an SQLite file of some other program".to_owned()));
+            return Err(StudyError::Foreign { path: self.path.clone() });
         }
         match self.pragma("user_version")? {
             FORMAT => Ok(()),

@@ -15,6 +15,7 @@ mod serve;
 mod shared;
 mod ship;
 mod study;
+mod study_import;
 mod study_serve;
 mod worker;
 
