@@ -8,7 +8,7 @@ use luthier_tune::{Sampler, Trial, sampler_by_name};
 use crate::ledger::Ledger;
 use crate::spec::narrowed;
 use crate::storage::{self, Record, Records};
-use crate::{Locator, StudyError, StudySpec};
+use crate::{Locator, Overview, StudyError, StudySpec};
 
 /// An open study. Any number of processes may have it open and run it at once.
 pub struct Study {
@@ -103,6 +103,11 @@ impl Study {
     /// All trials so far, by number, as far as this process knows; see [`Study::refresh`].
     pub fn trials(&self) -> Vec<Trial> {
         self.ledger().trials().to_vec()
+    }
+
+    /// How it stands, as far as this process knows; see [`Study::refresh`].
+    pub fn overview(&self) -> Overview {
+        self.ledger().overview()
     }
 
     /// Learns what other processes have done since.

@@ -16,6 +16,7 @@ mod measure;
 mod report;
 mod train;
 mod tune;
+mod watch;
 
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};

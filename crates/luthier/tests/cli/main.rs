@@ -17,6 +17,7 @@ mod ship;
 mod study;
 mod study_import;
 mod study_serve;
+mod terminal;
 mod worker;
 
 use std::collections::BTreeMap;
