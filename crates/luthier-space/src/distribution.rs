@@ -176,6 +176,57 @@ impl Distribution {
         }
     }
 
+    /// The value that a word of a command line or a cell of a table means: a number, an option as it is
+    /// shown or as it is in JSON, a list in JSON. `None` if it is none of the distribution's values.
+    pub fn parse(&self, text: &str) -> Option<Value> {
+        let json = serde_json::from_str::<Value>(text).ok();
+        let is_option = |option: &&Value| match option {
+            // As Python writes it.
+            Value::Bool(_) => option.to_string().eq_ignore_ascii_case(text),
+            Value::Text(name) => name == text,
+            other => json.as_ref() == Some(other),
+        };
+        let is_shown = |option: &&Value| option.to_string() == text;
+        let value = match self {
+            Self::Float { .. } => Value::Float(text.parse().ok()?),
+            // A column of integers with gaps is often written as one of real numbers.
+            Self::Int { .. } => {
+                let number = text.parse().map(Value::Int);
+                number.or_else(|_| text.parse().map(Value::Float)).ok()?
+            }
+            Self::Ordinal { options } | Self::Choice { options } => {
+                let option = options.iter().find(is_option);
+                option.or_else(|| options.iter().find(is_shown)).cloned().or(json)?
+            }
+            Self::Permutation { .. } | Self::Subset { .. } => json?,
+        };
+        let value = self.adopt(value);
+        self.contains(&value).then_some(value)
+    }
+
+    /// A number as one of the kind that the distribution has, where it is one; anything else as it is.
+    /// Other programs write `1` for a real number and `1.0` for an integer.
+    pub(crate) fn adopt(&self, value: Value) -> Value {
+        /// Whole numbers beyond are no longer exact.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        match (self, value) {
+            (Self::Float { .. }, Value::Int(number)) => Value::Float(number as f64),
+            (Self::Int { .. }, Value::Float(number))
+                if number.fract() == 0.0 && number.abs() <= EXACT =>
+            {
+                Value::Int(number as i64)
+            }
+            (Self::Ordinal { options } | Self::Choice { options }, value) => {
+                let is_same = |option: &&Value| {
+                    *option == &value
+                        || option.as_f64().is_some_and(|option| Some(option) == value.as_f64())
+                };
+                options.iter().find(is_same).cloned().unwrap_or(value)
+            }
+            (_, value) => value,
+        }
+    }
+
     /// Whether all values of `other` are among its values. A permutation or subset has those of
     /// no other.
     pub fn includes(&self, other: &Self) -> bool {

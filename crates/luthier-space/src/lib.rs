@@ -242,6 +242,20 @@ impl Space {
         }
     }
 
+    /// Values that come from elsewhere as the space has them, in its order and each number of the kind
+    /// of its parameter; or what [`Space::check`] finds wrong with them.
+    pub fn adopt(&self, values: &Values) -> Result<Values, ValueError> {
+        let known = self.dimensions.iter().filter_map(|dimension| {
+            let value = values.get(&dimension.name)?.clone();
+            Some((dimension.name.clone(), dimension.distribution.adopt(value)))
+        });
+        let unknown = values.iter().filter(|(name, _)| self.position(name).is_none());
+        let unknown = unknown.map(|(name, value)| (name.to_owned(), value.clone()));
+        let adopted = known.chain(unknown).collect();
+        self.check(&adopted)?;
+        Ok(adopted)
+    }
+
     /// Number of distinct configurations, constraints not considered; `None` when a continuous
     /// dimension makes it infinite or the count does not fit.
     pub fn cardinality(&self) -> Option<u64> {

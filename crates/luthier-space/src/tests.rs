@@ -530,3 +530,61 @@ fn branches_that_share_a_parameter_are_counted_one_by_one() {
         .when_one_of("kind", ["a", "c"], Space::of([("width", Distribution::int(1, 5))]));
     assert_eq!(space.cardinality(), Some(3 * 5 + 1 + 5));
 }
+
+#[test]
+fn values_from_elsewhere_become_those_of_the_space() {
+    let space = read(
+        r#"
+        rate = { float = [0, 1] }
+        depth = { int = [1, 9], step = 2 }
+        size = { ordinal = [16, 32.5] }
+        kind = { choice = ["1", 1, true, "x y"] }
+        order = { permutation = ["a", "b"] }
+        "#,
+    )
+    .unwrap();
+    let given: [(&str, Value); 5] = [
+        ("order", vec!["b", "a"].into()),
+        ("depth", 3.0.into()),
+        ("size", 16.0.into()),
+        ("kind", 1.0.into()),
+        ("rate", 1.into()),
+    ];
+    let adopted = space.adopt(&given.clone().into_iter().collect()).unwrap();
+    let adopted: Vec<(&str, &Value)> = adopted.iter().collect();
+    // The space's own order.
+    let expected = [
+        ("depth", &Value::Int(3)),
+        ("kind", &Value::Int(1)),
+        ("order", &given[0].1),
+        ("rate", &Value::Float(1.0)),
+        ("size", &Value::Int(16)),
+    ];
+    assert_eq!(adopted, expected);
+    let fault = |name: &str, value: Value| {
+        let mut values: Values = given.clone().into_iter().collect();
+        values.insert(name, value);
+        space.adopt(&values).unwrap_err().to_string()
+    };
+    assert!(fault("depth", 3.5.into()).starts_with("parameter `depth` is 3.5, expected"));
+    assert_eq!(fault("breadth", 1.into()), "the space has no parameter `breadth`");
+
+    let parse = |name: &str, text: &str| space.get(name).unwrap().distribution.parse(text);
+    for (name, text, expected) in [
+        ("rate", "1", Some(Value::Float(1.0))),
+        ("rate", "2", None),
+        ("rate", "high", None),
+        ("depth", "3.0", Some(Value::Int(3))),
+        ("depth", "4", None),
+        ("size", "32.50", Some(Value::Float(32.5))),
+        ("kind", "1", Some("1".into())),
+        ("kind", "1.0", Some(Value::Int(1))),
+        ("kind", "True", Some(Value::Bool(true))),
+        ("kind", "x y", Some("x y".into())),
+        ("kind", "x", None),
+        ("order", r#"["b","a"]"#, Some(given[0].1.clone())),
+        ("order", "b", None),
+    ] {
+        assert_eq!(parse(name, text), expected, "{name} {text}");
+    }
+}

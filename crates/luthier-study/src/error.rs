@@ -46,6 +46,12 @@ pub enum StudyError {
         /// What does not fit.
         detail: String,
     },
+    /// It is an SQLite file, of some other program.
+    #[error("`{}` is an SQLite file of some other program", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
     /// The study was written by a newer release.
     #[error("`{storage}` has format {format}, the newest known is {known}")]
     Newer {

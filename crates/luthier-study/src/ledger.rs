@@ -8,9 +8,10 @@ use luthier_tune::{
     Direction, Pruner, Request, Sampler, State, Step, Tiebreak, Trial, Verdict, View,
 };
 
+use crate::overview::{Overview, Running};
 use crate::run::Retries;
 use crate::spec::filled;
-use crate::storage::{Changes, Entry, Held, Lease, Record, Storage, check_trial};
+use crate::storage::{Changes, Entry, Held, Lease, Record, Storage, check_trial, now};
 use crate::{Measured, StudyError, StudySpec};
 
 /// A worker that has not been heard of for so long is taken for dead, even if its lock is held.
@@ -24,6 +25,8 @@ pub(crate) struct Ledger {
     trials: Vec<Trial>,
     /// How often each has been taken, as far as is known.
     attempts: Vec<u32>,
+    /// When each was first taken, in milliseconds since 1970, as far as is known.
+    started: Vec<Option<u64>>,
     /// Unfinished trials that nobody evaluates.
     waiting: BTreeSet<u64>,
     /// Trials that this process evaluates.
@@ -63,6 +66,7 @@ impl Ledger {
             storage,
             trials: Vec::new(),
             attempts: Vec::new(),
+            started: Vec::new(),
             waiting: BTreeSet::new(),
             leases: BTreeMap::new(),
             settled: 0,
@@ -91,10 +95,32 @@ impl Ledger {
         self.trials.iter().filter(|trial| trial.state.is_finished()).count() as u64
     }
 
+    /// How the study stands.
+    pub(crate) fn overview(&self) -> Overview {
+        let is_running =
+            |trial: &&Trial| trial.state == State::Running && !self.waiting.contains(&trial.number);
+        let running = self.trials.iter().filter(is_running).map(|trial| Running {
+            number: trial.number,
+            values: trial.values.clone(),
+            last: trial.steps.last().cloned(),
+            elapsed: self.started[trial.number as usize].map(|started| {
+                // Clocks of other machines may be ahead.
+                Duration::from_millis(now().saturating_sub(started))
+            }),
+        });
+        Overview {
+            complete: self.count(State::Complete),
+            pruned: self.count(State::Pruned),
+            failed: self.count(State::Failed),
+            best: self.best().and_then(|best| Some((best.number, best.score()?))),
+            running: running.collect(),
+        }
+    }
+
     /// Learns what other processes have done.
     pub(crate) fn sync(&mut self, spec: &StudySpec) -> Result<(), StudyError> {
         let Changes { trials, steps } = self.storage.changes()?;
-        for Entry { trial, attempt, waiting } in trials {
+        for Entry { trial, attempt, started, waiting } in trials {
             let number = trial.number;
             let place = (number as usize).min(self.trials.len());
             if let Err(detail) = check_trial(&trial, place as u64, spec) {
@@ -111,13 +137,14 @@ impl Ledger {
             if place == self.trials.len() {
                 self.trials.push(trial);
                 self.attempts.push(attempt);
+                self.started.push(started);
                 continue;
             }
             let same = self.attempts[place] == attempt && !waiting;
             let kept =
                 if same { std::mem::take(&mut self.trials[place].steps) } else { Vec::new() };
             self.trials[place] = Trial { steps: kept, ..trial };
-            self.attempts[place] = attempt;
+            (self.attempts[place], self.started[place]) = (attempt, started);
         }
         for (number, step) in steps {
             self.note(number, step);
@@ -168,6 +195,7 @@ impl Ledger {
         self.leases.insert(number, lease);
         self.trials.push(trial.clone());
         self.attempts.push(lease.attempt);
+        self.started.push(Some(now()));
         Ok(Claim::Trial(trial))
     }
 
@@ -180,6 +208,7 @@ impl Ledger {
         self.waiting.remove(&number);
         self.leases.insert(number, lease);
         self.attempts[number as usize] = lease.attempt;
+        self.started[number as usize].get_or_insert_with(now);
         let trial = &mut self.trials[number as usize];
         trial.state = State::Running;
         Ok(Some(trial.clone()))

@@ -31,7 +31,7 @@ pub struct Imported {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum LeftOut {
     /// It waits or runs.
-    #[error("it has not ended")]
+    #[error("it is not over")]
     Unfinished,
     /// Its values do not fit the space that was made from all trials.
     #[error(transparent)]

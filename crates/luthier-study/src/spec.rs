@@ -123,17 +123,17 @@ impl StudySpec {
         })
     }
 
-    /// Why a trial is not one of this study that is over, if so.
-    pub(crate) fn fault_of_end(&self, trial: &Trial) -> Option<String> {
-        if let Err(error) = self.space.check(&trial.values) {
-            return Some(error.to_string());
-        }
+    /// Makes a trial from elsewhere one of this study, which is over, with its values as the space has
+    /// them; or says why it cannot be one.
+    pub fn adopt(&self, trial: &mut Trial) -> Result<(), String> {
+        trial.values = self.space.adopt(&trial.values).map_err(|error| error.to_string())?;
         let (scores, violations) = (trial.scores.clone(), trial.violations.clone());
-        match trial.state {
+        let fault = match trial.state {
             State::Complete => self.fault_of(&Measured { scores, violations, tiebreak: None }),
             State::Pruned | State::Failed => None,
             State::Running | State::Paused => Some("it is not over".to_owned()),
-        }
+        };
+        fault.map_or(Ok(()), Err)
     }
 
     /// The first parameter without sensible values, and what is wrong with it.

@@ -157,6 +157,8 @@ pub(crate) struct Entry {
     pub(crate) trial: Trial,
     /// How many times it has been taken.
     pub(crate) attempt: u32,
+    /// When it was first taken, in milliseconds since 1970.
+    pub(crate) started: Option<u64>,
     /// Whether nobody holds it although it is not over.
     pub(crate) waiting: bool,
 }
@@ -211,8 +213,8 @@ impl Records {
         attributes: impl Iterator<Item = (i64, String, String)>,
     ) -> Result<Self, String> {
         let mut records = Self { spec, trials: Vec::new(), attributes: Attributes::new() };
-        for (place, (row, origin, started, ended)) in (0..).zip(trials) {
-            let Entry { trial, attempt: attempts, .. } = row.entry()?;
+        for (place, (row, origin, ended)) in (0..).zip(trials) {
+            let Entry { trial, attempt: attempts, started, .. } = row.entry()?;
             check_trial(&trial, place, &records.spec)?;
             let attributes = Attributes::new();
             records.trials.push(Record { trial, attempts, origin, started, ended, attributes });
@@ -308,10 +310,10 @@ fn to_integer(number: u64) -> i64 {
 
 /// The columns of a [`Row`].
 const COLUMNS: &str = "number, state, trial_values, scores, violations, margin, loss, reason, \
-                       seconds, attempt";
+                       seconds, attempt, started";
 
-/// A trial with where it comes from, when it began and when it was over.
-type RecordRow = (Row, String, Option<u64>, Option<u64>);
+/// A trial with where it comes from and when it was over.
+type RecordRow = (Row, String, Option<u64>);
 
 /// A trial's number, the step and the scores.
 type StepRow = (u64, u64, String);
@@ -342,6 +344,7 @@ struct Row {
     reason: Option<String>,
     seconds: Option<f64>,
     attempt: u32,
+    started: Option<u64>,
 }
 
 impl Row {
@@ -372,7 +375,8 @@ impl Row {
             reason: self.reason,
             seconds: self.seconds,
         };
-        Ok(Entry { trial, attempt: self.attempt, waiting: self.state == WAITING })
+        let (attempt, started) = (self.attempt, self.started);
+        Ok(Entry { trial, attempt, started, waiting: self.state == WAITING })
     }
 }
 
@@ -391,7 +395,7 @@ fn outlived(deaths: u32) -> String {
 }
 
 /// Milliseconds since 1970.
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -8,7 +8,7 @@ use luthier_tune::{Sampler, Trial, sampler_by_name};
 use crate::ledger::Ledger;
 use crate::spec::narrowed;
 use crate::storage::{self, Record, Records};
-use crate::{Locator, StudyError, StudySpec};
+use crate::{Locator, Overview, StudyError, StudySpec};
 
 /// An open study. Any number of processes may have it open and run it at once.
 pub struct Study {
@@ -105,24 +105,27 @@ impl Study {
         self.ledger().trials().to_vec()
     }
 
+    /// How it stands, as far as this process knows; see [`Study::refresh`].
+    pub fn overview(&self) -> Overview {
+        self.ledger().overview()
+    }
+
     /// Learns what other processes have done since.
     pub fn refresh(&self) -> Result<(), StudyError> {
         self.ledger().sync(&self.spec)
     }
 
     /// Adds a configuration that is evaluated before anything new is proposed, and gives its number.
-    pub fn enqueue(&self, values: Values) -> Result<u64, StudyError> {
-        self.spec.space.check(&values)?;
+    pub fn enqueue(&self, values: &Values) -> Result<u64, StudyError> {
+        let values = self.spec.space.adopt(values)?;
         self.ledger().enqueue(values, &self.spec)
     }
 
     /// Adds trials that were evaluated elsewhere, all or none, under new numbers from the one that is
     /// returned on. Each must be over and fit the study.
-    pub fn import(&self, records: Vec<Record>) -> Result<u64, StudyError> {
-        for (place, record) in records.iter().enumerate() {
-            if let Some(fault) = self.spec.fault_of_end(&record.trial) {
-                return Err(StudyError::Import { place, fault });
-            }
+    pub fn import(&self, mut records: Vec<Record>) -> Result<u64, StudyError> {
+        for (place, Record { trial, .. }) in records.iter_mut().enumerate() {
+            self.spec.adopt(trial).map_err(|fault| StudyError::Import { place, fault })?;
         }
         self.ledger().import(records, &self.spec)
     }

@@ -41,7 +41,7 @@ pub(crate) enum Command {
     Worker(WorkerArgs),
     /// Show what is in the data: classes, lengths, duplicates, leaks, contradictions
     Data(DataArgs),
-    /// Look at the trials of a study: the best, plots, importance of parameters, export
+    /// Look at the trials of a study: the best, plots, importance of parameters; import and export
     #[command(subcommand)]
     Study(StudyCommand),
     /// Answer texts with a bundle
@@ -252,8 +252,31 @@ pub(crate) enum StudyCommand {
         #[arg(long, short)]
         output: Option<PathBuf>,
     },
+    /// Take in a study from elsewhere: one of Optuna, exported trials, results in a table
+    Import(StudyImportArgs),
     /// Give out trials over HTTP to programs that keep their own loop
     Serve(StudyServeArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct StudyImportArgs {
+    /// An SQLite file of Optuna; a file that `luthier study export` or another program has written
+    /// (json, csv, tsv, jsonl, parquet); or a study of Luthier, which is copied
+    pub(crate) from: String,
+    /// Where to: an SQLite file, a folder for `<study>.db`, or a database (`postgres://…`). Trials that
+    /// the study there has already are not added again
+    #[arg(long, default_value = ".")]
+    pub(crate) storage: String,
+    /// Which study, where there are several
+    #[arg(long)]
+    pub(crate) study: Option<String>,
+    /// What it is called from then on, instead of its own name
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// TOML file that describes the study as for `luthier study serve`. Tables need it, unless the study
+    /// that they belong to is there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) setup: Option<PathBuf>,
 }
 
 #[derive(Args)]

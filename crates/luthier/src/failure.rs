@@ -167,6 +167,9 @@ impl From<StudyError> for Failure {
             StudyError::Database { .. } => Self::fault(message),
             StudyError::Changed(_) => Self::input(message)
                 .hint("keep the setup, or give the study another `name` or storage"),
+            StudyError::Foreign { .. } => {
+                Self::input(message).hint("`luthier study import` takes in studies of Optuna")
+            }
             StudyError::Absent { known, .. } if known.is_empty() => Self::input(message),
             StudyError::Absent { known, .. } => {
                 Self::input(message).hint(format!("there are {}", known.join(", ")))

@@ -65,6 +65,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
 fn stop_flag() -> Result<&'static AtomicBool, Failure> {
     ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::Relaxed) {
+            term::leave();
             std::process::exit(Code::Interrupted as i32);
         }
         term::announce_stop();

@@ -1,51 +1,52 @@
 //! What people see while work goes on: bars on a terminal, plain lines in a pipe. All of it goes to
 //! standard error; standard output is for results.
 
-use std::io::{IsTerminal, Write};
+mod bar;
+mod screen;
+
+use std::ffi::OsStr;
+use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+pub(crate) use bar::{Search, Trial};
+
+use bar::Live;
 
 /// Tells of the stages of a command.
 pub(crate) struct Reporter {
-    terminal: bool,
     quiet: bool,
 }
 
 impl Reporter {
     /// Talks on standard error, unless `quiet`.
     pub(crate) fn new(quiet: bool) -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), quiet }
+        Self { quiet }
     }
 
     /// One finished line: a stage and what came of it.
     pub(crate) fn line(&self, stage: &str, text: &str) {
         if !self.quiet {
-            let _ = writeln!(std::io::stderr(), "{stage:<9} {text}");
+            screen::print(&format!("{stage:<9} {text}"));
         }
     }
 
-    /// A bar of `total` steps for `stage`.
-    pub(crate) fn bar(&self, stage: &str, total: u64) -> Bar {
-        let bar = match self.terminal && !self.quiet {
-            true => {
-                ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(12))
-            }
-            false => ProgressBar::hidden(),
-        };
-        let template = "{prefix:<9} {bar:28} {pos:>3}/{len} {msg} {elapsed} ({eta} left)";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("━╸─"));
-        }
-        bar.set_prefix(stage.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(100));
-        Bar { bar, lines: !self.terminal && !self.quiet, stage: stage.to_owned() }
+    /// A bar of `total` steps for `stage`, of which `done` are done.
+    pub(crate) fn bar(&self, stage: &str, done: u64, total: u64) -> Bar {
+        let live = (!self.quiet && is_terminal()).then(|| Live::new(stage, done, total));
+        Bar { lines: live.is_none() && !self.quiet, live, stage: stage.to_owned() }
     }
 }
 
-/// Progress of one stage.
+/// Whether standard error can be drawn on.
+fn is_terminal() -> bool {
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == OsStr::new("dumb"));
+    std::io::stderr().is_terminal() && !is_dumb
+}
+
+/// Progress of one stage, until it is dropped.
 pub(crate) struct Bar {
-    bar: ProgressBar,
+    /// What a terminal shows.
+    live: Option<Live>,
     /// Whether every step is a line of its own.
     lines: bool,
     stage: String,
@@ -54,39 +55,48 @@ pub(crate) struct Bar {
 impl Bar {
     /// Sets how far the stage is, with a word on its state.
     pub(crate) fn set(&self, position: u64, message: &str) {
-        self.bar.set_position(position);
-        self.bar.set_message(message.to_owned());
+        if let Some(live) = &self.live {
+            live.set(position, message);
+        }
     }
 
     /// Sets how many steps there are.
     pub(crate) fn set_total(&self, total: u64) {
-        self.bar.set_length(total);
+        if let Some(live) = &self.live {
+            live.set_total(total);
+        }
+    }
+
+    /// Whether anybody sees how a search stands.
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// Shows how a search stands, on a terminal.
+    pub(crate) fn set_search(&self, search: Search) {
+        if let Some(live) = &self.live {
+            live.set_search(search);
+        }
     }
 
     /// A line that stays, for a pipe; a terminal shows the bar instead.
     pub(crate) fn step(&self, text: &str) {
         if self.lines {
-            let _ = writeln!(std::io::stderr(), "{:<9} {text}", self.stage);
+            screen::print(&format!("{:<9} {text}", self.stage));
         }
-    }
-
-    /// A line of another stage, above the bar.
-    pub(crate) fn line(&self, reporter: &Reporter, stage: &str, text: &str) {
-        self.bar.suspend(|| reporter.line(stage, text));
-    }
-
-    /// Takes the bar away.
-    pub(crate) fn clear(self) {
-        self.bar.finish_and_clear();
     }
 }
 
-/// Says on a terminal that work is about to stop. The bar's line is left as it is.
+/// Says on a terminal that work is about to stop.
 pub(crate) fn announce_stop() {
-    let mut terminal = std::io::stderr();
-    if terminal.is_terminal() {
-        let _ = writeln!(terminal, "\nstopping; press Ctrl-C again to end at once");
+    if std::io::stderr().is_terminal() {
+        screen::print("stopping; press Ctrl-C again to end at once");
     }
+}
+
+/// Takes away what is drawn, before the process ends at once.
+pub(crate) fn leave() {
+    screen::close();
 }
 
 /// Bytes for people: `812 B`, `61.3 kB`, `4.2 MB`.
@@ -106,6 +116,31 @@ pub(crate) fn times(count: u64) -> String {
 /// Milliseconds for people.
 pub(crate) fn milliseconds(ms: f64) -> String {
     if ms < 0.1 { format!("{:.1} µs", ms * 1e3) } else { format!("{ms:.2} ms") }
+}
+
+/// A time for people: `0:07`, `12:34`, `1:02:03`.
+fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes}:{seconds:02}"),
+        1..100 => format!("{hours}:{minutes:02}:{seconds:02}"),
+        _ => format!("{} days", hours / 24),
+    }
+}
+
+/// A line that is no wider than so many columns.
+fn cut(line: &str, columns: usize) -> String {
+    if width(line) <= columns {
+        return line.to_owned();
+    }
+    let mut room = columns.saturating_sub(1);
+    let fits = |c: &char| {
+        let fits = width_of(*c) <= room;
+        room = room.saturating_sub(width_of(*c));
+        fits
+    };
+    line.chars().take_while(fits).chain(['…']).take(columns).collect()
 }
 
 /// Lines of cells as aligned columns, two spaces apart; the first line is the head. Columns whose
@@ -139,7 +174,12 @@ pub(crate) fn table(lines: &[Vec<String>]) -> String {
     text
 }
 
-/// Columns that a text takes on a terminal: Han and the like take two.
+/// Columns that a text takes on a terminal.
 fn width(text: &str) -> usize {
-    text.chars().map(|c| if matches!(c, '\u{2e80}'..='\u{ffef}') { 2 } else { 1 }).sum()
+    text.chars().map(width_of).sum()
+}
+
+/// Han and the like take two.
+fn width_of(c: char) -> usize {
+    if matches!(c, '\u{2e80}'..='\u{ffef}') { 2 } else { 1 }
 }

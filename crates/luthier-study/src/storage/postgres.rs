@@ -383,7 +383,12 @@ fn read_row(row: &postgres::Row) -> Row {
         reason: row.get(7),
         seconds: row.get(8),
         attempt: u32::try_from(unsigned(row, 9)).unwrap_or(u32::MAX),
+        started: time_of(row, 10),
     }
+}
+
+fn time_of(row: &postgres::Row, column: usize) -> Option<u64> {
+    u64::try_from(row.get::<_, Option<i64>>(column)?).ok()
 }
 
 fn read_step(row: &postgres::Row) -> StepRow {
@@ -391,9 +396,7 @@ fn read_step(row: &postgres::Row) -> StepRow {
 }
 
 fn read_record(row: &postgres::Row) -> RecordRow {
-    let time =
-        |column: usize| -> Option<u64> { u64::try_from(row.get::<_, Option<i64>>(column)?).ok() };
-    (read_row(row), row.get(10), time(11), time(12))
+    (read_row(row), row.get(11), time_of(row, 12))
 }
 
 impl Storage for Postgres {
@@ -665,7 +668,7 @@ impl Storage for Postgres {
                 .read_only(true)
                 .start()?;
             let select = format!(
-                "SELECT {COLUMNS}, sampler, started, ended FROM luthier_trials
+                "SELECT {COLUMNS}, sampler, ended FROM luthier_trials
                  WHERE study = $1 ORDER BY number"
             );
             let trials = transaction.query(&select, &[&study])?;

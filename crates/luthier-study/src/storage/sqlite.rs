@@ -199,7 +199,7 @@ impl Sqlite {
 
     fn check_format(&self) -> Result<(), StudyError> {
         if self.pragma("application_id")? != APPLICATION {
-            return Err(self.corrupt("an SQLite file of some other program".to_owned()));
+            return Err(StudyError::Foreign { path: self.path.clone() });
         }
         match self.pragma("user_version")? {
             FORMAT => Ok(()),
@@ -397,6 +397,7 @@ fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         reason: row.get(7)?,
         seconds: row.get(8)?,
         attempt: row.get(9)?,
+        started: row.get(10)?,
     })
 }
 
@@ -689,13 +690,10 @@ impl Storage for Sqlite {
         let spec = self.spec()?;
         let read = |connection: &Connection| {
             let transaction = connection.unchecked_transaction()?;
-            let query =
-                format!("SELECT {COLUMNS}, sampler, started, ended FROM trials ORDER BY number");
+            let query = format!("SELECT {COLUMNS}, sampler, ended FROM trials ORDER BY number");
             let mut select = transaction.prepare(&query)?;
             let trials: Vec<RecordRow> = select
-                .query_map([], |row| {
-                    Ok((read_row(row)?, row.get(10)?, row.get(11)?, row.get(12)?))
-                })?
+                .query_map([], |row| Ok((read_row(row)?, row.get(11)?, row.get(12)?)))?
                 .collect::<rusqlite::Result<_>>()?;
             let mut select = transaction.prepare("SELECT number, key, value FROM attributes")?;
             let attributes: Vec<(i64, String, String)> = select

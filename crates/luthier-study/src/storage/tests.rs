@@ -97,7 +97,10 @@ fn changes_are_told_to_others() {
         assert!(two.changes().unwrap().trials.is_empty());
         let lease = one.add(&trial(0), "random", true).unwrap();
         let told = two.changes().unwrap();
-        assert_eq!(told.trials, [Entry { trial: trial(0), attempt: 1, waiting: false }]);
+        let started = told.trials[0].started;
+        assert!(started.is_some());
+        let waiting = false;
+        assert_eq!(told.trials, [Entry { trial: trial(0), attempt: 1, started, waiting }]);
         assert_eq!(one.step(lease, &(1, 0.25).into()).unwrap(), Held::Yes);
         assert_eq!(two.changes().unwrap().steps, [(0, (1, 0.25).into())]);
         let _ = one.finish(lease, &complete(0), "none").unwrap();

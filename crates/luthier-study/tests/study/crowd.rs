@@ -161,8 +161,8 @@ fn what_is_given_comes_before_what_is_proposed() {
     let given: [(&str, Value); 3] =
         [("x", 0.5.into()), ("rate", 0.25.into()), ("kind", "a".into())];
     let given: Values = given.into_iter().collect();
-    assert_eq!(study.enqueue(given.clone()).unwrap(), 0);
-    assert!(study.enqueue(Values::default()).is_err());
+    assert_eq!(study.enqueue(&given).unwrap(), 0);
+    assert!(study.enqueue(&Values::default()).is_err());
     let (state, scores) = (State::Complete, vec![0.75]);
     let other = Trial { state, scores, ..Trial::running(9, given.clone()) };
     assert_eq!(study.import(vec![Record::imported(other.clone())]).unwrap(), 1);

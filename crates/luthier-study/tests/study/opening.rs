@@ -262,13 +262,22 @@ fn damage_is_noticed() {
         ("step", "UPDATE studies SET spec = json_set(spec, '$.space[3].distribution.step', 0)"),
         ("study", "DELETE FROM studies"),
         ("table", "DROP TABLE steps"),
-        ("program", "PRAGMA application_id = 1"),
         ("format", "PRAGMA user_version = 0"),
     ];
     for (name, edit) in edits {
         let path = scratch.write(&format!("{name}.db"), &sound);
         rusqlite::Connection::open(&path).unwrap().execute_batch(edit).unwrap();
         check(name, path);
+    }
+}
+
+#[test]
+fn a_file_of_another_program_is_left_alone() {
+    let scratch = Scratch::new();
+    let path = finished(&scratch);
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "application_id", 1).unwrap();
+    for error in [failure(&path, &spec()), Study::load(&path.as_path().into(), None).unwrap_err()] {
+        assert!(matches!(error, StudyError::Foreign { .. }), "{error}");
     }
 }
 

@@ -292,3 +292,40 @@ fn trials_that_are_over_can_be_evaluated_once_more() {
     let distinct: std::collections::HashSet<u64> = seeds.iter().map(|(_, seed, _)| *seed).collect();
     assert_eq!((seeds.len(), distinct.len()), (10, 10));
 }
+
+#[test]
+fn trials_that_run_are_seen_from_everywhere() {
+    let scratch = Scratch::new();
+    let path = scratch.path().join("study.db");
+    let spec = StudySpec { lag: None, ..spec() };
+    let study = Study::open(&path, &spec).unwrap();
+    let watcher = Study::existing(&path.as_path().into(), None).unwrap();
+    let seen = Mutex::new(Vec::new());
+    study
+        .run(
+            &run(3, 1),
+            &|session| {
+                let _ = session.report(4, 0.5);
+                watcher.refresh().unwrap();
+                seen.lock().unwrap().push((study.overview(), watcher.overview()));
+                Ok(0.5.into())
+            },
+            &|_| {},
+        )
+        .unwrap();
+    for (number, (own, other)) in (0..).zip(seen.into_inner().unwrap()) {
+        assert_eq!((own.finished(), own.complete, own.running.len()), (number, number, 1));
+        let running = &own.running[0];
+        assert_eq!(
+            (running.number, running.last.as_ref().map(|step| step.step)),
+            (number, Some(4))
+        );
+        assert!(running.elapsed.unwrap().as_secs() < 60);
+        assert_eq!((&own.best, own.best.is_some()), (&other.best, number > 0));
+        assert_eq!(
+            (&running.values, &running.last),
+            (&other.running[0].values, &other.running[0].last)
+        );
+    }
+    assert!(study.overview().running.is_empty());
+}

@@ -15,9 +15,10 @@ pub(crate) mod worker;
 
 use std::io::{ErrorKind, Write};
 
+use luthier_space::{Space, Values};
 use serde::Serialize;
 
-use crate::failure::{Code, Failure};
+use crate::failure::{Code, Failure, meant_or_known, nearest};
 
 /// Prints a result. A reader that went away, as `head` does, is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
@@ -49,4 +50,23 @@ pub(crate) fn complain(failure: &Failure) {
         _ => failure.to_string(),
     };
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Values that are given by parameter, each as its distribution has it. What is wrong is said of
+/// `flag`, before the name.
+fn assigned(flag: &str, given: &[(String, String)], space: &Space) -> Result<Values, Failure> {
+    let read = |(name, text): &(String, String)| {
+        let dimension = space.get(name).ok_or_else(|| {
+            let known: Vec<&str> = space.dimensions().iter().map(|d| d.name.as_str()).collect();
+            let nearest = nearest(name, known.iter().copied());
+            Failure::input(format!("{flag}{name}: the space has no such parameter"))
+                .hint(meant_or_known(nearest, &known))
+        })?;
+        let distribution = &dimension.distribution;
+        let value = distribution.parse(text).ok_or_else(|| {
+            Failure::input(format!("{flag}{name}={text}: expected {distribution}"))
+        })?;
+        Ok((name.clone(), value))
+    };
+    given.iter().map(read).collect()
 }

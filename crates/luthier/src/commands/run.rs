@@ -3,9 +3,8 @@
 use std::sync::atomic::AtomicBool;
 
 use luthier_report::{Compression, Outcome, RunReport, Verdict};
-use luthier_space::{Distribution, Space, Value, Values};
 
-use super::{print, print_json};
+use super::{assigned, print, print_json};
 use crate::cli::{Format, JobArgs, RunArgs, TuneArgs};
 use crate::failure::Failure;
 use crate::job::Job;
@@ -66,36 +65,9 @@ pub(crate) fn load(args: &JobArgs) -> Result<Job, Failure> {
 fn load_to_search(args: &RunArgs) -> Result<Job, Failure> {
     let mut job = load(&args.job)?;
     if args.extend_space {
-        job.tune.extend = Some(earlier_values(&args.was, &job.tune.space)?);
+        job.tune.extend = Some(assigned("--was ", &args.was, &job.tune.space)?);
     }
     Ok(job)
-}
-
-/// What new parameters have been, each as its distribution has it.
-fn earlier_values(was: &[(String, String)], space: &Space) -> Result<Values, Failure> {
-    let read = |(name, text): &(String, String)| {
-        let unknown = || Failure::input(format!("--was {name}: the space has no such parameter"));
-        let known = || space.dimensions().iter().map(|d| d.name.as_str()).collect::<Vec<_>>();
-        let dimension = space
-            .get(name)
-            .ok_or_else(|| unknown().hint(format!("known are {}", known().join(", "))))?;
-        let distribution = &dimension.distribution;
-        let value = match distribution {
-            Distribution::Float { .. } => text.parse().ok().map(Value::Float),
-            Distribution::Int { .. } => text.parse().ok().map(Value::Int),
-            Distribution::Ordinal { options } | Distribution::Choice { options } => {
-                options.iter().find(|option| option.to_string() == *text).cloned()
-            }
-            Distribution::Permutation { .. } | Distribution::Subset { .. } => {
-                serde_json::from_str(text).ok()
-            }
-        };
-        let value = value.filter(|value| distribution.contains(value)).ok_or_else(|| {
-            Failure::input(format!("--was {name}={text}: expected {distribution}"))
-        })?;
-        Ok((name.clone(), value))
-    };
-    was.iter().map(read).collect()
 }
 
 /// The best trial of a search.

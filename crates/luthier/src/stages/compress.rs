@@ -131,7 +131,7 @@ fn judged_search(
     reporter: &Reporter,
     stop: &AtomicBool,
 ) -> Result<(Search, Model), Failure> {
-    let bar = reporter.bar("compress", CANDIDATES);
+    let bar = reporter.bar("compress", 0, CANDIDATES);
     let mut failure = None;
     let mut tried = 0;
     let found = search(model, usage, &mut |recipe, model| {
@@ -147,7 +147,7 @@ fn judged_search(
             message
         })
     });
-    bar.clear();
+    drop(bar);
     match (found, failure) {
         (Ok(found), _) => {
             Ok((Search { candidates: found.candidates, chosen: found.chosen }, found.model))

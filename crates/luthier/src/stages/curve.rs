@@ -27,7 +27,7 @@ pub(crate) fn learning_curve(
 ) -> Result<LearningCurve, Failure> {
     let truth = truth(dataset, Part::Valid)?;
     let positive = binary(dataset);
-    let bar = reporter.bar("curve", SHARES.len() as u64);
+    let bar = reporter.bar("curve", 0, SHARES.len() as u64);
     let mut points = Vec::new();
     let mut scored: Vec<Predictions> = Vec::new();
     for (done, share) in (0..).zip(SHARES) {
@@ -43,7 +43,7 @@ pub(crate) fn learning_curve(
         });
         scored.push(predictions);
     }
-    bar.clear();
+    drop(bar);
     let sentence = match scored.as_slice() {
         [.., half, all] => sentence(metric, all, half, positive)?,
         _ => "there are too few rows for a learning curve".to_owned(),

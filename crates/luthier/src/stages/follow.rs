@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use luthier_tune::Trial;
 
 use super::tune::{LAG, Search, finished, interrupted, show};
+use super::watch::show_running;
 use crate::failure::Failure;
 use crate::launch::{Engine, Standing};
 use crate::term::Bar;
@@ -43,7 +44,7 @@ pub(super) fn follow<'a>(
     let ended = watch.until_the_end(engine);
     // Whatever has happened, no task is left alone.
     let left = watch.standing.is_none_or(|standing| !standing.is_over());
-    watch.bar.clear();
+    drop(watch);
     let stopped = if left { engine.stop() } else { Ok(()) };
     if stop.load(Ordering::Relaxed) {
         return stopped.and(Err(interrupted()));
@@ -71,10 +72,11 @@ impl<'a, 'd> Watch<'a, 'd> {
         let wanted = search.wanted();
         let trials = search.study.trials();
         let shown = trials.iter().filter(|trial| trial.state.is_finished());
+        let shown: BTreeSet<u64> = shown.map(|trial| trial.number).collect();
         Self {
             search,
-            bar: search.reporter.bar("tune", wanted),
-            shown: shown.map(|trial| trial.number).collect(),
+            bar: search.reporter.bar("tune", shown.len() as u64, wanted),
+            shown,
             wanted,
             standing: None,
             heard: Instant::now(),
@@ -108,6 +110,7 @@ impl<'a, 'd> Watch<'a, 'd> {
     /// Tells of trials that have finished since the last look.
     fn look(&mut self) -> Result<(), Failure> {
         self.search.study.refresh()?;
+        show_running(self.search.job, self.search.study, &self.bar);
         let trials = self.search.study.trials();
         let is_new =
             |trial: &&Trial| trial.state.is_finished() && !self.shown.contains(&trial.number);
@@ -146,7 +149,7 @@ impl<'a, 'd> Watch<'a, 'd> {
         match engine.standing() {
             Ok(standing) => {
                 if self.standing != Some(standing) {
-                    self.bar.line(self.search.reporter, "tasks", &standing.to_string());
+                    self.search.reporter.line("tasks", &standing.to_string());
                 }
                 (self.standing, self.heard) = (Some(standing), Instant::now());
                 Ok(())

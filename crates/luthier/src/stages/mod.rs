@@ -19,6 +19,7 @@ mod report;
 mod train;
 mod training_rows;
 mod tune;
+mod watch;
 
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};

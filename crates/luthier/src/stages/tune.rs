@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use luthier_data::Dataset;
@@ -26,6 +26,7 @@ use super::folder::key;
 use super::measure::{binary, predictions};
 use super::train::fold_seed;
 use super::training_rows::TrainingRows;
+use super::watch::{best_so_far, show_running, watch};
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
 use crate::job::Job;
@@ -413,15 +414,24 @@ impl Search<'_, '_> {
             return Ok(None);
         }
         let evaluator = Evaluator::start(self)?;
-        let shown = Mutex::new(reporter.bar("tune", wanted));
-        let result = study.run(run, &|session| evaluator.evaluate(session), &|event| {
-            if let (Event::Finished { trial, best, finished }, Ok(bar)) = (event, shown.lock()) {
-                show(&bar, job, &trial, evaluator.is_reported(&trial), best, (finished, wanted));
+        let bar = reporter.bar("tune", finished(&study.trials()), wanted);
+        let (over, ended) = mpsc::channel();
+        let result = std::thread::scope(|scope| {
+            // Dropped at the end of the run.
+            let _over: mpsc::Sender<()> = over;
+            if bar.is_live() {
+                let bar = &bar;
+                scope.spawn(move || watch(job, study, bar, &ended));
             }
+            study.run(run, &|session| evaluator.evaluate(session), &|event| {
+                if let Event::Finished { trial, best, finished } = event {
+                    let reported = evaluator.is_reported(&trial);
+                    show(&bar, job, &trial, reported, best, (finished, wanted));
+                    show_running(job, study, &bar);
+                }
+            })
         });
-        if let Ok(bar) = shown.into_inner() {
-            bar.clear();
-        }
+        drop(bar);
         match result {
             Err(error @ StudyError::Failures { .. }) => {
                 Err(Failure::from(error).hint("the reasons of all trials are in the study"))
@@ -619,7 +629,7 @@ pub(super) fn has_tiebreak(job: &Job) -> bool {
     !matches!(job.objective.metric, Metric::LogLoss | Metric::Brier)
 }
 
-/// Tells of a trial that has finished.
+/// Tells of a trial that has finished, where there is no terminal.
 pub(super) fn show(
     bar: &Bar,
     job: &Job,
@@ -629,8 +639,6 @@ pub(super) fn show(
     (finished, wanted): (u64, u64),
 ) {
     let metric = job.objective.metric;
-    let best = best.map(|(number, score)| format!("best {metric} {score:.4} (trial {number})"));
-    bar.set(finished, best.as_deref().unwrap_or_default());
     let outcome = match (trial.state, trial.score()) {
         (State::Complete, Some(score)) if reported => format!("{metric} {score:.4} (reported)"),
         (State::Complete, Some(score)) => format!("{metric} {score:.4}"),
@@ -640,7 +648,7 @@ pub(super) fn show(
         }
         (_, _) => format!("pruned after {} epochs", trial.steps.len()),
     };
-    let best = best.map_or(String::new(), |best| format!(", {best}"));
+    let best = if best.is_some() { format!(", {}", best_so_far(job, best)) } else { String::new() };
     bar.step(&format!("{finished}/{wanted} trial {} {outcome}{best}", trial.number));
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::Desk;
 
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 27] = [
     "",
     "run",
     "tune",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 26] = [
     "study plot",
     "study importance",
     "study export",
+    "study import",
     "study serve",
     "predict",
     "eval",

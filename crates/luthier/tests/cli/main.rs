@@ -16,7 +16,9 @@ mod serve;
 mod shared;
 mod ship;
 mod study;
+mod study_import;
 mod study_serve;
+mod terminal;
 mod worker;
 
 use std::collections::BTreeMap;

@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use luthier_data::{Cells, Format as TableFormat, write_table};
 use luthier_space::{Distribution, Value};
 use luthier_study::{Record, Records, StudySpec};
-use luthier_tune::{State, Step};
+use luthier_tune::{State, Step, Tiebreak};
 use serde_json::{Map, json};
 
 use super::Found;
@@ -70,6 +70,7 @@ pub(super) fn trial(record: &Record, spec: &StudySpec) -> serde_json::Value {
         "values": trial.values,
         "scores": named(&trial.scores),
         "violations": limits.map(|(name, x)| (name.clone(), json!(x))).collect::<Map<_, _>>(),
+        "tiebreak": trial.tiebreak,
         "steps": steps
             .map(|Step { step, scores }| json!({ "step": step, "scores": named(scores) }))
             .collect::<Vec<_>>(),
@@ -136,6 +137,11 @@ fn columns(records: &Records) -> Vec<(String, Cells)> {
         };
         columns.push((format!("value.{}", dimension.name), cells));
     }
+    if trials.iter().any(|record| record.trial.tiebreak.is_some()) {
+        let part = |of: fn(Tiebreak) -> f64| float(&|record| record.trial.tiebreak.map(of));
+        columns.push(("tiebreak.margin".to_owned(), part(|tiebreak| tiebreak.margin)));
+        columns.push(("tiebreak.loss".to_owned(), part(|tiebreak| tiebreak.loss)));
+    }
     columns.extend([
         ("steps".to_owned(), int(&|record| Some(record.trial.steps.len() as u64))),
         ("seconds".to_owned(), float(&|record| record.trial.seconds)),
@@ -150,11 +156,16 @@ fn columns(records: &Records) -> Vec<(String, Cells)> {
     for key in keys {
         let note = text(&|record| {
             Some(match record.attributes.get(key)? {
-                serde_json::Value::String(text) => text.clone(),
+                serde_json::Value::String(text) if !is_json(text) => text.clone(),
                 other => other.to_string(),
             })
         });
         columns.push((format!("attribute.{key}"), note));
     }
     columns
+}
+
+/// Whether a text would be taken for something else where it is read back.
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }

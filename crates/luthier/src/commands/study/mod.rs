@@ -1,7 +1,10 @@
-//! `luthier study`: what is known of a study, and its trials for programs that keep their own loop.
+//! `luthier study`: what is known of a study, what is told it from elsewhere, and its trials for
+//! programs that keep their own loop.
 
 mod export;
+mod import;
 mod importance;
+mod place;
 mod plot;
 mod serve;
 mod show;
@@ -24,6 +27,7 @@ pub(crate) fn study(command: &StudyCommand, format: Format) -> Result<(), Failur
         StudyCommand::Export { study, output } => {
             export::export(&Found::load(study)?, output.as_deref(), format)
         }
+        StudyCommand::Import(args) => import::import(args, format),
         StudyCommand::Serve(args) => serve::serve(args, format),
     }
 }
@@ -40,8 +44,7 @@ impl Found {
     fn load(args: &StudyArgs) -> Result<Self, Failure> {
         match Self::read(locate(&args.storage)?, args.study.as_deref()) {
             Err(StudyError::Absent { storage, name: None, known }) if !known.is_empty() => {
-                Err(Failure::input(format!("`{storage}` has several studies"))
-                    .hint(format!("say which with --study: {}", known.join(", "))))
+                Err(several(&storage, &known))
             }
             found => Ok(found?),
         }
@@ -74,6 +77,12 @@ impl Found {
         let place = |trial: &Trial| usize::try_from(trial.number).ok();
         best.into_iter().filter_map(|trial| self.records.trials.get(place(trial)?)).collect()
     }
+}
+
+/// What is said where it has to be said which study is meant.
+fn several(storage: &Locator, known: &[String]) -> Failure {
+    Failure::input(format!("`{storage}` has several studies"))
+        .hint(format!("say which with --study: {}", known.join(", ")))
 }
 
 /// What a storage on the command line names; of a folder the study in it.

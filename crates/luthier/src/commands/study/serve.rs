@@ -21,7 +21,7 @@ use crate::commands::serve::{runtime, seconds, stop_signal};
 use crate::failure::Failure;
 use crate::log::log_events;
 
-use form::Setup;
+pub(super) use form::{Setup, read as read_json};
 use studies::Studies;
 
 /// Shortest token that is taken, in bytes.

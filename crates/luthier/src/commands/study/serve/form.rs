@@ -17,7 +17,7 @@ use crate::failure::Failure;
 /// A study to set up: the space in the form that it has under `[tune.space]` of a job.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Setup {
+pub(in crate::commands::study) struct Setup {
     /// What the study is called; over HTTP the path says it.
     #[serde(default)]
     pub(super) name: String,
@@ -42,6 +42,12 @@ impl Setup {
             "" => Err(Failure::input(format!("{}: `name` is missing", file.display()))),
             _ => Ok(setup),
         }
+    }
+
+    /// The study that a file describes.
+    pub(in crate::commands::study) fn spec_of(file: &Path) -> Result<StudySpec, Failure> {
+        let spec = Self::from_file(file)?.into_spec();
+        spec.map_err(|fault| fault.into_failure().within(file.display()))
     }
 
     /// The setup of the study, named in the form or by the path, which agree where both are there.
@@ -159,7 +165,7 @@ impl Tell {
 }
 
 /// Reads a body, and says which of its fields is wrong.
-pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
+pub(in crate::commands::study) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use luthier_serve::StatusCode;
@@ -10,19 +9,17 @@ use luthier_study::{AskError, AskTell, Asking, Locator, Study, StudyError};
 
 use super::form::Setup;
 use crate::commands::study::Found;
+use crate::commands::study::place::{Place, fault_of_name};
 use crate::failure::Failure;
-
-/// Longest name of a study, in bytes.
-const MAX_NAME: usize = 128;
 
 /// Why a client gets no answer.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub(in crate::commands::study) struct Fault {
     pub(super) status: StatusCode,
     /// What is wrong, without a full stop.
     pub(super) message: String,
     /// Which field of the body it is in.
-    pub(super) field: Option<String>,
+    pub(in crate::commands::study) field: Option<String>,
     /// What to try next.
     pub(super) hint: Option<String>,
     /// The methods that there are, where the one asked for is not among them.
@@ -47,7 +44,7 @@ impl Fault {
     }
 
     /// For what was asked on the command line.
-    pub(super) fn into_failure(self) -> Failure {
+    pub(in crate::commands::study) fn into_failure(self) -> Failure {
         let failure = match self.status.is_server_error() {
             true => Failure::fault(self.message),
             false => Failure::input(self.message),
@@ -92,14 +89,6 @@ impl From<AskError> for Fault {
     }
 }
 
-/// Where studies are kept.
-enum Place {
-    File(PathBuf),
-    /// Each in a file that is called as the study is.
-    Folder(PathBuf),
-    Database(Locator),
-}
-
 /// Studies by name.
 pub(super) struct Studies {
     place: Place,
@@ -109,20 +98,7 @@ pub(super) struct Studies {
 
 impl Studies {
     pub(super) fn new(storage: &str, asking: Asking) -> Result<Self, Failure> {
-        let locator = match storage.parse::<Locator>() {
-            Ok(locator) => locator,
-            Err(never) => match never {},
-        };
-        let place = match locator {
-            Locator::File(_) if storage.contains("://") => {
-                return Err(Failure::input(format!("{storage} is no place for studies")).hint(
-                    "name a file, a folder, or a PostgreSQL database as postgres://user@host/database",
-                ));
-            }
-            Locator::File(path) if path.is_dir() => Place::Folder(path),
-            Locator::File(path) => Place::File(path),
-            database => Place::Database(database),
-        };
+        let place = Place::of(storage)?;
         Ok(Self { place, asking, open: Mutex::default() })
     }
 
@@ -132,7 +108,7 @@ impl Studies {
         let spec = setup.into_spec()?;
         let mut open = self.open();
         // Opening it a second time compares the setups.
-        let study = Study::open(self.locator(&spec.name), &spec)?;
+        let study = Study::open(self.place.locator(&spec.name), &spec)?;
         if let Some(found) = open.get(&spec.name)
             && found.study().spec() == &spec
         {
@@ -150,7 +126,7 @@ impl Studies {
         if let Some(found) = open.get(name) {
             return Ok(Arc::clone(found));
         }
-        let study = Study::existing(&self.locator(name), Some(name));
+        let study = Study::existing(&self.place.locator(name), Some(name));
         let study = study.map_err(|error| absent_or(name, error))?;
         if study.spec().name != name {
             return Err(Fault::absent(name));
@@ -163,7 +139,7 @@ impl Studies {
     /// A study as it stands.
     pub(super) fn read(&self, name: &str) -> Result<Found, Fault> {
         check_name(name)?;
-        let found = Found::read(self.locator(name), Some(name));
+        let found = Found::read(self.place.locator(name), Some(name));
         let found = found.map_err(|error| absent_or(name, error))?;
         match found.records.spec.name == name {
             true => Ok(found),
@@ -192,16 +168,10 @@ impl Studies {
         files.sort();
         // A file of another program is no study of ours.
         let studies = files.iter().map(|path| Found::read(Locator::from(path), None));
-        let studies = studies.filter(|found| !matches!(found, Err(StudyError::Corrupt { .. })));
+        let studies = studies.filter(|found| {
+            !matches!(found, Err(StudyError::Corrupt { .. } | StudyError::Foreign { .. }))
+        });
         Ok(studies.collect::<Result<_, _>>()?)
-    }
-
-    fn locator(&self, name: &str) -> Locator {
-        match &self.place {
-            Place::File(path) => Locator::File(path.clone()),
-            Place::Folder(folder) => Locator::File(folder.join(format!("{name}.db"))),
-            Place::Database(locator) => locator.clone(),
-        }
     }
 
     fn open(&self) -> MutexGuard<'_, BTreeMap<String, Arc<AskTell>>> {
@@ -221,15 +191,5 @@ fn absent_or(name: &str, error: StudyError) -> Fault {
 
 /// Names are parts of paths and of names of files.
 fn check_name(name: &str) -> Result<(), Fault> {
-    let is_plain =
-        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
-    if (1..=MAX_NAME).contains(&name.len()) && is_plain && !name.starts_with('.') {
-        return Ok(());
-    }
-    Err(Fault::field(
-        "name",
-        format!(
-            "a study's name is 1 to {MAX_NAME} letters, digits, `-`, `_` and `.`, which is not the first"
-        ),
-    ))
+    fault_of_name(name).map_or(Ok(()), |fault| Err(Fault::field("name", fault)))
 }
