@@ -12,6 +12,7 @@ mod condition;
 mod constraint;
 mod distribution;
 mod form;
+mod names;
 mod part;
 mod values;
 

@@ -1,10 +1,13 @@
 //! Chosen values.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::names::{Names, shared};
 
 /// One chosen value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,7 +88,11 @@ impl fmt::Display for Value {
 
 /// Names with their chosen values, in the order of the space.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Values(Vec<(String, Value)>);
+pub struct Values {
+    names: Names,
+    /// One for each name.
+    values: Vec<Value>,
+}
 
 /// Why values do not fit a space, or a reader's wish.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -130,40 +137,58 @@ impl Values {
     /// Sets `name`, replacing an earlier value.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<Value>) {
         let (name, value) = (name.into(), value.into());
-        match self.0.iter_mut().find(|(known, _)| *known == name) {
-            Some(entry) => entry.1 = value,
-            None => self.0.push((name, value)),
+        match self.place(&name) {
+            Some(place) => self.values[place] = value,
+            None => {
+                Arc::make_mut(&mut self.names).push(name);
+                self.values.push(value);
+            }
         }
     }
 
     /// The value of `name`.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+        self.values.get(self.place(name)?)
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        self.names.iter().position(|known| known == name)
     }
 
     /// All pairs, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value))
+        self.names.iter().map(String::as_str).zip(&self.values)
+    }
+
+    /// All names, in order. Values that were read or collected share equal names as a rule, so that
+    /// the same address says that the names are the same.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The values without their names, in the same order.
+    pub fn as_slice(&self) -> &[Value] {
+        &self.values
     }
 
     /// Number of values.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.values.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.values.is_empty()
     }
 
     /// The values under `prefix.`, without it.
     #[must_use]
     pub fn scope(&self, prefix: &str) -> Self {
-        let inner = self.0.iter().filter_map(|(name, value)| {
+        let inner = self.iter().filter_map(|(name, value)| {
             let rest = name.strip_prefix(prefix)?.strip_prefix('.')?;
-            Some((rest.to_owned(), value.clone()))
+            Some((rest, value.clone()))
         });
-        Self(inner.collect())
+        inner.collect()
     }
 
     /// The number called `name`.
@@ -196,6 +221,12 @@ impl Values {
         }
     }
 
+    /// The same with its names shared.
+    fn sharing(self) -> Self {
+        let Self { names, values } = self;
+        Self { names: shared(Arc::unwrap_or_clone(names)), values }
+    }
+
     fn required(&self, name: &str) -> Result<&Value, ValueError> {
         self.get(name).ok_or_else(|| ValueError::Missing { name: name.to_owned() })
     }
@@ -215,7 +246,7 @@ impl<N: Into<String>, V: Into<Value>> FromIterator<(N, V)> for Values {
         for (name, value) in pairs {
             values.insert(name, value);
         }
-        values
+        values.sharing()
     }
 }
 
@@ -254,7 +285,7 @@ impl<'de> Deserialize<'de> for Values {
                 while let Some((name, value)) = map.next_entry::<String, Value>()? {
                     values.insert(name, value);
                 }
-                Ok(values)
+                Ok(values.sharing())
             }
         }
         deserializer.deserialize_map(Pairs)

@@ -14,6 +14,7 @@ mod lists;
 pub(crate) mod normal;
 mod nsga2;
 mod parzen;
+mod points;
 mod proposed;
 mod random;
 mod sobol;

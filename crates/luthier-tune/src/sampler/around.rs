@@ -6,6 +6,7 @@ use super::Request;
 use super::axis::{Axis, Range};
 use super::frame::Frame;
 use super::history::{History, Observation};
+use super::points::Points;
 
 /// Of the trials with scores, the best: a fifth, but at least so many.
 const FEWEST: usize = 4;
@@ -28,7 +29,8 @@ const SMALLER: f64 = 10.0;
 /// `None` where no trial has a score, or the space is faulty.
 pub fn around_best(request: &Request<'_>) -> Option<Space> {
     let frame = Frame::new(request.space)?;
-    let history = History::new(&frame, request);
+    let points = Points::of(&frame, request.trials.iter().map(|trial| &trial.values));
+    let history = History::new(&points, request);
     let count = history.complete.len().div_ceil(5).max(FEWEST);
     let best: Vec<&Observation<'_>> = history.best_first(count).into_iter().take(count).collect();
     best.first()?;

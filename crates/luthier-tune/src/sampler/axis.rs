@@ -133,7 +133,7 @@ impl Axis {
         match self {
             Self::Fixed(_) => Some(1),
             Self::Choice(options) => Some(options.len() as u64),
-            Self::Range(range) => range.kind.levels(),
+            Self::Range(range) => range.levels(),
             Self::Lists(lists) => Some(lists.count()),
         }
     }
@@ -152,7 +152,7 @@ impl Axis {
         match self {
             Self::Fixed(_) => 0,
             Self::Choice(_) | Self::Lists(_) => coordinate as u64,
-            Self::Range(range) => range.kind.nearest(range.unscale(coordinate)),
+            Self::Range(range) => range.level(coordinate),
         }
     }
 }
@@ -160,11 +160,10 @@ impl Axis {
 impl Range {
     fn coordinate(&self, value: &Value) -> Option<f64> {
         let number = match (&self.kind, value) {
-            (Kind::Integer { low, step, levels }, &Value::Int(x)) => {
-                let offset = i128::from(x) - i128::from(*low);
-                let step = i128::from(*step);
-                let inside = (0..i128::from(*levels)).contains(&(offset / step));
-                (inside && offset % step == 0).then_some(x as f64)?
+            (&Kind::Integer { low, step, levels }, &Value::Int(x)) => {
+                let (offset, step) = (x.abs_diff(low), step.unsigned_abs());
+                let inside = x >= low && offset / step < levels;
+                (inside && offset.is_multiple_of(step)).then_some(x as f64)?
             }
             (&Kind::Real { low, high }, &Value::Float(x)) => {
                 (low..=high).contains(&x).then_some(x)?
@@ -185,6 +184,16 @@ impl Range {
             Kind::Real { low, high } => Value::Float(number.clamp(low, high)),
             _ => self.kind.value(self.kind.nearest(number)),
         }
+    }
+
+    /// Number of distinct coordinates; `None` if the range is continuous.
+    pub(super) fn levels(&self) -> Option<u64> {
+        self.kind.levels()
+    }
+
+    /// The place of the value at a coordinate, in ascending order.
+    pub(super) fn level(&self, coordinate: f64) -> u64 {
+        self.kind.nearest(self.unscale(coordinate))
     }
 
     /// How far along the range a coordinate is, from 0 at its low end to 1 at its high one.

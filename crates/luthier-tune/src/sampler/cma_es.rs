@@ -8,6 +8,7 @@ use super::axis::{Axis, Range};
 use super::frame::{Frame, Point};
 use super::history::{History, Observation};
 use super::lattice::Lattice;
+use super::points::Points;
 use super::proposed::Proposed;
 use super::random::draw_new;
 use super::{Request, Sampler, Tpe, sobol, trial_rng};
@@ -57,7 +58,8 @@ impl Sampler for CmaEs {
         if proposed.left() == Some(0) {
             return None;
         }
-        let history = History::new(&frame, request);
+        let points = Points::of(&frame, request.trials.iter().map(|trial| &trial.values));
+        let history = History::new(&points, request);
         let cube = Cube::new(&frame);
         if cube.ranges.is_empty() || history.finished() < self.startup_trials.max(1) {
             return sobol::next_new(&frame, &proposed, request, &mut rng)
@@ -110,7 +112,7 @@ fn best_of(trials: &[(usize, &Observation<'_>)], cube: &Cube<'_>) -> Vec<Vec<f64
     let mut ranked = trials.to_vec();
     ranked.sort_unstable_by_key(|(rank, _)| *rank);
     let count = trials.len().div_ceil(10).max(evolution::population(cube.ranges.len()) / 2);
-    ranked.iter().take(count).map(|(_, seen)| cube.place(&seen.point)).collect()
+    ranked.iter().take(count).map(|(_, seen)| cube.place(seen.point)).collect()
 }
 
 /// A place drawn from the distribution, put on the bounds where it is outside of them.
@@ -134,7 +136,7 @@ impl<'a> Cube<'a> {
         Self { ranges: ranges.collect(), dimensions: frame.axes.len() }
     }
 
-    fn place(&self, point: &Point) -> Vec<f64> {
+    fn place(&self, point: &[f64]) -> Vec<f64> {
         self.ranges.iter().map(|(index, range)| range.share(point[*index])).collect()
     }
 
@@ -150,7 +152,7 @@ impl<'a> Cube<'a> {
     /// It is drawn again; where that leads to another value, as it does for trials that were drawn
     /// from an earlier distribution or by another sampler, the value itself is taken.
     fn drawn(&self, seen: &Observation<'_>, evolution: &Evolution, seed: u64) -> Vec<f64> {
-        let mut place = self.place(&seen.point);
+        let mut place = self.place(seen.point);
         if !self.ranges.iter().any(|(_, range)| range.is_discrete()) {
             return place;
         }

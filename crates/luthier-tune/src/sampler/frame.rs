@@ -1,6 +1,6 @@
 //! A whole space in coordinates.
 
-use luthier_space::{Constraint, Dimension, Known, Space, Value, Values};
+use luthier_space::{Constraint, Dimension, Known, Space, Values};
 use rand_chacha::ChaCha8Rng;
 
 use super::axis::Axis;
@@ -122,20 +122,6 @@ impl<'a> Frame<'a> {
             coordinate if coordinate.is_nan() => Known::Inactive,
             coordinate => Known::Value(self.axes[dimension].value(coordinate)),
         }
-    }
-
-    /// The point of `values`; `None` if they do not fit the space.
-    pub(super) fn encode(&self, values: &Values) -> Option<Point> {
-        // Values stand in the order of the space, so the next one is nearly always the right one.
-        let mut rest = values.iter();
-        let mut find = |name: &str| -> Option<&Value> {
-            match rest.next() {
-                Some((next, value)) if next == name => Some(value),
-                _ => values.get(name),
-            }
-        };
-        let dimensions = self.space.dimensions();
-        self.walk(|index, axis| axis.coordinate(find(&dimensions[index].name)?))
     }
 
     /// Whether there is a continuous dimension.

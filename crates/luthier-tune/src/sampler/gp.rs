@@ -10,6 +10,7 @@ use super::frame::{Frame, Point};
 use super::history::History;
 use super::lattice::Lattice;
 use super::normal::quantile;
+use super::points::Points;
 use super::proposed::Proposed;
 use super::random::draw_new;
 use super::sobol;
@@ -73,7 +74,8 @@ impl Sampler for Gp {
         if proposed.left() == Some(0) {
             return None;
         }
-        let history = History::new(&frame, request);
+        let points = Points::of(&frame, request.trials.iter().map(|trial| &trial.values));
+        let history = History::new(&points, request);
         let startup = self.startup_trials.unwrap_or((frame.axes.len() + 1).clamp(6, 12));
         if history.finished() < startup {
             return sobol::next_new(&frame, &proposed, request, &mut rng)
@@ -90,7 +92,8 @@ impl Gp {
     /// that the process has seen. Of the first objective.
     pub(crate) fn expected(&self, request: &Request<'_>) -> BTreeMap<u64, f64> {
         let Some(frame) = Frame::new(request.space) else { return BTreeMap::new() };
-        let history = History::new(&frame, request);
+        let points = Points::of(&frame, request.trials.iter().map(|trial| &trial.values));
+        let history = History::new(&points, request);
         let kinds = kinds(&frame);
         let observed = Observed::new(&frame, &history, self.most_trials);
         let model = observed
@@ -123,7 +126,7 @@ impl Gp {
         let believed = observed.believed(&objectives);
         let (goal, seen) = (observed.goal(&believed), observed.best_first(&believed));
         let pending: Vec<_> =
-            history.pending.iter().map(|seen| features(frame, &seen.point)).collect();
+            history.pending.iter().map(|seen| features(frame, seen.point)).collect();
         let acquisition = match goal {
             Goal::Best(best) if !pending.is_empty() => {
                 let draws = normal_draws(pending.len(), rng);

@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 
 use super::Request;
-use super::frame::{Frame, Point};
+use super::points::Points;
 use crate::rank::{Place, fronts, subset, within_margin};
 use crate::{Direction, State, Trial};
 
@@ -11,7 +11,9 @@ use crate::{Direction, State, Trial};
 #[derive(Debug, Clone)]
 pub(super) struct Observation<'a> {
     pub(super) trial: &'a Trial,
-    pub(super) point: Point,
+    pub(super) point: &'a [f64],
+    /// Its place among the trials, which are by ascending number.
+    place: usize,
 }
 
 /// What the trials of a study say, each list by ascending number. Failed trials say nothing, and
@@ -28,7 +30,8 @@ pub(super) struct History<'a> {
 }
 
 impl<'a> History<'a> {
-    pub(super) fn new(frame: &Frame<'_>, request: &Request<'a>) -> Self {
+    /// `points` are those of the request's trials.
+    pub(super) fn new(points: &'a Points, request: &Request<'a>) -> Self {
         let mut history = Self {
             trials: request.trials,
             directions: request.directions,
@@ -36,7 +39,7 @@ impl<'a> History<'a> {
             partial: Vec::new(),
             pending: Vec::new(),
         };
-        for trial in request.trials {
+        for (place, (trial, point)) in request.trials.iter().zip(points.iter()).enumerate() {
             let list = match trial.state {
                 State::Complete if trial.scores.is_empty() => continue,
                 State::Complete => &mut history.complete,
@@ -44,8 +47,8 @@ impl<'a> History<'a> {
                 State::Running => &mut history.pending,
                 State::Failed => continue,
             };
-            if let Some(point) = frame.encode(&trial.values) {
-                list.push(Observation { trial, point });
+            if let Some(point) = point {
+                list.push(Observation { trial, point, place });
             }
         }
         history
@@ -85,14 +88,13 @@ impl<'a> History<'a> {
     /// The best `count` finished trials, and the others with the pending ones.
     pub(super) fn split(&self, count: usize) -> (Vec<&Observation<'a>>, Vec<&Observation<'a>>) {
         let mut good = self.best(count);
-        good.sort_unstable_by_key(|seen| seen.trial.number);
-        let number = |seen: &&Observation<'_>| seen.trial.number;
+        good.sort_unstable_by_key(|seen| seen.place);
+        let mut is_good = vec![false; self.trials.len()];
+        good.iter().for_each(|seen| is_good[seen.place] = true);
         let others = self.complete.iter().chain(&self.partial).chain(&self.pending);
-        let mut bad: Vec<_> = others
-            .filter(|seen| good.binary_search_by_key(&number(seen), number).is_err())
-            .collect();
+        let mut bad: Vec<_> = others.filter(|seen| !is_good[seen.place]).collect();
         // Each list is in order already, which a stable sort makes use of.
-        bad.sort_by_key(number);
+        bad.sort_by_key(|seen| seen.place);
         (good, bad)
     }
 

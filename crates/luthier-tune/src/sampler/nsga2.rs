@@ -8,6 +8,7 @@ use super::axis::{Axis, Range};
 use super::frame::{Frame, Point};
 use super::history::History;
 use super::lattice::Lattice;
+use super::points::Points;
 use super::proposed::Proposed;
 use super::random::draw_new;
 use super::{Request, Sampler, sobol};
@@ -51,7 +52,8 @@ impl Sampler for Nsga2 {
         if proposed.left() == Some(0) {
             return None;
         }
-        let history = History::new(&frame, request);
+        let points = Points::of(&frame, request.trials.iter().map(|trial| &trial.values));
+        let history = History::new(&points, request);
         if history.finished() < self.startup_trials.max(1) {
             return sobol::next_new(&frame, &proposed, request, &mut rng)
                 .map(|point| frame.decode(&point));
@@ -70,7 +72,7 @@ impl Sampler for Nsga2 {
 struct Parent<'a> {
     front: usize,
     space_around: f64,
-    point: &'a Point,
+    point: &'a [f64],
 }
 
 fn parents<'a>(history: &'a History<'_>, most: usize) -> Vec<Parent<'a>> {
@@ -79,7 +81,7 @@ fn parents<'a>(history: &'a History<'_>, most: usize) -> Vec<Parent<'a>> {
         let losses: Vec<Vec<f64>> = members.iter().map(|seen| history.losses(seen)).collect();
         let with_space = members.into_iter().zip(crowding(&losses));
         let mut members: Vec<Parent<'_>> = with_space
-            .map(|(seen, space_around)| Parent { front, space_around, point: &seen.point })
+            .map(|(seen, space_around)| Parent { front, space_around, point: seen.point })
             .collect();
         members.sort_by(|a, b| b.space_around.total_cmp(&a.space_around));
         parents.extend(members);

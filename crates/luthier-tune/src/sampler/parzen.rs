@@ -1,5 +1,6 @@
 //! Parzen estimators over a space with conditions.
 
+use multiversion::multiversion;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -28,12 +29,12 @@ enum Column {
     /// Of a choice with `options` options: the observed option has probability `hit` and every other
     /// one `miss`. Kernels without an observation have `usize::MAX` and are uniform.
     Choice { observed: Vec<usize>, options: usize, hit: f64, miss: f64 },
-    /// Of a continuous range: truncated normals, one per kernel, and the logarithms of their factors
-    /// before the exponential.
-    Real { normals: Normals, scales: Vec<f64> },
-    /// Of a discrete range: truncated normals, gathered in the cell around each value, and which of
-    /// them each kernel has. Kernels of equal observations share theirs.
-    Discrete { normals: Normals, shares: Vec<u32> },
+    /// Of a continuous range: truncated normals, one per kernel.
+    Real(Normals),
+    /// Of a discrete range: truncated normals, gathered in the cell around each value, with the
+    /// logarithms of what their truncations keep, and which of them each kernel has. Kernels of equal
+    /// observations share theirs.
+    Discrete { normals: Normals, log_kept: Vec<f64>, shares: Vec<u32> },
     /// Of permutations or subsets: their probabilities fall with the distance from the one observed.
     Lists(Near),
 }
@@ -51,14 +52,12 @@ struct Near {
     log_sums: Vec<f64>,
 }
 
-/// Truncated normal distributions.
+/// Normal distributions, truncated to a range.
 #[derive(Default)]
 struct Normals {
     means: Vec<f64>,
     /// One by the standard deviation.
     precisions: Vec<f64>,
-    /// Logarithms of the probability that the truncation keeps.
-    log_kept: Vec<f64>,
 }
 
 /// How much observations count beside the prior, which has weight 1.
@@ -82,14 +81,17 @@ impl Weighing {
 
 impl<'a> Mixture<'a> {
     /// Fits the mixture to observations, the oldest first.
-    pub(super) fn fit(frame: &'a Frame<'a>, observations: &[&Point], weigh: Weighing) -> Self {
+    pub(super) fn fit(frame: &'a Frame<'a>, observations: &[&[f64]], weigh: Weighing) -> Self {
         let mut weights: Vec<f64> = weigh.weights(observations.len()).chain([1.0]).collect();
         let sum: f64 = weights.iter().sum();
         weights.iter_mut().for_each(|weight| *weight /= sum);
-        let columns = frame.axes.iter().enumerate().map(|(index, axis)| {
-            let coordinates = observations.iter().map(|point| point[index]);
-            Column::fit(axis, coordinates.collect())
-        });
+        let mut coordinates: Vec<Vec<f64>> =
+            frame.axes.iter().map(|_| Vec::with_capacity(weights.len())).collect();
+        for point in observations {
+            coordinates.iter_mut().zip(*point).for_each(|(column, x)| column.push(*x));
+        }
+        let columns = frame.axes.iter().zip(coordinates);
+        let columns = columns.map(|(axis, coordinates)| Column::fit(axis, coordinates));
         Self { frame, weights, columns: columns.collect() }
     }
 
@@ -118,37 +120,145 @@ impl<'a> Mixture<'a> {
     /// Logarithm of the density at each point: of the dimensions that are active there, so that a
     /// point with one of them has the density of that one alone.
     pub(super) fn log_densities(&self, points: &[Point]) -> Vec<f64> {
-        let base: Vec<f64> = self.weights.iter().map(|weight| weight.ln()).collect();
-        points.iter().map(|point| self.log_density(point, base.clone())).collect()
+        // The prior's term is a part of the sum, so what is far below it does not count. With a few
+        // continuous dimensions that goes for nearly all kernels.
+        let floors: Vec<f64> =
+            points.iter().map(|point| self.log_prior(point) - NEGLIGIBLE).collect();
+        let near = self.near(points, &floors);
+        let scales = self.log_scales(points, &near);
+        let points = points.iter().zip(floors).zip(near);
+        points.map(|((point, floor), near)| self.log_density(point, floor, near, &scales)).collect()
     }
 
-    /// `terms` come as the logarithms of the weights.
-    fn log_density(&self, point: &Point, mut terms: Vec<f64>) -> f64 {
-        let columns = self.columns.iter().zip(&self.frame.axes).zip(point);
-        let active = columns.filter(|(_, x)| !x.is_nan());
-        let mut discrete = Vec::new();
-        for ((column, axis), &x) in active {
-            match column {
-                Column::Real { normals, scales } => {
-                    normals.add_log_densities(x, scales, &mut terms);
+    /// The logarithm of the prior's kernel with its weight.
+    fn log_prior(&self, point: &Point) -> f64 {
+        let prior = self.weights.len() - 1;
+        let factors = self.active(point).map(|(_, column, axis, x)| match (column, axis) {
+            (Column::Real(normals), Axis::Range(range)) => {
+                normals.log_scale(prior, range) - 0.5 * normals.squared(prior, x)
+            }
+            _ => column.log_probability(axis, x, prior),
+        });
+        self.weights[prior].ln() + factors.sum::<f64>()
+    }
+
+    /// Columns of the dimensions that are active in a point, with their places and coordinates.
+    fn active(&self, point: &Point) -> impl Iterator<Item = (usize, &Column, &Axis, f64)> {
+        let columns = self.columns.iter().zip(&self.frame.axes).zip(point).enumerate();
+        columns
+            .filter(|(_, (_, x))| !x.is_nan())
+            .map(|(index, ((column, axis), x))| (index, column, axis, *x))
+    }
+
+    /// For each point the kernels, ascending, whose terms may be above its floor, by how far they are
+    /// in the continuous dimensions.
+    fn near(&self, points: &[Point], floors: &[f64]) -> Vec<Vec<u32>> {
+        let limits = points.iter().zip(floors).map(|(point, floor)| self.farthest(point, *floor));
+        let limits: Vec<f64> = limits.collect();
+        let mut near = vec![Vec::new(); points.len()];
+        // A block of kernels stays in the cache while all points are compared with it.
+        for start in (0..self.weights.len()).step_by(BLOCK) {
+            let block = start..(start + BLOCK).min(self.weights.len());
+            for ((point, limit), near) in points.iter().zip(&limits).zip(&mut near) {
+                let mut squared = [0.0; BLOCK];
+                let squared = &mut squared[..block.len()];
+                for (_, column, _, x) in self.active(point) {
+                    if let Column::Real(Normals { means, precisions }) = column {
+                        add_squared(squared, x, &means[block.clone()], &precisions[block.clone()]);
+                    }
                 }
-                _ => discrete.push((column, axis, x)),
+                add_below(near, start as u32, squared, *limit);
             }
         }
-        // The other factors are probabilities, at most 1. So a term that is now far below what the
-        // prior's will be in the end does not count, and with a few continuous dimensions that goes
-        // for nearly all.
-        let prior = terms.len() - 1;
-        let factors =
-            discrete.iter().map(|(column, axis, x)| column.log_probability(axis, *x, prior));
-        let floor = terms[prior] + factors.sum::<f64>() - NEGLIGIBLE;
-        let mut kernels: Vec<u32> = (0..terms.len() as u32).collect();
-        kernels.retain(|&kernel| terms[kernel as usize] >= floor);
-        let mut terms: Vec<f64> = kernels.iter().map(|&kernel| terms[kernel as usize]).collect();
+        near
+    }
+
+    /// The squared distance from a point, in standard deviations, beyond which no kernel's term is
+    /// above a floor.
+    fn farthest(&self, point: &Point, floor: f64) -> f64 {
+        let highest = self.active(point).map(|(_, column, axis, _)| match (column, axis) {
+            (Column::Real(_), Axis::Range(range)) => highest_log_scale(range),
+            _ => 0.0,
+        });
+        let weight = self.weights.iter().copied().fold(0.0, f64::max);
+        2.0 * (weight.ln() + highest.sum::<f64>() - floor)
+    }
+
+    /// The logarithms of the factors before the exponential, of the continuous dimensions that are
+    /// active in any of the points, for the kernels that are near any of them.
+    fn log_scales(&self, points: &[Point], near: &[Vec<u32>]) -> Vec<Vec<f64>> {
+        let mut is_near = vec![false; self.weights.len()];
+        near.iter().flatten().for_each(|kernel| is_near[*kernel as usize] = true);
+        let of_column = |(index, (column, axis)): (usize, (&Column, &Axis))| {
+            let (Column::Real(normals), Axis::Range(range)) = (column, axis) else {
+                return Vec::new();
+            };
+            if points.iter().all(|point| point[index].is_nan()) {
+                return Vec::new();
+            }
+            let kernels = is_near.iter().enumerate();
+            kernels
+                .map(|(kernel, near)| if *near { normals.log_scale(kernel, range) } else { 0.0 })
+                .collect()
+        };
+        self.columns.iter().zip(&self.frame.axes).enumerate().map(of_column).collect()
+    }
+
+    fn log_density(
+        &self,
+        point: &Point,
+        floor: f64,
+        mut kernels: Vec<u32>,
+        scales: &[Vec<f64>],
+    ) -> f64 {
+        let mut terms: Vec<f64> =
+            kernels.iter().map(|kernel| self.weights[*kernel as usize].ln()).collect();
+        let mut discrete = Vec::new();
+        for (index, column, axis, x) in self.active(point) {
+            let Column::Real(normals) = column else {
+                discrete.push((column, axis, x));
+                continue;
+            };
+            for (term, &kernel) in terms.iter_mut().zip(&kernels) {
+                let kernel = kernel as usize;
+                *term += scales[index][kernel] - 0.5 * normals.squared(kernel, x);
+            }
+        }
+        // The other factors are probabilities, at most 1.
+        let mut place = 0;
+        kernels.retain(|_| {
+            place += 1;
+            terms[place - 1] >= floor
+        });
+        terms.retain(|term| *term >= floor);
         for (column, axis, x) in discrete {
             column.add_log_probabilities(axis, x, &kernels, &mut terms);
         }
         log_sum_exp(&terms)
+    }
+}
+
+/// Kernels that are looked at together.
+const BLOCK: usize = 256;
+
+/// Adds the squared distances of `x`, in standard deviations.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+fn add_squared(sums: &mut [f64], x: f64, means: &[f64], precisions: &[f64]) {
+    for (sum, (mean, precision)) in sums.iter_mut().zip(means.iter().zip(precisions)) {
+        let z = (x - mean) * precision;
+        *sum += z * z;
+    }
+}
+
+/// Adds the places, counted from `first`, of the numbers that are not above a limit.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+fn add_below(places: &mut Vec<u32>, first: u32, numbers: &[f64], limit: f64) {
+    for (chunk, first) in numbers.chunks(16).zip((first..).step_by(16)) {
+        // Mostly there are none.
+        if chunk.iter().map(|number| u32::from(*number <= limit)).sum::<u32>() > 0 {
+            let kept = chunk.iter().zip(first..).filter(|(number, _)| **number <= limit);
+            places.extend(kept.map(|(_, place)| place));
+        }
     }
 }
 
@@ -171,41 +281,53 @@ impl Column {
                 let (hit, miss) = ((1.0 + share) / sum, share / sum);
                 Self::Choice { observed, options: options.len(), hit, miss }
             }
-            Axis::Range(range) => Self::fit_range(range, &coordinates),
+            Axis::Range(range) => Self::fit_range(range, coordinates),
             Axis::Lists(lists) => Self::Lists(Near::fit(lists, coordinates)),
         }
     }
 
-    fn fit_range(range: &Range, coordinates: &[f64]) -> Self {
-        let width = range.high - range.low;
+    fn fit_range(range: &Range, coordinates: Vec<f64>) -> Self {
+        let deviations = deviations(range, &coordinates);
         // The prior stands in for inactive observations and comes last for itself.
-        let prior = (range.low + width / 2.0, width);
-        let sorted = ascending(range, coordinates);
-        let narrowest = width / (sorted.len() as f64 + 2.0).min(100.0);
-        let shapes = sorted.iter().enumerate().map(|(place, &(mean, kernel))| {
-            let deviation = gap(&sorted, place, range).clamp(narrowest, width);
-            ((mean, deviation), kernel as usize)
-        });
-        if range.is_discrete() {
-            let mut normals = Normals::default();
-            let mut shares = vec![0; coordinates.len() + 1];
-            let mut last = prior;
-            normals.push(prior, range);
-            for (shape, kernel) in shapes {
-                if shape != last {
-                    normals.push(shape, range);
-                    last = shape;
-                }
-                shares[kernel] = (normals.means.len() - 1) as u32;
+        let middle = range.low + (range.high - range.low) / 2.0;
+        let means = coordinates.into_iter().chain([f64::NAN]);
+        let means = means.map(|x| if x.is_nan() { middle } else { x }).collect();
+        match range.is_discrete() {
+            true => Self::of_discrete(range, means, deviations),
+            false => {
+                let precisions = deviations.into_iter().map(|deviation| 1.0 / deviation).collect();
+                Self::Real(Normals { means, precisions })
             }
-            return Self::Discrete { normals, shares };
         }
-        let mut of_kernels = vec![prior; coordinates.len() + 1];
-        shapes.for_each(|(shape, kernel)| of_kernels[kernel] = shape);
-        let mut normals = Normals::with_capacity(of_kernels.len());
-        of_kernels.into_iter().for_each(|shape| normals.push(shape, range));
-        let scales = normals.log_scales();
-        Self::Real { normals, scales }
+    }
+
+    /// Of the kernels' means and deviations, the prior's last.
+    fn of_discrete(range: &Range, means: Vec<f64>, deviations: Vec<f64>) -> Self {
+        let (mut normals, mut log_kept) = (Normals::default(), Vec::new());
+        let mut made = |(mean, deviation): (f64, f64)| {
+            let index = normals.push(mean, deviation);
+            log_kept.push(normals.log_kept(index as usize, range));
+            index
+        };
+        let prior = means.last().copied().zip(deviations.last().copied());
+        prior.map(&mut made);
+        // What was made last for each value.
+        let levels = range.levels().map_or(0, |levels| levels.min(SHARED) as usize);
+        let mut known = vec![None; levels];
+        let shares = means.into_iter().zip(deviations).map(|shape| {
+            if Some(shape) == prior {
+                return 0;
+            }
+            let Some(last) = known.get_mut(range.level(shape.0) as usize) else {
+                return made(shape);
+            };
+            match *last {
+                Some((known, index)) if known == shape => index,
+                _ => last.insert((shape, made(shape))).1,
+            }
+        });
+        let shares = shares.collect();
+        Self::Discrete { normals, log_kept, shares }
     }
 
     fn draw(&self, axis: &Axis, kernel: usize, rng: &mut ChaCha8Rng) -> f64 {
@@ -218,8 +340,8 @@ impl Column {
                 }
                 observed as f64
             }
-            (Self::Real { normals, .. }, Axis::Range(range)) => normals.draw(kernel, range, rng),
-            (Self::Discrete { normals, shares }, Axis::Range(range)) => {
+            (Self::Real(normals), Axis::Range(range)) => normals.draw(kernel, range, rng),
+            (Self::Discrete { normals, shares, .. }, Axis::Range(range)) => {
                 range.snap(normals.draw(shares[kernel] as usize, range, rng))
             }
             (Self::Lists(near), Axis::Lists(lists)) => near.draw(kernel, lists, rng),
@@ -235,8 +357,9 @@ impl Column {
                 observed if observed as f64 == x => hit.ln(),
                 _ => miss.ln(),
             },
-            (Self::Discrete { normals, shares }, Axis::Range(range)) => {
-                normals.log_probability(shares[kernel] as usize, range.cell(x))
+            (Self::Discrete { normals, log_kept, shares }, Axis::Range(range)) => {
+                let index = shares[kernel] as usize;
+                normals.log_mass(index, range.cell(x)) - log_kept[index]
             }
             (Self::Lists(near), Axis::Lists(lists)) => {
                 near.log_probability(kernel, &bits(lists, x))
@@ -250,16 +373,15 @@ impl Column {
     fn add_log_probabilities(&self, axis: &Axis, x: f64, kernels: &[u32], terms: &mut [f64]) {
         let terms = terms.iter_mut().zip(kernels);
         match (self, axis) {
-            (Self::Discrete { normals, shares }, Axis::Range(range)) => {
+            (Self::Discrete { normals, log_kept, shares }, Axis::Range(range)) => {
                 let cell = range.cell(x);
-                let count = normals.means.len();
-                if kernels.len() < count {
+                let log_probability = |index| normals.log_mass(index, cell) - log_kept[index];
+                if kernels.len() < log_kept.len() {
                     return terms.for_each(|(term, &kernel)| {
-                        *term += normals.log_probability(shares[kernel as usize] as usize, cell);
+                        *term += log_probability(shares[kernel as usize] as usize);
                     });
                 }
-                let shared: Vec<f64> =
-                    (0..count).map(|index| normals.log_probability(index, cell)).collect();
+                let shared: Vec<f64> = (0..log_kept.len()).map(log_probability).collect();
                 for (term, &kernel) in terms {
                     *term += shared[shares[kernel as usize] as usize];
                 }
@@ -329,86 +451,107 @@ fn bits(lists: &Lists, x: f64) -> Vec<u64> {
     bits
 }
 
-/// Coordinates that are not NaN with their places, in ascending order.
-///
-/// They are spread over about as many bins as there are, of equal width, so that few share one.
-fn ascending(range: &Range, coordinates: &[f64]) -> Vec<(f64, u32)> {
-    let bins = coordinates.len() as f64;
-    let bin = |x: f64| ((range.share(x) * bins) as usize).min(coordinates.len());
-    let active = || coordinates.iter().copied().zip(0..).filter(|(x, _): &(f64, u32)| !x.is_nan());
-    // Where the next of each bin goes; the upper end of the range has a bin to itself.
-    let mut next = vec![0u32; coordinates.len() + 2];
-    active().for_each(|(x, _)| next[bin(x) + 1] += 1);
-    (1..next.len()).for_each(|at| next[at] += next[at - 1]);
-    let mut sorted = vec![(0.0, 0); next[next.len() - 1] as usize];
-    for seen in active() {
-        let place = &mut next[bin(seen.0)];
-        sorted[*place as usize] = seen;
-        *place += 1;
-    }
-    let mut start = 0;
-    for end in next.into_iter().map(|end| end as usize) {
-        sorted[start..end].sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        start = end;
-    }
-    sorted
+/// Normals of so many values of a discrete range are shared.
+const SHARED: u64 = 1024;
+
+/// The deviation of a kernel is at least the width of the range by this.
+const NARROWEST: usize = 100;
+
+/// What the logarithm of a density's factor before the exponential is always below.
+fn highest_log_scale(range: &Range) -> f64 {
+    let highest = NARROWEST as f64 / (range.high - range.low);
+    // What a truncation keeps is the least, a third, where the mean is at an end and the deviation as
+    // wide as the range.
+    highest.ln() - LN_SQRT_TAU + 1.1
 }
 
-/// The larger of the distances to the neighbours of an observation among all, sorted. The ends of
-/// the range count as neighbours only of an observation that has no other.
-fn gap(sorted: &[(f64, u32)], place: usize, range: &Range) -> f64 {
-    let x = sorted[place].0;
-    let below = place.checked_sub(1).map(|place| x - sorted[place].0);
-    let above = sorted.get(place + 1).map(|next| next.0 - x);
-    match (below, above) {
-        (None, None) => (x - range.low).max(range.high - x),
-        _ => below.unwrap_or(0.0).max(above.unwrap_or(0.0)),
+/// The kernels' deviations, the prior's last, which inactive observations have too.
+///
+/// That of an observation is the larger of the distances to its neighbours among all. The ends of the
+/// range count as neighbours only of an observation that has no other. No deviation is below a share of
+/// the range's width that falls with their number.
+fn deviations(range: &Range, coordinates: &[f64]) -> Vec<f64> {
+    let active = coordinates.iter().filter(|x| !x.is_nan()).count();
+    let parts = (active + 2).min(NARROWEST);
+    let width = range.high - range.low;
+    let narrowest = width / parts as f64;
+    let of_kernel = |x: &f64| if x.is_nan() { width } else { narrowest };
+    let mut deviations: Vec<f64> = coordinates.iter().map(of_kernel).chain([width]).collect();
+    // Distances within so narrow a cell do not matter, so that only its outermost observations do.
+    let cells = outermost(range, coordinates, 2 * parts);
+    for (at, (lowest, highest)) in cells.iter().enumerate() {
+        let below = at.checked_sub(1).map(|at| lowest.x - cells[at].1.x);
+        let above = cells.get(at + 1).map(|(next, _)| next.x - highest.x);
+        let alone = (active == 1).then(|| (lowest.x - range.low).max(range.high - lowest.x));
+        for (end, gap) in [(lowest, below.or(alone)), (highest, above)] {
+            let deviation = &mut deviations[end.kernel];
+            *deviation = gap.unwrap_or(0.0).clamp(*deviation, width);
+        }
     }
+    deviations
+}
+
+/// One observation of a range.
+#[derive(Clone, Copy)]
+struct Seen {
+    x: f64,
+    kernel: usize,
+}
+
+/// The lowest and the highest observation in each of so many cells of the range, in which there are
+/// any. Equal ones are in the order of their kernels.
+fn outermost(range: &Range, coordinates: &[f64], count: usize) -> Vec<(Seen, Seen)> {
+    let none = [f64::INFINITY, f64::NEG_INFINITY].map(|x| Seen { x, kernel: 0 });
+    let mut cells = vec![none.into(); count];
+    let scale = count as f64 / (range.high - range.low);
+    for (kernel, &x) in coordinates.iter().enumerate().filter(|(_, x)| !x.is_nan()) {
+        // The cast saturates at 0.
+        let cell = (((x - range.low) * scale) as usize).min(count - 1);
+        let (lowest, highest): &mut (Seen, Seen) = &mut cells[cell];
+        if x < lowest.x {
+            *lowest = Seen { x, kernel };
+        }
+        if x >= highest.x {
+            *highest = Seen { x, kernel };
+        }
+    }
+    cells.retain(|(lowest, highest)| lowest.x <= highest.x);
+    cells
 }
 
 impl Normals {
-    fn with_capacity(count: usize) -> Self {
-        let vec = || Vec::with_capacity(count);
-        Self { means: vec(), precisions: vec(), log_kept: vec() }
-    }
-
-    fn push(&mut self, (mean, deviation): (f64, f64), range: &Range) {
-        let precision = 1.0 / deviation;
-        let ends = ((range.low - mean) * precision, (range.high - mean) * precision);
+    /// Adds one and gives its place.
+    fn push(&mut self, mean: f64, deviation: f64) -> u32 {
         self.means.push(mean);
-        self.precisions.push(precision);
-        self.log_kept.push(log_mass(ends.0, ends.1));
+        self.precisions.push(1.0 / deviation);
+        self.means.len() as u32 - 1
     }
 
-    /// Logarithms of the densities' factors before the exponential.
-    fn log_scales(&self) -> Vec<f64> {
-        // Nearly all have the same deviation.
-        let mut last = (1.0, 0.0);
-        let log_scale = |(&precision, log_kept): (&f64, &f64)| {
-            if precision != last.0 {
-                last = (precision, precision.ln());
-            }
-            last.1 - LN_SQRT_TAU - log_kept
-        };
-        self.precisions.iter().zip(&self.log_kept).map(log_scale).collect()
+    /// Logarithm of the probability between two coordinates, before the truncation.
+    fn log_mass(&self, index: usize, (low, high): (f64, f64)) -> f64 {
+        let (mean, precision) = (self.means[index], self.precisions[index]);
+        log_mass((low - mean) * precision, (high - mean) * precision)
+    }
+
+    /// Logarithm of the probability that the truncation keeps.
+    fn log_kept(&self, index: usize, range: &Range) -> f64 {
+        self.log_mass(index, (range.low, range.high))
+    }
+
+    /// Logarithm of the density's factor before the exponential.
+    fn log_scale(&self, index: usize, range: &Range) -> f64 {
+        self.precisions[index].ln() - LN_SQRT_TAU - self.log_kept(index, range)
+    }
+
+    /// The squared distance of `x`, in standard deviations.
+    fn squared(&self, index: usize, x: f64) -> f64 {
+        let z = (x - self.means[index]) * self.precisions[index];
+        z * z
     }
 
     fn draw(&self, index: usize, range: &Range, rng: &mut ChaCha8Rng) -> f64 {
         let deviation = 1.0 / self.precisions[index];
         draw_truncated(self.means[index], deviation, range.low, range.high, rng)
-    }
-
-    fn add_log_densities(&self, x: f64, scales: &[f64], terms: &mut [f64]) {
-        let normals = self.means.iter().zip(&self.precisions).zip(scales);
-        for (term, ((mean, precision), scale)) in terms.iter_mut().zip(normals) {
-            let z = (x - mean) * precision;
-            *term += scale - 0.5 * z * z;
-        }
-    }
-
-    fn log_probability(&self, index: usize, (low, high): (f64, f64)) -> f64 {
-        let (mean, precision) = (self.means[index], self.precisions[index]);
-        log_mass((low - mean) * precision, (high - mean) * precision) - self.log_kept[index]
     }
 }
 

@@ -4,6 +4,7 @@ use luthier_space::Values;
 
 use super::frame::{Frame, Point};
 use super::lattice::Lattice;
+use super::points::Points;
 use crate::Trial;
 
 /// The configurations of earlier trials, whatever became of them.
@@ -23,8 +24,9 @@ impl<'a> Proposed<'a> {
         lattice: Option<Lattice<'a>>,
     ) -> Self {
         let finite = lattice.map(|lattice| {
-            let points = trials.iter().filter_map(|trial| frame.encode(&trial.values));
-            let mut ranks: Vec<u64> = points.filter_map(|point| lattice.rank(&point)).collect();
+            let points = Points::of(frame, trials.iter().map(|trial| &trial.values));
+            let points = points.iter().flatten();
+            let mut ranks: Vec<u64> = points.filter_map(|point| lattice.rank(point)).collect();
             ranks.sort_unstable();
             ranks.dedup();
             (lattice, ranks)

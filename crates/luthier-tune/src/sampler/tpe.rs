@@ -8,6 +8,7 @@ use super::frame::{Frame, Point};
 use super::history::{History, Observation};
 use super::lattice::Lattice;
 use super::parzen::{Mixture, Weighing};
+use super::points::Points;
 use super::proposed::Proposed;
 use super::random::draw_new;
 use super::{Request, Sampler};
@@ -51,7 +52,8 @@ impl Sampler for Tpe {
         if proposed.left() == Some(0) {
             return None;
         }
-        let history = History::new(&frame, request);
+        let points = Points::of(&frame, request.trials.iter().map(|trial| &trial.values));
+        let history = History::new(&points, request);
         if history.finished() < self.startup_trials {
             return draw_new(&frame, &proposed, &mut rng).map(|point| frame.decode(&point));
         }
@@ -60,7 +62,7 @@ impl Sampler for Tpe {
         let (good, bad) = history.split(if several { tenth } else { tenth.min(25) });
         let weigh = if several { Weighing::Equal } else { Weighing::Newest };
         let fit = |side: Vec<&Observation<'_>>, weigh| {
-            let points: Vec<&Point> = side.iter().map(|seen| &seen.point).collect();
+            let points: Vec<&[f64]> = side.iter().map(|seen| seen.point).collect();
             Mixture::fit(&frame, &points, weigh)
         };
         let (good, bad) = (fit(good, weigh), fit(bad, Weighing::Newest));

@@ -1,6 +1,6 @@
 //! What is shown to the processes.
 
-use super::super::frame::{Frame, Point};
+use super::super::frame::Frame;
 use super::super::history::{History, Observation};
 use super::acquisition::Goal;
 use super::boxes::free_boxes;
@@ -11,7 +11,7 @@ use crate::rank::{crowding, fronts};
 
 /// Trials as features and values.
 pub(super) struct Observed<'a> {
-    points: Vec<&'a Point>,
+    points: Vec<&'a [f64]>,
     pub(super) numbers: Vec<u64>,
     pub(super) features: Vec<Vec<f64>>,
     /// For each objective the values of all trials, to be maximised, with mean 0 and variance 1.
@@ -45,9 +45,9 @@ impl<'a> Observed<'a> {
             false => seen.trial.violation(),
         };
         Self {
-            points: seen.iter().map(|seen| &seen.point).collect(),
+            points: seen.iter().map(|seen| seen.point).collect(),
             numbers: seen.iter().map(|seen| seen.trial.number).collect(),
-            features: seen.iter().map(|seen| features(frame, &seen.point)).collect(),
+            features: seen.iter().map(|seen| features(frame, seen.point)).collect(),
             values: values.iter().map(pick).collect(),
             violation: seen.iter().map(violation).collect(),
             violations: seen.iter().map(|seen| seen.trial.violations.as_slice()).collect(),
@@ -102,7 +102,7 @@ impl<'a> Observed<'a> {
 
     /// The trials, the best first: those that keep the limits before others, front by front, of one
     /// front those with the most space around them.
-    pub(super) fn best_first(&self, believed: &[Vec<f64>]) -> Vec<&'a Point> {
+    pub(super) fn best_first(&self, believed: &[Vec<f64>]) -> Vec<&'a [f64]> {
         let mut places = vec![(0, 0.0); believed.len()];
         for (rank, front) in fronts(believed).into_iter().enumerate() {
             let losses: Vec<Vec<f64>> = front.iter().map(|at| believed[*at].clone()).collect();

@@ -42,23 +42,23 @@ pub(super) struct Search<'a> {
 /// about the corners of a space of many dimensions.
 pub(super) struct Region<'a> {
     frame: &'a Frame<'a>,
-    seen: &'a [&'a Point],
+    seen: &'a [&'a [f64]],
     /// How far from the nearest of them numbers may be, in shares of their ranges.
     reach: f64,
 }
 
 impl<'a> Region<'a> {
-    pub(super) fn new(frame: &'a Frame<'a>, seen: &'a [&'a Point]) -> Self {
+    pub(super) fn new(frame: &'a Frame<'a>, seen: &'a [&'a [f64]]) -> Self {
         let numbers = frame.axes.iter().filter(|axis| matches!(axis, Axis::Range(_))).count();
         let reach = 0.2 + 0.3 * seen.len() as f64 / (5.0 * (numbers + 1) as f64);
         Self { frame, seen, reach }
     }
 
-    fn holds(&self, point: &Point) -> bool {
+    fn holds(&self, point: &[f64]) -> bool {
         self.reach > 0.5 || self.seen.iter().any(|seen| self.is_near(seen, point))
     }
 
-    fn is_near(&self, seen: &Point, point: &Point) -> bool {
+    fn is_near(&self, seen: &[f64], point: &[f64]) -> bool {
         let mut dimensions = self.frame.axes.iter().zip(seen.iter().zip(point));
         dimensions.all(|(axis, (a, b))| match axis {
             // What is active in one of them only is no measure.
@@ -75,7 +75,7 @@ impl Search<'_> {
     /// best first.
     pub(super) fn find(
         &self,
-        seen: &[&Point],
+        seen: &[&[f64]],
         proposed: &Proposed<'_>,
         rng: &mut ChaCha8Rng,
     ) -> Option<Point> {
@@ -98,16 +98,16 @@ impl Search<'_> {
     }
 
     /// Whether a point keeps the constraints and is near enough to what was seen.
-    fn allows(&self, point: &Point) -> bool {
+    fn allows(&self, point: &[f64]) -> bool {
         self.frame.allows(point) && self.region.holds(point)
     }
 
-    fn gain(&self, point: &Point) -> f64 {
+    fn gain(&self, point: &[f64]) -> f64 {
         self.acquisition.log(&features(self.frame, point))
     }
 
     /// A point near another: some of its dimensions are drawn anew, numbers mostly close by.
-    fn variant(&self, parent: &Point, rng: &mut ChaCha8Rng) -> Point {
+    fn variant(&self, parent: &[f64], rng: &mut ChaCha8Rng) -> Point {
         let active = parent.iter().filter(|x| !x.is_nan()).count();
         let share = (1.5 / active.max(1) as f64).clamp(0.15, 1.0);
         let point = self.frame.walk(|index, axis| {
@@ -133,8 +133,8 @@ impl Search<'_> {
 
     /// Climbs from a point, over the continuous dimensions together and over the others in turn,
     /// until nothing is gained.
-    fn climb(&self, gain: f64, start: &Point, rng: &mut ChaCha8Rng) -> (f64, Point) {
-        let mut best = (gain, start.clone());
+    fn climb(&self, gain: f64, start: &[f64], rng: &mut ChaCha8Rng) -> (f64, Point) {
+        let mut best = (gain, start.to_vec());
         for _ in 0..ROUNDS {
             let before = best.0;
             self.slide(&mut best);
@@ -238,12 +238,12 @@ mod tests {
         let kind = Distribution::choice(["a", "b"]);
         let space = Space::of([("x", number()), ("y", number()), ("kind", kind)]);
         let frame = Frame::new(&space).unwrap();
-        let seen = vec![0.2, 0.2, 0.0];
-        let few = [&seen; 3];
+        let seen: &[f64] = &[0.2, 0.2, 0.0];
+        let few = [seen; 3];
         let region = Region::new(&frame, &few);
-        assert!(region.holds(&vec![0.4, 0.1, 1.0]));
-        assert!(!region.holds(&vec![0.4, 0.7, 0.0]));
-        let many = [&seen; 16];
-        assert!(Region::new(&frame, &many).holds(&vec![1.0, 1.0, 0.0]));
+        assert!(region.holds(&[0.4, 0.1, 1.0]));
+        assert!(!region.holds(&[0.4, 0.7, 0.0]));
+        let many = [seen; 16];
+        assert!(Region::new(&frame, &many).holds(&[1.0, 1.0, 0.0]));
     }
 }

@@ -2,6 +2,7 @@ use luthier_space::{Distribution, Scale, Space, Values};
 use luthier_test::{assert_all_close, assert_close};
 use rand::SeedableRng;
 
+use super::super::points::Points;
 use super::*;
 
 fn mixed() -> Space {
@@ -28,6 +29,11 @@ fn conditional() -> Space {
         )
 }
 
+fn fit<'a>(frame: &'a Frame<'a>, observations: &[Point]) -> Mixture<'a> {
+    let observations: Vec<&[f64]> = observations.iter().map(Vec::as_slice).collect();
+    Mixture::fit(frame, &observations, Weighing::Newest)
+}
+
 #[test]
 fn densities_are_those_of_optuna() {
     let fixture = include_str!("../../../tests/fixtures/parzen.json");
@@ -37,11 +43,11 @@ fn densities_are_those_of_optuna() {
     for case in fixture["cases"].as_array().unwrap() {
         let points = |key: &str| -> Vec<Point> {
             let rows: Vec<Values> = serde_json::from_value(case[key].clone()).unwrap();
-            rows.iter().map(|values| frame.encode(values).unwrap()).collect()
+            let points = Points::of(&frame, rows.iter());
+            points.iter().map(|point| point.unwrap().to_vec()).collect()
         };
         let observations = points("observations");
-        let mixture =
-            Mixture::fit(&frame, &observations.iter().collect::<Vec<_>>(), Weighing::Newest);
+        let mixture = fit(&frame, &observations);
         let expected: Vec<f64> = serde_json::from_value(case["log_densities"].clone()).unwrap();
         let actual = mixture.log_densities(&points("points"));
         assert_all_close(&actual, &expected, 1e-5, &format!("{} observations", observations.len()));
@@ -60,8 +66,8 @@ fn probabilities_of_a_conditional_space_sum_to_one_and_draws_follow_them() {
     let frame = Frame::new(&space).unwrap();
     let points = enumerate(&frame);
     assert_eq!(points.len(), 4 + 6);
-    let observations = [&points[1], &points[1], &points[7], &points[2]];
-    let mixture = Mixture::fit(&frame, &observations, Weighing::Newest);
+    let observations = [1, 1, 7, 2].map(|at: usize| points[at].clone());
+    let mixture = fit(&frame, &observations);
     let probabilities: Vec<f64> =
         mixture.log_densities(&points).into_iter().map(f64::exp).collect();
     assert_close(probabilities.iter().sum(), 1.0, 1e-5, "sum");
@@ -82,7 +88,7 @@ fn a_continuous_density_integrates_to_one() {
     let space = Space::of([("x", Distribution::log_float(1.0, 1e4))]);
     let frame = Frame::new(&space).unwrap();
     let observations: Vec<Point> = [0.1, 2.0, 2.1, 9.0].map(|x| vec![x]).into();
-    let mixture = Mixture::fit(&frame, &observations.iter().collect::<Vec<_>>(), Weighing::Newest);
+    let mixture = fit(&frame, &observations);
     let width = 1e4f64.ln();
     let steps = 4000;
     let grid: Vec<Point> =

@@ -1,5 +1,6 @@
 use luthier_space::{Distribution, Space};
 
+use super::super::super::points::Points;
 use super::*;
 use crate::{Direction, Request, State, Step, Trial};
 
@@ -32,7 +33,8 @@ fn a_stopped_trial_is_expected_to_end_as_its_peers_did() {
     let frame = Frame::new(&space).unwrap();
     let directions = &[Direction::Minimize];
     let request = Request { space: &space, directions, trials: &trials, number: 8, seed: 0 };
-    let losses = losses(&History::new(&frame, &request), 0);
+    let points = Points::of(&frame, trials.iter().map(|trial| &trial.values));
+    let losses = losses(&History::new(&points, &request), 0);
     // At step 1 three peers are better than number 4, none better than 5, and all better than 6;
     // nobody knows what becomes of number 7.
     assert_eq!(losses, [0.1, 0.2, 0.4, 0.3, 0.4, 0.1, 0.4, 0.3]);
