@@ -11,6 +11,7 @@ use super::lattice::Lattice;
 use super::proposed::Proposed;
 use super::random::draw_new;
 use super::{Request, Sampler, Tpe, sobol, trial_rng};
+use crate::{State, Trial};
 
 mod evolution;
 mod margin;
@@ -71,10 +72,17 @@ impl Sampler for CmaEs {
     }
 }
 
-/// Whether a space is all numbers and there is one thing to minimise.
+/// Whether a space is all numbers, which all trials with scores have, and there is one thing to
+/// minimise.
 pub(super) fn can_search(frame: &Frame<'_>, request: &Request<'_>) -> bool {
     let choice = frame.axes.iter().any(|axis| matches!(axis, Axis::Choice(_) | Axis::Lists(_)));
-    !choice && request.directions.len() == 1
+    let partly = || {
+        let ended = |state| matches!(state, State::Complete | State::Pruned | State::Paused);
+        let ended = request.trials.iter().filter(|trial| ended(trial.state));
+        let point = |trial: &Trial| frame.encode(&trial.values);
+        ended.filter_map(point).any(|point| point.iter().any(|x| x.is_nan()))
+    };
+    !choice && request.directions.len() == 1 && !(frame.space.is_open() && partly())
 }
 
 impl CmaEs {

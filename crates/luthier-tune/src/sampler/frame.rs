@@ -124,7 +124,8 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// The point of `values`; `None` if they do not fit the space.
+    /// The point of `values`; `None` if they do not fit the space. What they lack of an open space is
+    /// not active.
     pub(super) fn encode(&self, values: &Values) -> Option<Point> {
         // Values stand in the order of the space, so the next one is nearly always the right one.
         let mut rest = values.iter();
@@ -134,8 +135,11 @@ impl<'a> Frame<'a> {
                 _ => values.get(name),
             }
         };
-        let dimensions = self.space.dimensions();
-        self.walk(|index, axis| axis.coordinate(find(&dimensions[index].name)?))
+        let (dimensions, open) = (self.space.dimensions(), self.space.is_open());
+        self.walk(|index, axis| match find(&dimensions[index].name) {
+            None => open.then_some(f64::NAN),
+            Some(value) => axis.coordinate(value),
+        })
     }
 
     /// Whether there is a continuous dimension.
