@@ -121,6 +121,19 @@ impl Space {
     }
 }
 
+impl Distribution {
+    /// Reads what the parameter called `name` may be from its TOML form. What the form says of
+    /// conditions is passed over.
+    pub fn from_toml(name: &str, form: &Table) -> Result<Self, FormError> {
+        let distribution =
+            read_distribution(form).map_err(|message| parameter_error(name, &message))?;
+        match distribution.fault() {
+            Some(fault) => Err(parameter_error(name, &fault)),
+            None => Ok(distribution),
+        }
+    }
+}
+
 const CONSTRAINTS: &str = "constraints";
 
 /// Whether an entry of a table is its constraints.
@@ -231,10 +244,7 @@ impl Reader {
             self.declare(name, Distribution::Choice { options: vec![fixed] }, hangs);
             return Ok(());
         };
-        let distribution = read_distribution(table).map_err(|message| fail(&message))?;
-        if let Some(fault) = distribution.fault() {
-            return Err(fail(&fault));
-        }
+        let distribution = Distribution::from_toml(name, table)?;
         let when = match table.get("when") {
             Some(when) => when.as_table().ok_or_else(|| fail("`when` must be a table"))?,
             None => &Table::new(),

@@ -4,7 +4,8 @@
 //! may depend on some options of an earlier choice ([`Condition`]); it is *active* in a set of
 //! [`Values`] when that choice is active and took one of them. Parents always come before their
 //! children, so samplers walk the list once, from front to back. A [`Constraint`] is an expression that
-//! the values of several dimensions must make true.
+//! the values of several dimensions must make true. A space may be *open*: it grows by what is asked
+//! for, and values need not have all of it.
 //!
 //! The crate knows nothing of models, samplers or storage: it describes, checks and converts.
 
@@ -32,19 +33,22 @@ use serde::{Deserialize, Serialize};
 pub struct Space {
     dimensions: Vec<Dimension>,
     constraints: Vec<Constraint>,
+    open: bool,
 }
 
-/// A space in files: the list of its dimensions, or, with constraints, an object of both.
+/// A space in files: the list of its dimensions, or, with constraints or where it is open, an object.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Stored {
     Free(Vec<Dimension>),
     Constrained { dimensions: Vec<Dimension>, constraints: Vec<String> },
+    Open { dimensions: Vec<Dimension>, open: bool },
 }
 
 impl From<Space> for Stored {
-    fn from(Space { dimensions, constraints }: Space) -> Self {
+    fn from(Space { dimensions, constraints, open }: Space) -> Self {
         match constraints.as_slice() {
+            [] if open => Self::Open { dimensions, open },
             [] => Self::Free(dimensions),
             constraints => {
                 let constraints = constraints.iter().map(|c| c.text().to_owned()).collect();
@@ -58,11 +62,12 @@ impl TryFrom<Stored> for Space {
     type Error = ConstraintError;
 
     fn try_from(stored: Stored) -> Result<Self, ConstraintError> {
-        let (dimensions, constraints) = match stored {
-            Stored::Free(dimensions) => (dimensions, Vec::new()),
-            Stored::Constrained { dimensions, constraints } => (dimensions, constraints),
+        let (dimensions, constraints, open) = match stored {
+            Stored::Free(dimensions) => (dimensions, Vec::new(), false),
+            Stored::Constrained { dimensions, constraints } => (dimensions, constraints, false),
+            Stored::Open { dimensions, open } => (dimensions, Vec::new(), open),
         };
-        let mut space = Self { dimensions, constraints: Vec::new() };
+        let mut space = Self { dimensions, constraints: Vec::new(), open };
         constraints.iter().try_for_each(|text| space.constrain(text))?;
         Ok(space)
     }
@@ -105,6 +110,28 @@ impl Space {
             space.push(name.to_owned(), distribution, None);
         }
         space
+    }
+
+    /// An open space: one that grows by what is asked for ([`Space::add`]), and whose values need not
+    /// have all of it. It has no constraints.
+    ///
+    /// # Panics
+    /// As [`Space::new`].
+    pub fn open(dimensions: Vec<Dimension>) -> Self {
+        Self { open: true, ..Self::new(dimensions) }
+    }
+
+    /// Whether it is open: any of its dimensions may be absent from values.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Adds a dimension without a condition behind the others.
+    ///
+    /// # Panics
+    /// If there is one of that name.
+    pub fn add(&mut self, name: impl Into<String>, distribution: Distribution) {
+        self.push(name.into(), distribution, None);
     }
 
     /// A choice called `name` between sub-spaces: each option brings the dimensions of its own
@@ -210,11 +237,12 @@ impl Space {
         values
     }
 
-    /// Checks that `values` has exactly the active dimensions, each inside its distribution, and
-    /// keeps the constraints.
+    /// Checks that `values` has exactly the active dimensions, or in an open space some of them, each
+    /// inside its distribution, and keeps the constraints.
     pub fn check(&self, values: &Values) -> Result<(), ValueError> {
         for (index, dimension) in self.dimensions.iter().enumerate() {
             match (self.is_active(index, values), values.get(&dimension.name)) {
+                (true, None) if self.open => {}
                 (true, None) => return Err(ValueError::Missing { name: dimension.name.clone() }),
                 (true, Some(value)) if !dimension.distribution.contains(value) => {
                     return Err(ValueError::OutOfRange {

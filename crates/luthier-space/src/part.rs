@@ -9,7 +9,7 @@ impl Space {
     /// which would never apply.
     #[must_use]
     pub fn part(&self, narrow: impl Fn(&Dimension) -> Distribution) -> Self {
-        let mut part = Self::default();
+        let mut part = Self { open: self.open, ..Self::default() };
         // Where each dimension is in the part, if it is there.
         let mut places: Vec<Option<usize>> = Vec::with_capacity(self.len());
         for dimension in &self.dimensions {

@@ -588,3 +588,22 @@ fn values_from_elsewhere_become_those_of_the_space() {
         assert_eq!(parse(name, text), expected, "{name} {text}");
     }
 }
+
+#[test]
+fn an_open_space_grows_and_takes_values_without_some_of_it() {
+    let mut space = Space::open(Vec::new());
+    assert!(space.check(&Values::default()).is_ok());
+    let x = |value: f64| -> Values { [("x", value)].into_iter().collect() };
+    assert_eq!(space.check(&x(0.5)), Err(ValueError::Unknown { name: "x".into() }));
+    space.add("n", Distribution::int(1, 3));
+    space.add("x", Distribution::float(0.0, 1.0));
+    assert!(space.check(&x(0.5)).is_ok());
+    assert!(matches!(space.check(&x(1.5)), Err(ValueError::OutOfRange { .. })));
+    let part = space.part(|dimension| dimension.distribution.clone());
+    assert_eq!(part, space);
+    let json = serde_json::to_string(&space).unwrap();
+    assert_eq!(serde_json::from_str::<Space>(&json).unwrap(), space);
+    let closed = Space::new(space.dimensions().to_vec());
+    assert_ne!(closed, space);
+    assert!(closed.check(&x(0.5)).is_err());
+}

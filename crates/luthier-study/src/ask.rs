@@ -6,10 +6,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use luthier_space::Values;
+use luthier_space::{Distribution, Value, Values};
 use luthier_tune::{State, Step, Trial, Verdict, trial_seed};
 
-use crate::ledger::{Claim, Ledger, Noted, Outcome, Proposer};
+use crate::ledger::{Claim, Ledger, Noted, Outcome, Proposer, Suggested};
 use crate::run::{BEAT, Retries};
 use crate::session::not_a_score;
 use crate::storage::{Held, Lease};
@@ -52,7 +52,7 @@ pub enum Asked {
     Trial {
         /// The right to end it.
         lease: Lease,
-        /// The configuration.
+        /// The configuration; of an open study what the trial asked for before it was paused.
         values: Values,
         /// The seed to evaluate it with, the same whenever this trial is evaluated.
         seed: u64,
@@ -155,7 +155,7 @@ impl AskTell {
             spec: &study.spec,
             sampler: study.sampler.as_ref(),
             first: &[],
-            within: &study.spec.space,
+            within: None,
             limit: asking.trials.unwrap_or(u64::MAX),
         };
         let mut ledger = study.ledger();
@@ -168,6 +168,23 @@ impl AskTell {
         let Some(lease) = ledger.lease(number) else { return Ok(Asked::Later) };
         self.desk.clients().insert(number, Client::new(lease, Some(Instant::now())));
         Ok(Asked::Trial { lease, values, seed: trial_seed(study.spec.seed, number), steps })
+    }
+
+    /// The value of a parameter that a trial asks for, as [`Session::suggest`](crate::Session::suggest)
+    /// gives it.
+    pub fn suggest(
+        &self,
+        lease: Lease,
+        name: &str,
+        distribution: &Distribution,
+    ) -> Result<Value, AskError> {
+        let spec = &self.desk.study.spec;
+        let mut ledger = self.desk.study.ledger();
+        self.desk.hear(&mut ledger, lease)?;
+        match ledger.suggest(lease.number, (name, distribution), spec)? {
+            Suggested::Value(value) => Ok(value),
+            Suggested::Lost => Err(AskError::Lost { number: lease.number }),
+        }
     }
 
     /// Reports the scores of a trial at a step, as [`Session::report_all`](crate::Session::report_all)

@@ -3,19 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use luthier_space::{Space, Values};
+use luthier_space::{Distribution, Space, Value, ValueError, Values};
 use luthier_tune::{
     Direction, Pruner, Request, Sampler, State, Step, Tiebreak, Trial, Verdict, View,
 };
 
+use crate::open::Asked;
 use crate::overview::{Overview, Running};
 use crate::run::Retries;
-use crate::spec::filled;
+use crate::spec::{distribution_change, filled};
 use crate::storage::{Changes, Entry, Held, Lease, Record, Storage, check_trial, now};
 use crate::{Measured, StudyError, StudySpec};
 
 /// A worker that has not been heard of for so long is taken for dead, even if its lock is held.
 const GRACE: Duration = Duration::from_secs(60);
+
+/// How often a parameter is declared where the storage is lost on the way.
+const DECLARATIONS: u32 = 3;
 
 /// All trials as far as this process knows, and which of them are free to be taken up. Every change
 /// is written to the storage before it is made here, so that an error leaves both as they were.
@@ -34,6 +38,12 @@ pub(crate) struct Ledger {
     /// How many trials, counted from 0, have all finished.
     settled: u64,
     directions: Vec<Direction>,
+    /// The space of the study, which another process may have let grow if it is open.
+    space: Space,
+    /// Of an open study: what was proposed for its trials.
+    proposals: BTreeMap<u64, Values>,
+    /// Likewise: what finished trials have asked for.
+    asked: Asked,
 }
 
 /// A trial to evaluate, or why there is none.
@@ -54,8 +64,8 @@ pub(crate) struct Proposer<'a> {
     pub(crate) sampler: &'a dyn Sampler,
     /// Configurations that come before those of the sampler.
     pub(crate) first: &'a [Values],
-    /// Where the sampler searches.
-    pub(crate) within: &'a Space,
+    /// Where the sampler searches; `None` for all that is known.
+    pub(crate) within: Option<&'a Space>,
     /// The number below which trials are wanted.
     pub(crate) limit: u64,
 }
@@ -71,6 +81,9 @@ impl Ledger {
             leases: BTreeMap::new(),
             settled: 0,
             directions: spec.directions(),
+            space: spec.space.clone(),
+            proposals: BTreeMap::new(),
+            asked: Asked::default(),
         };
         ledger.sync(spec)?;
         Ok(ledger)
@@ -120,14 +133,12 @@ impl Ledger {
     /// Learns what other processes have done.
     pub(crate) fn sync(&mut self, spec: &StudySpec) -> Result<(), StudyError> {
         let Changes { trials, steps } = self.storage.changes()?;
-        for Entry { trial, attempt, started, waiting } in trials {
+        for Entry { trial, attempt, started, waiting, proposed } in trials {
             let number = trial.number;
             let place = (number as usize).min(self.trials.len());
-            if let Err(detail) = check_trial(&trial, place as u64, spec) {
-                return Err(match self.storage.spec()?.change(spec) {
-                    Some(change) => StudyError::Changed(change),
-                    None => self.storage.corrupt(detail),
-                });
+            self.check(&trial, place as u64, spec)?;
+            if let Some(proposed) = proposed {
+                self.proposals.insert(number, proposed);
             }
             if waiting {
                 self.waiting.insert(number)
@@ -151,6 +162,19 @@ impl Ledger {
         }
         self.settle();
         Ok(())
+    }
+
+    /// Checks a trial that was read, in the space as it may have become meanwhile.
+    fn check(&mut self, trial: &Trial, number: u64, spec: &StudySpec) -> Result<(), StudyError> {
+        if check_trial(trial, number, &self.space).is_ok() {
+            return Ok(());
+        }
+        let found = self.storage.spec()?;
+        if let Some(change) = found.change(spec) {
+            return Err(StudyError::Changed(change));
+        }
+        self.space = found.space;
+        check_trial(trial, number, &self.space).map_err(|detail| self.storage.corrupt(detail))
     }
 
     /// Takes the next trial with a number below the limit: one that waits, one that is promoted, or
@@ -190,8 +214,11 @@ impl Ledger {
                 false => Claim::Enough,
             });
         };
-        let trial = Trial::running(number, values);
-        let lease = self.storage.add(&trial, &spec.sampler, true)?;
+        let (trial, proposed) = self.beginning(number, values);
+        let lease = self.storage.add(&trial, proposed.as_ref(), &spec.sampler, true)?;
+        if let Some(proposed) = proposed {
+            self.proposals.insert(number, proposed);
+        }
         self.leases.insert(number, lease);
         self.trials.push(trial.clone());
         self.attempts.push(lease.attempt);
@@ -205,33 +232,191 @@ impl Ledger {
 
     fn take(&mut self, number: u64) -> Result<Option<Trial>, StudyError> {
         let Some(lease) = self.storage.take(number)? else { return Ok(None) };
-        self.waiting.remove(&number);
+        let waited = self.waiting.remove(&number);
         self.leases.insert(number, lease);
         self.attempts[number as usize] = lease.attempt;
         self.started[number as usize].get_or_insert_with(now);
         let trial = &mut self.trials[number as usize];
         trial.state = State::Running;
+        if waited && self.space.is_open() {
+            // It starts over, and asks again.
+            trial.values = Values::default();
+        }
         Ok(Some(trial.clone()))
     }
 
-    /// The configuration of a new trial; `None` if the space has none left.
+    /// A trial that gets these values, or where it asks may get them.
+    fn beginning(&self, number: u64, values: Values) -> (Trial, Option<Values>) {
+        match self.space.is_open() {
+            true => (Trial::running(number, Values::default()), Some(values)),
+            false => (Trial::running(number, values), None),
+        }
+    }
+
+    /// The configuration of a new trial; `None` if the space has none left, which an open one always
+    /// has.
     fn values(&mut self, proposer: &Proposer<'_>, view: View) -> Option<Values> {
-        let Proposer { spec, sampler, first, within: space, .. } = *proposer;
-        let number = view.number;
+        let Proposer { spec, sampler, first, within, .. } = *proposer;
+        let (number, seed) = (view.number, spec.seed);
         let given = usize::try_from(number).ok().and_then(|number| first.get(number));
-        if let Some(values) = given.filter(|values| spec.space.check(values).is_ok()) {
+        if let Some(values) = given.filter(|values| self.check_given(values).is_ok()) {
             return Some(values.clone());
         }
-        let directions = &self.directions;
-        view.pending(&mut self.trials, |trials| {
-            sampler.suggest(&Request { space, directions, trials, number, seed: spec.seed })
-        })
+        let open = self.space.is_open();
+        let asked = open.then(|| self.asked_before(view));
+        let mut pending = if open { self.pending(view) } else { Vec::new() };
+        self.swap_values(&mut pending);
+        let (directions, whole) = (&self.directions, asked.as_ref().unwrap_or(&self.space));
+        let space = within.unwrap_or(whole);
+        let suggested = view.pending(&mut self.trials, |trials| {
+            sampler.suggest(&Request { space, directions, trials, number, seed })
+        });
+        self.swap_values(&mut pending);
+        suggested.or_else(|| open.then(Values::default))
+    }
+
+    /// What the trials have asked for that a new one may know of.
+    fn asked_before(&mut self, view: View) -> Space {
+        let settled = view.settled_before().min(self.trials.len() as u64) as usize;
+        let seen = if view.lag.is_some() { settled } else { self.trials.len() };
+        self.asked.count(&self.trials[..seen], &self.space);
+        self.asked.space(&self.space)
+    }
+
+    /// The places of trials that are pending for a new one, with what was proposed for them: what they
+    /// have asked for by now is less, and depends on how fast they are.
+    fn pending(&self, view: View) -> Vec<(usize, Values)> {
+        let settled = view.settled_before();
+        let is_pending = |trial: &Trial| match view.lag {
+            Some(_) => trial.number >= settled,
+            None => trial.state == State::Running,
+        };
+        let pending = self.trials.iter().enumerate().filter(|(_, trial)| is_pending(trial));
+        let proposed = |trial: &Trial| self.proposals.get(&trial.number).cloned();
+        pending.filter_map(|(place, trial)| Some((place, proposed(trial)?))).collect()
+    }
+
+    fn swap_values(&mut self, trials: &mut [(usize, Values)]) {
+        for (place, values) in trials {
+            std::mem::swap(&mut self.trials[*place].values, values);
+        }
+    }
+
+    /// Checks values that a new trial is to get, of which those of an open study may be for parameters
+    /// that nobody has asked for yet.
+    fn check_given(&self, values: &Values) -> Result<(), ValueError> {
+        if !self.space.is_open() {
+            return self.space.check(values);
+        }
+        let is_known = |(name, _): &(&str, &Value)| self.space.get(name).is_some();
+        let known = values.iter().filter(is_known);
+        self.space.check(&known.map(|(name, value)| (name.to_owned(), value.clone())).collect())
+    }
+
+    /// The space as it is by now.
+    pub(crate) fn space(&self) -> &Space {
+        &self.space
+    }
+
+    /// The value of a parameter that a trial of this process asks for; the same whenever it does.
+    pub(crate) fn suggest(
+        &mut self,
+        number: u64,
+        (name, distribution): (&str, &Distribution),
+        spec: &StudySpec,
+    ) -> Result<Suggested, StudyError> {
+        self.declare(name, distribution, spec)?;
+        let place = number as usize;
+        let lease = self.leases.get(&number).copied();
+        let Some(lease) = lease.filter(|lease| lease.attempt == self.attempts[place]) else {
+            return Ok(Suggested::Lost);
+        };
+        if let Some(value) = self.trials[place].values.get(name) {
+            return Ok(Suggested::Value(value.clone()));
+        }
+        if !self.space.is_open() {
+            return Err(ValueError::Inactive { name: name.to_owned() }.into());
+        }
+        let proposed = self.proposals.get(&number).and_then(|proposed| proposed.get(name));
+        let proposed = proposed.filter(|value| distribution.contains(value)).cloned();
+        let drawn = || luthier_tune::draw(name, distribution, spec.seed, number);
+        let missing = || ValueError::Missing { name: name.to_owned() };
+        let value = proposed.or_else(drawn).ok_or_else(missing)?;
+        let mut values = self.trials[place].values.clone();
+        values.insert(name, value.clone());
+        if self.storage.set_values(lease, &values)? == Held::No {
+            return Ok(Suggested::Lost);
+        }
+        self.trials[place].values = values;
+        Ok(Suggested::Value(value))
+    }
+
+    /// The value of a parameter in a trial that is over, which is evaluated once more.
+    pub(crate) fn suggest_again(
+        &mut self,
+        trial: &Trial,
+        (name, distribution): (&str, &Distribution),
+        spec: &StudySpec,
+    ) -> Result<Value, StudyError> {
+        self.declare(name, distribution, spec)?;
+        let known = trial.values.get(name).cloned();
+        let drawn = || luthier_tune::draw(name, distribution, spec.seed, trial.number);
+        let value = known.or_else(|| drawn().filter(|_| self.space.is_open()));
+        Ok(value.ok_or_else(|| ValueError::Inactive { name: name.to_owned() })?)
+    }
+
+    /// Makes a parameter part of an open space, unless it is. Any other space has to have it.
+    fn declare(
+        &mut self,
+        name: &str,
+        distribution: &Distribution,
+        spec: &StudySpec,
+    ) -> Result<(), StudyError> {
+        if let Some(fault) = distribution.fault() {
+            return Err(StudyError::Space { parameter: name.to_owned(), fault });
+        }
+        let mut broken = None;
+        for _ in 0..DECLARATIONS {
+            if !self.space.is_open() || self.space.get(name).is_some() {
+                let change = distribution_change(&self.space, name, distribution);
+                return change.map_or(Ok(()), |change| Err(StudyError::Changed(change)));
+            }
+            self.storage.begin_proposing()?;
+            let grown = self.grow(name, distribution, spec);
+            match (grown, self.storage.end_proposing()?) {
+                (Err(error), Held::No) => broken = Some(error),
+                (grown, _) => grown?,
+            }
+        }
+        broken.map_or(Ok(()), Err)
+    }
+
+    /// Adds a parameter to the space, unless another process has.
+    fn grow(
+        &mut self,
+        name: &str,
+        distribution: &Distribution,
+        spec: &StudySpec,
+    ) -> Result<(), StudyError> {
+        let mut found = self.storage.spec()?;
+        if let Some(change) = found.change(spec) {
+            return Err(StudyError::Changed(change));
+        }
+        if found.space.get(name).is_none() {
+            found.space.add(name, distribution.clone());
+            self.storage.set_spec(&found, &[])?;
+        }
+        self.space = found.space;
+        Ok(())
     }
 
     /// Adds a configuration that waits to be evaluated.
     pub(crate) fn enqueue(&mut self, values: Values, spec: &StudySpec) -> Result<u64, StudyError> {
+        self.check_given(&values)?;
+        let (trial, proposed) = self.beginning(0, values);
         self.append(spec, |storage, number| {
-            storage.add(&Trial::running(number, values), "given", false).map(|_| ())
+            let trial = Trial { number, ..trial };
+            storage.add(&trial, proposed.as_ref(), "given", false).map(|_| ())
         })
     }
 
@@ -451,6 +636,14 @@ pub(crate) enum Noted {
     /// It is not above the last one, which is kept.
     Known,
     /// The trial has been given to someone else.
+    Lost,
+}
+
+/// What a trial that asks gets.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Suggested {
+    Value(Value),
+    /// Nothing: it has been given to someone else.
     Lost,
 }
 

@@ -15,6 +15,10 @@
 //! twice. With a lag in the [`StudySpec`] the trials do not depend on the number of workers or on who
 //! is faster.
 //!
+//! The space of a study may be open ([`Space::open`](luthier_space::Space::open)): its trials then ask
+//! for values by name ([`Session::suggest`], [`AskTell::suggest`]), and what they ask for becomes part
+//! of it. What a trial gets was proposed when it began, over all that finished trials had asked for.
+//!
 //! The crate knows nothing of models and data, and prints nothing: progress comes as [`Event`]s.
 
 mod again;
@@ -22,6 +26,7 @@ mod ask;
 mod error;
 mod ledger;
 mod locator;
+mod open;
 mod optuna;
 mod overview;
 mod run;

@@ -38,7 +38,8 @@ pub struct Run<'a> {
     /// Configurations that are evaluated before the sampler is asked: new trial *n* gets the one
     /// at *n*, unless it does not fit the space.
     pub first: &'a [Values],
-    /// The part of the study's space from which new configurations come; `None` for all of it.
+    /// The part of the study's space from which new configurations come; `None` for all of it, or in
+    /// an open study for all that finished trials have asked for.
     pub within: Option<&'a Space>,
 }
 
@@ -296,7 +297,7 @@ impl<'a> Crew<'a> {
             spec: &study.spec,
             sampler: study.sampler.as_ref(),
             first: self.run.first,
-            within: self.run.within.unwrap_or(&study.spec.space),
+            within: self.run.within,
             limit,
         };
         let mut ledger = study.ledger();

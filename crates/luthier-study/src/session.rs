@@ -3,11 +3,11 @@
 use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
-use luthier_space::Values;
+use luthier_space::{Distribution, Value, Values};
 use luthier_tune::{Step, Tiebreak, Trial, Verdict, trial_seed};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::Noted;
+use crate::ledger::{Noted, Suggested};
 use crate::run::{Crew, Event};
 
 /// One trial being evaluated.
@@ -85,9 +85,73 @@ impl<'a> Session<'a> {
         self.trial.number
     }
 
-    /// The configuration to evaluate.
+    /// The configuration to evaluate; of an open study it is asked for by [`Session::suggest`].
     pub fn values(&self) -> &Values {
         &self.trial.values
+    }
+
+    /// The value of a parameter that may be what `distribution` says; the same whenever the trial asks
+    /// for it. An open study takes up what is new to it. The value is the one that was proposed for the
+    /// trial when it began, from what earlier trials had asked for, or drawn where nothing was.
+    ///
+    /// A study that is not open has to have this parameter, and the trial to have it active.
+    ///
+    /// What ends the evaluation should be passed on: the trial was given to someone else, or the
+    /// parameter is another than it was, which ends the run with
+    /// [`StudyError::Changed`](crate::StudyError::Changed).
+    pub fn suggest(&self, name: &str, distribution: &Distribution) -> Result<Value, Failure> {
+        let study = self.crew.study;
+        let (asked, number) = ((name, distribution), self.trial.number);
+        let mut ledger = study.ledger();
+        let suggested = match self.again {
+            true => ledger.suggest_again(self.trial, asked, &study.spec).map(Suggested::Value),
+            false => ledger.suggest(number, asked, &study.spec),
+        };
+        drop(ledger);
+        let (cause, reason) = match suggested {
+            Ok(Suggested::Value(value)) => return Ok(value),
+            Ok(Suggested::Lost) => (Cause::Lost, "the trial was given to someone else".to_owned()),
+            Err(error) => {
+                let reason = error.to_string();
+                self.crew.halt(error);
+                (Cause::Broken, reason)
+            }
+        };
+        self.cause.get_or_init(|| cause);
+        Err(Failure::Error(reason))
+    }
+
+    /// A number in `[low, high]`; see [`Session::suggest`].
+    pub fn suggest_float(&self, name: &str, low: f64, high: f64) -> Result<f64, Failure> {
+        self.suggest_number(name, &Distribution::float(low, high))
+    }
+
+    /// A number in `[low, high]` on a logarithmic scale; see [`Session::suggest`].
+    pub fn suggest_log_float(&self, name: &str, low: f64, high: f64) -> Result<f64, Failure> {
+        self.suggest_number(name, &Distribution::log_float(low, high))
+    }
+
+    /// An integer in `[low, high]`; see [`Session::suggest`].
+    pub fn suggest_int(&self, name: &str, low: i64, high: i64) -> Result<i64, Failure> {
+        match self.suggest(name, &Distribution::int(low, high))? {
+            Value::Int(value) => Ok(value),
+            other => Err(Failure::Error(format!("`{name}` is {other}"))),
+        }
+    }
+
+    /// One of `options`, which have no order; see [`Session::suggest`].
+    pub fn suggest_choice<V: Into<Value> + Clone>(
+        &self,
+        name: &str,
+        options: &[V],
+    ) -> Result<Value, Failure> {
+        let options = options.iter().cloned().map(Into::into).collect();
+        self.suggest(name, &Distribution::Choice { options })
+    }
+
+    fn suggest_number(&self, name: &str, distribution: &Distribution) -> Result<f64, Failure> {
+        let value = self.suggest(name, distribution)?;
+        value.as_f64().ok_or_else(|| Failure::Error(format!("`{name}` is {value}")))
     }
 
     /// Whether the trial is over and is evaluated once more; see [`Study::evaluate_again`].

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use luthier_space::{Constraint, Dimension, Space, Value, Values};
+use luthier_space::{Constraint, Dimension, Distribution, Space, Value, Values};
 use luthier_tune::{Direction, PrunerSpec, State, Trial};
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::Measured;
 pub struct StudySpec {
     /// What the study is called.
     pub name: String,
-    /// Where to search.
+    /// Where to search. An open space is part of the study as far as trials have asked for it.
     pub space: Space,
     /// What is scored, at least one thing; the first is what [`luthier_tune::best`] speaks of.
     pub objectives: Vec<Objective>,
@@ -71,7 +71,8 @@ impl fmt::Display for Objective {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// What differs: `name`, `objective`, `constraint`, `seed`, `lag`, a name of the context,
-    /// ``parameter `alpha` ``, `order of the parameters` or `constraints between parameters`.
+    /// `space` (open or not), ``parameter `alpha` ``, `order of the parameters` or `constraints between
+    /// parameters`.
     pub what: String,
     /// How it is in the study; `None` if it is absent.
     pub before: Option<String>,
@@ -123,10 +124,10 @@ impl StudySpec {
         })
     }
 
-    /// Makes a trial from elsewhere one of this study, which is over, with its values as the space has
-    /// them; or says why it cannot be one.
-    pub fn adopt(&self, trial: &mut Trial) -> Result<(), String> {
-        trial.values = self.space.adopt(&trial.values).map_err(|error| error.to_string())?;
+    /// Makes a trial from elsewhere one of this study, which is over, with its values as `space`, which
+    /// is that of the study as far as it has grown, has them; or says why it cannot be one.
+    pub fn adopt(&self, trial: &mut Trial, space: &Space) -> Result<(), String> {
+        trial.values = space.adopt(&trial.values).map_err(|error| error.to_string())?;
         let (scores, violations) = (trial.scores.clone(), trial.violations.clone());
         let fault = match trial.state {
             State::Complete => self.fault_of(&Measured { scores, violations, tiebreak: None }),
@@ -188,6 +189,16 @@ fn space_change(before: &Space, now: &Space) -> Option<Change> {
     if before == now {
         return None;
     }
+    if before.is_open() != now.is_open() {
+        let form = |space: &Space| Some(if space.is_open() { "open" } else { "given" }.to_owned());
+        let (before, now) = (form(before), form(now));
+        return Some(Change { what: "space".into(), before, now, in_space: false });
+    }
+    if now.is_open() {
+        // It is there as far as it was asked for.
+        let mut dimensions = now.dimensions().iter();
+        return dimensions.find_map(|d| distribution_change(before, &d.name, &d.distribution));
+    }
     let names = |space: &Space| -> Vec<String> {
         space.dimensions().iter().map(|d| d.name.clone()).collect()
     };
@@ -213,6 +224,21 @@ fn space_change(before: &Space, now: &Space) -> Option<Change> {
         (before != now).then_some(Change { what, before, now, in_space: true })
     };
     parameter.or_else(order).or_else(|| Some(constraints_change(before, now)))
+}
+
+/// How a parameter that is asked for differs from the one of the space, if it is there.
+pub(crate) fn distribution_change(
+    space: &Space,
+    name: &str,
+    distribution: &Distribution,
+) -> Option<Change> {
+    let known = space.get(name).map(|known| &known.distribution);
+    (known != Some(distribution)).then(|| Change {
+        what: format!("parameter `{name}`"),
+        before: known.map(ToString::to_string),
+        now: Some(distribution.to_string()),
+        in_space: !space.is_open(),
+    })
 }
 
 /// A difference in the constraints between parameters.

@@ -6,7 +6,7 @@ mod sqlite;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use luthier_space::Values;
+use luthier_space::{Space, Values};
 use luthier_tune::{State, Step, Trial};
 
 use crate::{Locator, StudyError, StudySpec};
@@ -34,20 +34,29 @@ pub(crate) trait Storage: Send {
     /// proposed in between, and what was going on has failed.
     fn end_proposing(&mut self) -> Result<Held, StudyError>;
 
-    /// Adds a trial that comes from a sampler of this name, or elsewhere. It runs under the lease that
-    /// is returned, or waits for a worker.
-    fn add(&mut self, trial: &Trial, origin: &str, run: bool) -> Result<Lease, StudyError>;
+    /// Adds a trial that comes from a sampler of this name, or elsewhere, with what is proposed for it
+    /// where it is going to ask. It runs under the lease that is returned, or waits for a worker.
+    fn add(
+        &mut self,
+        trial: &Trial,
+        proposed: Option<&Values>,
+        origin: &str,
+        run: bool,
+    ) -> Result<Lease, StudyError>;
 
     /// Adds trials that are over, all or none.
     fn import(&mut self, records: &[Record]) -> Result<(), StudyError>;
 
     /// Takes a trial that waits or is paused; `None` if it does neither any more. The steps of a
-    /// paused one stay.
+    /// paused one stay, and what it has asked for.
     fn take(&mut self, number: u64) -> Result<Option<Lease>, StudyError>;
 
     /// Takes a trial under a lease that was given before, if it waits and nobody has taken it since,
     /// or if it runs here. Its steps stay.
     fn resume(&mut self, lease: Lease) -> Result<Held, StudyError>;
+
+    /// Writes what a running trial has asked for so far.
+    fn set_values(&mut self, lease: Lease, values: &Values) -> Result<Held, StudyError>;
 
     /// Writes a step of a running trial.
     fn step(&mut self, lease: Lease, step: &Step) -> Result<Held, StudyError>;
@@ -161,6 +170,8 @@ pub(crate) struct Entry {
     pub(crate) started: Option<u64>,
     /// Whether nobody holds it although it is not over.
     pub(crate) waiting: bool,
+    /// What was proposed for it, if it asks.
+    pub(crate) proposed: Option<Values>,
 }
 
 /// All of a study.
@@ -215,7 +226,7 @@ impl Records {
         let mut records = Self { spec, trials: Vec::new(), attributes: Attributes::new() };
         for (place, (row, origin, ended)) in (0..).zip(trials) {
             let Entry { trial, attempt: attempts, started, .. } = row.entry()?;
-            check_trial(&trial, place, &records.spec)?;
+            check_trial(&trial, place, &records.spec.space)?;
             let attributes = Attributes::new();
             records.trials.push(Record { trial, attempts, origin, started, ended, attributes });
         }
@@ -310,7 +321,7 @@ fn to_integer(number: u64) -> i64 {
 
 /// The columns of a [`Row`].
 const COLUMNS: &str = "number, state, trial_values, scores, violations, margin, loss, reason, \
-                       seconds, attempt, started";
+                       seconds, attempt, started, proposed";
 
 /// A trial with where it comes from and when it was over.
 type RecordRow = (Row, String, Option<u64>);
@@ -327,6 +338,8 @@ struct NewRow<'a> {
     number: u64,
     /// As JSON.
     values: String,
+    /// Likewise.
+    proposed: Option<String>,
     origin: &'a str,
     state: &'static str,
     attempt: u32,
@@ -345,6 +358,7 @@ struct Row {
     seconds: Option<f64>,
     attempt: u32,
     started: Option<u64>,
+    proposed: Option<String>,
 }
 
 impl Row {
@@ -354,8 +368,11 @@ impl Row {
         let fail = |detail: String| format!("trial {number}: {detail}");
         let state =
             state_of(&self.state).ok_or_else(|| fail(format!("its state is `{}`", self.state)))?;
-        let values: Values =
-            serde_json::from_str(&self.values).map_err(|error| fail(error.to_string()))?;
+        let read = |text: &str| -> Result<Values, String> {
+            serde_json::from_str(text).map_err(|error| fail(error.to_string()))
+        };
+        let values = read(&self.values)?;
+        let proposed = self.proposed.as_deref().map(read).transpose()?;
         let scores = from_numbers(self.scores.as_deref()).map_err(fail)?;
         if (state == State::Complete) == scores.is_empty() {
             return Err(fail("its scores and state disagree".to_owned()));
@@ -376,17 +393,20 @@ impl Row {
             seconds: self.seconds,
         };
         let (attempt, started) = (self.attempt, self.started);
-        Ok(Entry { trial, attempt, started, waiting: self.state == WAITING })
+        Ok(Entry { trial, attempt, started, waiting: self.state == WAITING, proposed })
     }
 }
 
 /// What is wrong with a trial that should have this number.
-pub(crate) fn check_trial(trial: &Trial, number: u64, spec: &StudySpec) -> Result<(), String> {
+pub(crate) fn check_trial(trial: &Trial, number: u64, space: &Space) -> Result<(), String> {
     if trial.number != number {
         return Err(format!("trial {number} is missing"));
     }
-    spec.space.check(&trial.values).map_err(|error| format!("trial {number}: {error}"))
+    space.check(&trial.values).map_err(|error| format!("trial {number}: {error}"))
 }
+
+/// Values without any, as JSON.
+const NO_VALUES: &str = "{}";
 
 /// What a trial says that has outlived too many workers.
 fn outlived(deaths: u32) -> String {

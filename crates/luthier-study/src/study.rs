@@ -2,12 +2,12 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use luthier_space::Values;
+use luthier_space::{Space, Values};
 use luthier_tune::{Sampler, Trial, sampler_by_name};
 
 use crate::ledger::Ledger;
 use crate::spec::narrowed;
-use crate::storage::{self, Record, Records};
+use crate::storage::{self, Record, Records, Storage};
 use crate::{Locator, Overview, StudyError, StudySpec};
 
 /// An open study. Any number of processes may have it open and run it at once.
@@ -33,11 +33,15 @@ impl Study {
         if let Some(change) = found.change(spec) {
             return Err(StudyError::Changed(change));
         }
-        if found != *spec {
-            storage.set_spec(spec, &[])?;
+        let spec = match spec.space.is_open() {
+            true => renewed(storage.as_mut(), spec)?,
+            false => spec.clone(),
+        };
+        if !spec.space.is_open() && found != spec {
+            storage.set_spec(&spec, &[])?;
         }
-        let ledger = Mutex::new(Ledger::new(storage, spec)?);
-        Ok(Self { spec: spec.clone(), sampler, ledger })
+        let ledger = Mutex::new(Ledger::new(storage, &spec)?);
+        Ok(Self { spec, sampler, ledger })
     }
 
     /// Opens a study as [`Study::open`] does, and lets its space grow to that of `spec`: ranges may
@@ -58,6 +62,11 @@ impl Study {
         }
         let mut storage = storage::open(&locator, spec)?;
         let found = storage.spec()?;
+        if found.space.is_open() || spec.space.is_open() {
+            // It grows by itself, or is another.
+            drop(storage);
+            return Self::open(locator, spec);
+        }
         let in_old_space = StudySpec { space: found.space.clone(), ..spec.clone() };
         let change = found.change(&in_old_space).or_else(|| narrowed(&found.space, &spec.space));
         if let Some(change) = change {
@@ -95,9 +104,14 @@ impl Study {
         storage::existing(locator, name)?.records()
     }
 
-    /// The setup.
+    /// The setup; an open space as it was when the study was opened here.
     pub fn spec(&self) -> &StudySpec {
         &self.spec
+    }
+
+    /// The space, an open one as far as this process knows; see [`Study::refresh`].
+    pub fn space(&self) -> Space {
+        self.ledger().space().clone()
     }
 
     /// All trials so far, by number, as far as this process knows; see [`Study::refresh`].
@@ -116,16 +130,21 @@ impl Study {
     }
 
     /// Adds a configuration that is evaluated before anything new is proposed, and gives its number.
+    /// In an open study it is what the trial gets of the parameters that it asks for.
     pub fn enqueue(&self, values: &Values) -> Result<u64, StudyError> {
-        let values = self.spec.space.adopt(values)?;
+        let values = match self.spec.space.is_open() {
+            true => values.clone(),
+            false => self.spec.space.adopt(values)?,
+        };
         self.ledger().enqueue(values, &self.spec)
     }
 
     /// Adds trials that were evaluated elsewhere, all or none, under new numbers from the one that is
     /// returned on. Each must be over and fit the study.
     pub fn import(&self, mut records: Vec<Record>) -> Result<u64, StudyError> {
+        let space = self.space();
         for (place, Record { trial, .. }) in records.iter_mut().enumerate() {
-            self.spec.adopt(trial).map_err(|fault| StudyError::Import { place, fault })?;
+            self.spec.adopt(trial, &space).map_err(|fault| StudyError::Import { place, fault })?;
         }
         self.ledger().import(records, &self.spec)
     }
@@ -145,4 +164,18 @@ impl Study {
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Writes the setup of an open study, whose space stays as it is: others may let it grow at the time.
+fn renewed(storage: &mut dyn Storage, spec: &StudySpec) -> Result<StudySpec, StudyError> {
+    storage.begin_proposing()?;
+    let renewed = storage.spec().and_then(|found| {
+        let spec = StudySpec { space: found.space.clone(), ..spec.clone() };
+        if found != spec {
+            storage.set_spec(&spec, &[])?;
+        }
+        Ok(spec)
+    });
+    let _ = storage.end_proposing()?;
+    renewed
 }

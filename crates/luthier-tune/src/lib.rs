@@ -32,7 +32,7 @@ pub use pruner::{
 pub use rank::{best, front, hypervolume, margin};
 pub use sampler::{
     Auto, CmaEs, Gp, Grid, Nsga2, Random, Request, SAMPLERS, Sampler, Sobol, Tpe, around_best,
-    sampler_by_name, trial_seed,
+    draw, sampler_by_name, trial_seed,
 };
 pub use trial::{Direction, State, Step, Tiebreak, Trial};
 pub use view::View;

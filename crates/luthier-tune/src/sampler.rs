@@ -20,12 +20,14 @@ mod random;
 mod sobol;
 mod tpe;
 
-use luthier_space::{Space, Values};
+use luthier_space::{Distribution, Space, Value, Values};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
+use crate::mix::mix;
 use crate::{Direction, Trial, UnknownName};
+use axis::Axis;
 
 pub use around::around_best;
 pub use auto::Auto;
@@ -89,6 +91,18 @@ pub fn trial_seed(seed: u64, number: u64) -> u64 {
     // Far behind anything that a sampler draws.
     rng.set_word_pos(1 << 40);
     rng.next_u64()
+}
+
+/// A value for one parameter of trial `number`, uniform on its scale, whatever else is known; `None` if
+/// the distribution is faulty. It follows from the study's seed, the number and the name.
+pub fn draw(name: &str, distribution: &Distribution, seed: u64, number: u64) -> Option<Value> {
+    if distribution.fault().is_some() {
+        return None;
+    }
+    let named = name.bytes().fold(seed, |hash, byte| mix(hash.rotate_left(8) ^ u64::from(byte)));
+    let axis = Axis::of(distribution);
+    let coordinate = axis.draw(&mut trial_rng(named, number));
+    Some(axis.value(coordinate).into_owned())
 }
 
 /// The names that [`sampler_by_name`] knows.

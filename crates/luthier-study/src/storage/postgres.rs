@@ -10,20 +10,21 @@ mod server;
 
 use std::time::Duration;
 
+use luthier_space::Values;
 use luthier_tune::{Step, Trial};
 use postgres::error::{DbError, Severity};
 use postgres::types::ToSql;
 use postgres::{Client, GenericClient, Transaction};
 
 use super::{
-    COLUMNS, Changes, Held, Lease, NewRow, PAUSED, RUNNING, Record, RecordRow, Records, Row, STUDY,
-    StepRow, Storage, WAITING, now, outlived, state_name, to_integer, to_numbers,
+    COLUMNS, Changes, Held, Lease, NO_VALUES, NewRow, PAUSED, RUNNING, Record, RecordRow, Records,
+    Row, STUDY, StepRow, Storage, WAITING, now, outlived, state_name, to_integer, to_numbers,
 };
 use crate::{Locator, StudyError, StudySpec};
 use server::{Server, detail};
 
 /// The format that this release writes, kept beside each study.
-const FORMAT: i32 = 1;
+const FORMAT: i32 = 2;
 /// Guards the making of tables; any number that nobody else uses.
 const TABLES_LOCK: i64 = 0x4c75_7468_6965_7200;
 /// Before the second number of a lock that guards proposing; workers have numbers from 1.
@@ -44,6 +45,7 @@ const TABLES: &str = "
         number BIGINT NOT NULL,
         state TEXT NOT NULL,
         trial_values TEXT NOT NULL,
+        proposed TEXT,
         sampler TEXT NOT NULL,
         pruner TEXT,
         scores TEXT,
@@ -89,6 +91,12 @@ const TABLES: &str = "
     );
 ";
 
+/// Brings tables of format 1 to this one; whoever comes second changes nothing.
+const RENEWAL: &str = "
+    ALTER TABLE luthier_trials ADD COLUMN IF NOT EXISTS proposed TEXT;
+    UPDATE luthier_studies SET format = 2 WHERE format = 1;
+";
+
 /// A study of a database.
 pub(super) struct Postgres {
     locator: Locator,
@@ -109,11 +117,13 @@ impl Postgres {
         let (locator, server, mut client) = connected(url)?;
         let json = serde_json::to_string(spec).unwrap_or_default();
         let mut create = || -> Answer<i32> {
-            if !has_tables(&mut client)? {
-                // Two processes may have seen that there are none.
+            if tables(&mut client)? != Tables::Present {
+                // Two processes may have seen that.
                 client.execute("SELECT pg_advisory_lock($1)", &[&TABLES_LOCK])?;
-                if !has_tables(&mut client)? {
-                    client.batch_execute(TABLES)?;
+                match tables(&mut client)? {
+                    Tables::Absent => client.batch_execute(TABLES)?,
+                    Tables::Old => client.batch_execute(RENEWAL)?,
+                    Tables::Present => {}
                 }
                 client.execute("SELECT pg_advisory_unlock($1)", &[&TABLES_LOCK])?;
             }
@@ -131,8 +141,10 @@ impl Postgres {
     pub(super) fn existing(url: &str, name: Option<&str>) -> Result<Self, StudyError> {
         let (locator, server, mut client) = connected(url)?;
         let mut find = || -> Answer<Vec<(i32, String)>> {
-            if !has_tables(&mut client)? {
-                return Ok(Vec::new());
+            match tables(&mut client)? {
+                Tables::Absent => return Ok(Vec::new()),
+                Tables::Old => client.batch_execute(RENEWAL)?,
+                Tables::Present => {}
             }
             let rows = client.query("SELECT id, name FROM luthier_studies ORDER BY name", &[])?;
             Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
@@ -268,10 +280,26 @@ fn connected(url: &str) -> Result<(Locator, Server, Client), StudyError> {
     Ok((locator, server, client))
 }
 
-/// Whether the tables are there, all of which are made at once.
-fn has_tables(client: &mut Client) -> Answer<bool> {
-    let there = "SELECT to_regclass('luthier_studies') IS NOT NULL";
-    Ok(client.query_one(there, &[])?.get(0))
+/// Tables in a database, all of which are made at once.
+#[derive(PartialEq, Eq)]
+enum Tables {
+    Absent,
+    /// As they were in format 1, before trials could ask.
+    Old,
+    Present,
+}
+
+fn tables(client: &mut Client) -> Answer<Tables> {
+    let there = "SELECT to_regclass('luthier_studies') IS NOT NULL, EXISTS (
+                     SELECT FROM pg_attribute
+                     WHERE attrelid = to_regclass('luthier_trials') AND attname = 'proposed'
+                 )";
+    let row = client.query_one(there, &[])?;
+    Ok(match (row.get(0), row.get(1)) {
+        (false, _) => Tables::Absent,
+        (true, false) => Tables::Old,
+        (true, true) => Tables::Present,
+    })
 }
 
 /// Whether the server ends the session with this error; it closes the connection a moment later.
@@ -298,14 +326,14 @@ fn insert(
     row: &NewRow<'_>,
     worker: Option<i32>,
 ) -> Answer<()> {
-    let NewRow { ref values, origin, state, .. } = *row;
+    let NewRow { ref values, ref proposed, origin, state, .. } = *row;
     let (number, attempt) = (to_integer(row.number), i64::from(row.attempt));
     let started = row.started.map(to_integer);
     let insert = "INSERT INTO luthier_trials
-                  (study, number, state, trial_values, sampler, attempt, worker, started)
-                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-    let columns: [&(dyn ToSql + Sync); 8] =
-        [&study, &number, &state, values, &origin, &attempt, &worker, &started];
+                  (study, number, state, trial_values, proposed, sampler, attempt, worker, started)
+                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    let columns: [&(dyn ToSql + Sync); 9] =
+        [&study, &number, &state, values, proposed, &origin, &attempt, &worker, &started];
     client.execute(insert, &columns)?;
     Ok(())
 }
@@ -384,6 +412,7 @@ fn read_row(row: &postgres::Row) -> Row {
         seconds: row.get(8),
         attempt: u32::try_from(unsigned(row, 9)).unwrap_or(u32::MAX),
         started: time_of(row, 10),
+        proposed: row.get(11),
     }
 }
 
@@ -396,7 +425,7 @@ fn read_step(row: &postgres::Row) -> StepRow {
 }
 
 fn read_record(row: &postgres::Row) -> RecordRow {
-    (read_row(row), row.get(11), time_of(row, 12))
+    (read_row(row), row.get(12), time_of(row, 13))
 }
 
 impl Storage for Postgres {
@@ -465,14 +494,21 @@ impl Storage for Postgres {
         Ok(Held::Yes)
     }
 
-    fn add(&mut self, trial: &Trial, origin: &str, run: bool) -> Result<Lease, StudyError> {
+    fn add(
+        &mut self,
+        trial: &Trial,
+        proposed: Option<&Values>,
+        origin: &str,
+        run: bool,
+    ) -> Result<Lease, StudyError> {
         let (state, worker, attempt) = match run {
             true => (RUNNING, Some(self.worker()?), 1),
             false => (WAITING, None, 0),
         };
         let (number, started) = (trial.number, worker.map(|_| now()));
         let values = serde_json::to_string(&trial.values).unwrap_or_default();
-        let row = NewRow { number, values, origin, state, attempt, started };
+        let proposed = proposed.map(|values| serde_json::to_string(values).unwrap_or_default());
+        let row = NewRow { number, values, proposed, origin, state, attempt, started };
         self.ask(|client, study| insert(client, study, &row, worker))?;
         Ok(Lease { number, attempt })
     }
@@ -483,7 +519,8 @@ impl Storage for Postgres {
                 let Record { ref trial, attempts: attempt, started, ended, .. } = *record;
                 let (number, state, origin) = (trial.number, WAITING, record.origin.as_str());
                 let values = serde_json::to_string(&trial.values).unwrap_or_default();
-                let row = NewRow { number, values, origin, state, attempt, started };
+                let proposed = None;
+                let row = NewRow { number, values, proposed, origin, state, attempt, started };
                 insert(transaction, study, &row, None)?;
                 let lease = Lease { number, attempt };
                 let outcome = (lease, trial, None, ended.map(to_integer));
@@ -505,13 +542,15 @@ impl Storage for Postgres {
                           WHERE luthier_steps.study = $1 AND luthier_steps.number = $2
                           AND trials.study = $1 AND trials.number = $2 AND trials.state = $3";
             transaction.execute(delete, &[&study, &row, &WAITING])?;
-            let update = "UPDATE luthier_trials SET state = $3, attempt = attempt + 1, worker = $4,
+            let update = "UPDATE luthier_trials SET trial_values = CASE
+                          WHEN state = $6 AND proposed IS NOT NULL THEN $8 ELSE trial_values END,
+                          state = $3, attempt = attempt + 1, worker = $4,
                           started = coalesce(started, $5), changed = pg_current_xact_id()
                           WHERE study = $1 AND number = $2 AND state IN ($6, $7)
                           RETURNING attempt";
             let taken = transaction.query_opt(
                 update,
-                &[&study, &row, &RUNNING, &worker, &time(), &WAITING, &PAUSED],
+                &[&study, &row, &RUNNING, &worker, &time(), &WAITING, &PAUSED, &NO_VALUES],
             )?;
             Ok(taken.map(|row| row.get::<_, i64>(0)))
         })?;
@@ -536,6 +575,17 @@ impl Storage for Postgres {
                 transaction.execute(tell, &[&study, &number])?;
             }
             Ok(changed)
+        })?;
+        Ok(Held::if_changed(changed))
+    }
+
+    fn set_values(&mut self, lease: Lease, values: &Values) -> Result<Held, StudyError> {
+        let values = serde_json::to_string(values).unwrap_or_default();
+        let (number, attempt) = (to_integer(lease.number), i64::from(lease.attempt));
+        let update = "UPDATE luthier_trials SET trial_values = $4, changed = pg_current_xact_id()
+                      WHERE study = $1 AND number = $2 AND attempt = $3 AND state = $5";
+        let changed = self.ask(|client, study| {
+            client.execute(update, &[&study, &number, &attempt, &values, &RUNNING])
         })?;
         Ok(Held::if_changed(changed))
     }

@@ -15,17 +15,20 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use luthier_space::Values;
 use luthier_tune::{Step, Trial};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 
 use super::{
-    COLUMNS, Changes, Held, Lease, NewRow, PAUSED, RUNNING, Record, RecordRow, Records, Row, STUDY,
-    StepRow, Storage, WAITING, now, outlived, state_name, to_integer, to_numbers,
+    COLUMNS, Changes, Held, Lease, NO_VALUES, NewRow, PAUSED, RUNNING, Record, RecordRow, Records,
+    Row, STUDY, StepRow, Storage, WAITING, now, outlived, state_name, to_integer, to_numbers,
 };
 use crate::{Locator, StudyError, StudySpec};
 
 /// The format that this release writes, kept in SQLite's `user_version`.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
+/// The format before trials could ask, whose files get a column when they are opened.
+const WITHOUT_PROPOSED: i64 = 2;
 /// Marks the file as a study, in SQLite's `application_id`.
 const APPLICATION: i64 = 0x4c75_7468;
 /// How long a transaction waits for others. Hundreds of processes may be before it.
@@ -45,6 +48,7 @@ const TABLES: &str = "
         number INTEGER PRIMARY KEY,
         state TEXT NOT NULL,
         trial_values TEXT NOT NULL,
+        proposed TEXT,
         sampler TEXT NOT NULL,
         pruner TEXT,
         scores TEXT,
@@ -87,6 +91,8 @@ const TABLES: &str = "
 pub(super) struct Sqlite {
     path: PathBuf,
     connection: Connection,
+    /// The columns of a row, as the file has them.
+    columns: String,
     /// The revision up to which changes have been told.
     told: i64,
     /// `<file>.lock`.
@@ -129,8 +135,14 @@ impl Sqlite {
             Ok(_) => OpenFlags::SQLITE_OPEN_READ_WRITE,
             Err(_) => OpenFlags::SQLITE_OPEN_READ_ONLY,
         };
-        let storage = Self::connect(path, flags)?;
+        let mut storage = Self::connect(path, flags)?;
+        if flags == OpenFlags::SQLITE_OPEN_READ_WRITE {
+            storage.renew()?;
+        }
         storage.check_format()?;
+        if storage.pragma("user_version")? == WITHOUT_PROPOSED {
+            storage.columns = COLUMNS.replace("proposed", "NULL");
+        }
         Ok(storage)
     }
 
@@ -138,8 +150,9 @@ impl Sqlite {
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)
             .map_err(|error| StudyError::sqlite(path, error))?;
-        let path = path.to_owned();
-        let storage = Self { path, connection, told: BEFORE_ALL, proposing: None, worker: None };
+        let (path, columns) = (path.to_owned(), COLUMNS.to_owned());
+        let (told, proposing, worker) = (BEFORE_ALL, None, None);
+        let storage = Self { path, connection, columns, told, proposing, worker };
         storage.guard(|connection| {
             connection.busy_timeout(PATIENCE)?;
             connection.execute_batch("PRAGMA synchronous = NORMAL")
@@ -147,7 +160,8 @@ impl Sqlite {
         Ok(storage)
     }
 
-    fn ready(&self) -> Result<(), StudyError> {
+    fn ready(&mut self) -> Result<(), StudyError> {
+        self.renew()?;
         self.check_format()?;
         self.guard(|connection| connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())))
     }
@@ -197,12 +211,32 @@ impl Sqlite {
         Ok(tables == 0 && self.pragma("user_version")? == 0)
     }
 
+    /// Brings a file of the format before this one to this one.
+    fn renew(&mut self) -> Result<(), StudyError> {
+        let format = |connection: &Connection| -> rusqlite::Result<i64> {
+            connection.pragma_query_value(None, "user_version", |row| row.get(0))
+        };
+        let is_old = self.guard(format)? == WITHOUT_PROPOSED;
+        if !is_old || self.pragma("application_id")? != APPLICATION {
+            return Ok(());
+        }
+        self.write(|transaction, _| {
+            // Another process may have done it meanwhile.
+            if format(transaction)? == WITHOUT_PROPOSED {
+                transaction.execute_batch("ALTER TABLE trials ADD COLUMN proposed TEXT")?;
+                transaction.pragma_update(None, "user_version", FORMAT)?;
+            }
+            Ok(())
+        })
+    }
+
     fn check_format(&self) -> Result<(), StudyError> {
         if self.pragma("application_id")? != APPLICATION {
             return Err(StudyError::Foreign { path: self.path.clone() });
         }
         match self.pragma("user_version")? {
-            FORMAT => Ok(()),
+            // Only where it cannot be written.
+            FORMAT | WITHOUT_PROPOSED => Ok(()),
             format if format > FORMAT => {
                 Err(StudyError::Newer { storage: self.locator(), format, known: FORMAT })
             }
@@ -319,14 +353,15 @@ impl NewRow<'_> {
         worker: Option<i64>,
         revision: i64,
     ) -> rusqlite::Result<()> {
-        let Self { number, ref values, origin, state, attempt, started } = *self;
+        let Self { number, ref values, ref proposed, origin, state, attempt, started } = *self;
         let mut insert = transaction.prepare_cached(
             "INSERT INTO trials
-             (number, state, trial_values, sampler, attempt, worker, started, revision)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+             (number, state, trial_values, proposed, sampler, attempt, worker, started, revision)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?;
-        insert
-            .execute(params![number, state, values, origin, attempt, worker, started, revision])?;
+        insert.execute(params![
+            number, state, values, proposed, origin, attempt, worker, started, revision
+        ])?;
         Ok(())
     }
 }
@@ -398,6 +433,7 @@ fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         seconds: row.get(8)?,
         attempt: row.get(9)?,
         started: row.get(10)?,
+        proposed: row.get(11)?,
     })
 }
 
@@ -435,6 +471,7 @@ impl Storage for Sqlite {
 
     fn changes(&mut self) -> Result<Changes, StudyError> {
         let told = self.told;
+        let columns = &self.columns;
         let read = |connection: &Connection| {
             let revision: i64 = connection
                 .prepare_cached("SELECT revision FROM studies")?
@@ -447,7 +484,7 @@ impl Storage for Sqlite {
             let revision: i64 = transaction
                 .prepare_cached("SELECT revision FROM studies")?
                 .query_row([], |row| row.get(0))?;
-            let query = format!("SELECT {COLUMNS} FROM trials WHERE revision > ?1 ORDER BY number");
+            let query = format!("SELECT {columns} FROM trials WHERE revision > ?1 ORDER BY number");
             let mut select = transaction.prepare_cached(&query)?;
             let rows: Vec<Row> =
                 select.query_map([told], read_row)?.collect::<rusqlite::Result<_>>()?;
@@ -480,14 +517,22 @@ impl Storage for Sqlite {
         Ok(Held::Yes)
     }
 
-    fn add(&mut self, trial: &Trial, origin: &str, run: bool) -> Result<Lease, StudyError> {
+    fn add(
+        &mut self,
+        trial: &Trial,
+        proposed: Option<&Values>,
+        origin: &str,
+        run: bool,
+    ) -> Result<Lease, StudyError> {
         let (state, worker, attempt) = match run {
             true => (RUNNING, Some(self.worker()?), 1),
             false => (WAITING, None, 0),
         };
         let started = worker.map(|_| now());
         let values = self.to_json(&trial.values)?;
-        let row = NewRow { number: trial.number, values, origin, state, attempt, started };
+        let proposed = proposed.map(|values| self.to_json(values)).transpose()?;
+        let number = trial.number;
+        let row = NewRow { number, values, proposed, origin, state, attempt, started };
         self.write(|transaction, revision| row.insert(transaction, worker, revision))?;
         Ok(Lease { number: trial.number, attempt })
     }
@@ -495,8 +540,9 @@ impl Storage for Sqlite {
     fn import(&mut self, records: &[Record]) -> Result<(), StudyError> {
         let rows = records.iter().map(|record| {
             let Record { ref trial, attempts: attempt, ref origin, started, .. } = *record;
-            let values = self.to_json(&trial.values)?;
-            Ok(NewRow { number: trial.number, values, origin, state: WAITING, attempt, started })
+            let (values, proposed) = (self.to_json(&trial.values)?, None);
+            let (number, state) = (trial.number, WAITING);
+            Ok(NewRow { number, values, proposed, origin, state, attempt, started })
         });
         let rows = rows.collect::<Result<Vec<_>, StudyError>>()?;
         self.write(|transaction, revision| {
@@ -530,12 +576,14 @@ impl Storage for Sqlite {
             }
             transaction
                 .prepare_cached(
-                    "UPDATE trials SET state = ?2, attempt = attempt + 1, worker = ?3,
+                    "UPDATE trials SET trial_values = CASE
+                     WHEN state = ?6 AND proposed IS NOT NULL THEN ?8 ELSE trial_values END,
+                     state = ?2, attempt = attempt + 1, worker = ?3,
                      started = coalesce(started, ?4), revision = ?5
                      WHERE number = ?1 AND state IN (?6, ?7) RETURNING attempt",
                 )?
                 .query_row(
-                    params![number, RUNNING, worker, now(), revision, WAITING, PAUSED],
+                    params![number, RUNNING, worker, now(), revision, WAITING, PAUSED, NO_VALUES],
                     |row| row.get(0),
                 )
                 .optional()
@@ -567,6 +615,19 @@ impl Storage for Sqlite {
                     .execute(params![lease.number, revision])?;
             }
             Ok(changed)
+        })?;
+        Ok(Held::if_changed(changed as u64))
+    }
+
+    fn set_values(&mut self, lease: Lease, values: &Values) -> Result<Held, StudyError> {
+        let values = self.to_json(values)?;
+        let changed = self.write(|transaction, revision| {
+            transaction
+                .prepare_cached(
+                    "UPDATE trials SET trial_values = ?3, revision = ?4
+                     WHERE number = ?1 AND attempt = ?2 AND state = ?5",
+                )?
+                .execute(params![lease.number, lease.attempt, values, revision, RUNNING])
         })?;
         Ok(Held::if_changed(changed as u64))
     }
@@ -688,12 +749,13 @@ impl Storage for Sqlite {
 
     fn records(&mut self) -> Result<Records, StudyError> {
         let spec = self.spec()?;
+        let columns = &self.columns;
         let read = |connection: &Connection| {
             let transaction = connection.unchecked_transaction()?;
-            let query = format!("SELECT {COLUMNS}, sampler, ended FROM trials ORDER BY number");
+            let query = format!("SELECT {columns}, sampler, ended FROM trials ORDER BY number");
             let mut select = transaction.prepare(&query)?;
             let trials: Vec<RecordRow> = select
-                .query_map([], |row| Ok((read_row(row)?, row.get(11)?, row.get(12)?)))?
+                .query_map([], |row| Ok((read_row(row)?, row.get(12)?, row.get(13)?)))?
                 .collect::<rusqlite::Result<_>>()?;
             let mut select = transaction.prepare("SELECT number, key, value FROM attributes")?;
             let attributes: Vec<(i64, String, String)> = select

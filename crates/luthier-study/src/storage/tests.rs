@@ -62,7 +62,7 @@ fn a_finished_trial_is_read_back_whole_and_once() {
     each(|open| {
         let mut storage = open();
         assert_eq!(storage.spec().unwrap(), spec());
-        let lease = storage.add(&trial(0), "random", true).unwrap();
+        let lease = storage.add(&trial(0), None, "random", true).unwrap();
         assert_eq!(storage.finish(lease, &complete(0), "none").unwrap(), Held::Yes);
         let other = Trial { scores: vec![9.0], ..complete(0) };
         assert_eq!(storage.finish(lease, &other, "none").unwrap(), Held::No);
@@ -77,7 +77,7 @@ fn a_finished_trial_is_read_back_whole_and_once() {
 fn a_new_setup_comes_with_the_values_that_it_changes() {
     each(|open| {
         let (mut one, mut two) = (open(), open());
-        let lease = one.add(&trial(0), "random", true).unwrap();
+        let lease = one.add(&trial(0), None, "random", true).unwrap();
         assert_eq!(one.finish(lease, &complete(0), "none").unwrap(), Held::Yes);
         assert_eq!(two.changes().unwrap().trials.len(), 1);
         let space = Space::of([("x", Distribution::float(0.0, 2.0))]);
@@ -95,12 +95,12 @@ fn changes_are_told_to_others() {
     each(|open| {
         let (mut one, mut two) = (open(), open());
         assert!(two.changes().unwrap().trials.is_empty());
-        let lease = one.add(&trial(0), "random", true).unwrap();
+        let lease = one.add(&trial(0), None, "random", true).unwrap();
         let told = two.changes().unwrap();
         let started = told.trials[0].started;
         assert!(started.is_some());
-        let waiting = false;
-        assert_eq!(told.trials, [Entry { trial: trial(0), attempt: 1, started, waiting }]);
+        let entry = Entry { trial: trial(0), attempt: 1, started, waiting: false, proposed: None };
+        assert_eq!(told.trials, [entry]);
         assert_eq!(one.step(lease, &(1, 0.25).into()).unwrap(), Held::Yes);
         assert_eq!(two.changes().unwrap().steps, [(0, (1, 0.25).into())]);
         let _ = one.finish(lease, &complete(0), "none").unwrap();
@@ -116,7 +116,7 @@ fn changes_are_told_to_others() {
 fn an_earlier_lease_can_do_nothing() {
     each(|open| {
         let (mut one, mut two) = (open(), open());
-        let old = one.add(&trial(0), "random", true).unwrap();
+        let old = one.add(&trial(0), None, "random", true).unwrap();
         let _ = one.step(old, &(1, 0.5).into()).unwrap();
         assert_eq!(one.release(old, None).unwrap(), Held::Yes);
         let new = two.take(0).unwrap().unwrap();
@@ -134,7 +134,7 @@ fn an_earlier_lease_can_do_nothing() {
 fn an_earlier_lease_can_be_taken_up_again_until_there_is_another() {
     each(|open| {
         let (mut one, mut two) = (open(), open());
-        let lease = one.add(&trial(0), "random", true).unwrap();
+        let lease = one.add(&trial(0), None, "random", true).unwrap();
         let _ = one.step(lease, &(1, 0.5).into()).unwrap();
         assert_eq!(one.resume(lease).unwrap(), Held::Yes, "it runs here");
         assert_eq!(two.resume(lease).unwrap(), Held::No, "it runs elsewhere");
@@ -158,7 +158,7 @@ fn an_earlier_lease_can_be_taken_up_again_until_there_is_another() {
 fn a_paused_trial_keeps_its_steps() {
     each(|open| {
         let mut storage = open();
-        let lease = storage.add(&trial(0), "random", true).unwrap();
+        let lease = storage.add(&trial(0), None, "random", true).unwrap();
         let steps = [Step::from((1, 0.5)), Step { step: 2, scores: vec![f64::NAN] }];
         assert_eq!(storage.release(lease, Some(&steps)).unwrap(), Held::Yes);
         let paused = found(open).remove(0);
@@ -171,12 +171,77 @@ fn a_paused_trial_keeps_its_steps() {
 }
 
 #[test]
+fn what_was_proposed_is_kept_apart_from_what_is_asked_for() {
+    each(|open| {
+        let mut storage = open();
+        let values = |x: f64| -> Values { [("x", x)].into_iter().collect() };
+        let empty = |number| Trial::running(number, Values::default());
+        storage.set_spec(&StudySpec { space: open_space(), ..spec() }, &[]).unwrap();
+        let old = storage.add(&empty(0), Some(&values(0.25)), "random", true).unwrap();
+        assert_eq!(storage.set_values(old, &values(0.75)).unwrap(), Held::Yes);
+        let entry = open().changes().unwrap().trials.remove(0);
+        assert_eq!(entry.trial.values, values(0.75));
+        assert_eq!(entry.proposed, Some(values(0.25)));
+        // Who starts over asks anew, and who goes on from a pause does not.
+        assert_eq!(storage.release(old, None).unwrap(), Held::Yes);
+        assert_eq!(found(open)[0].values, values(0.75));
+        let new = storage.take(0).unwrap().unwrap();
+        assert!(found(open)[0].values.is_empty());
+        assert_eq!(storage.set_values(old, &values(0.5)).unwrap(), Held::No);
+        assert_eq!(storage.set_values(new, &values(0.5)).unwrap(), Held::Yes);
+        assert_eq!(storage.release(new, Some(&[])).unwrap(), Held::Yes);
+        let again = storage.take(0).unwrap().unwrap();
+        assert_eq!(found(open)[0].values, values(0.5));
+        let end = Trial { values: values(0.5), ..complete(0) };
+        assert_eq!(storage.finish(again, &end, "none").unwrap(), Held::Yes);
+        assert_eq!(found(open), [end]);
+        // Without a proposal the values are the trial.
+        storage.add(&trial(1), None, "given", false).unwrap();
+        storage.take(1).unwrap().unwrap();
+        assert_eq!(found(open)[1].values, trial(1).values);
+    });
+}
+
+fn open_space() -> Space {
+    let mut space = Space::open(Vec::new());
+    space.add("x", Distribution::float(0.0, 1.0));
+    space
+}
+
+#[test]
+fn studies_of_the_format_before_are_brought_to_this_one() {
+    let scratch = Scratch::new();
+    let path = scratch.path().join("study.db");
+    let server = Postgres::start();
+    let mut locators: Vec<Locator> = vec![path.as_path().into()];
+    locators.extend(server.as_ref().map(|server| server.url().parse().unwrap()));
+    for locator in &locators {
+        open(locator, &spec()).unwrap().add(&trial(0), None, "random", false).unwrap();
+    }
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let old = "ALTER TABLE trials DROP COLUMN proposed; PRAGMA user_version = 2;";
+    connection.execute_batch(old).unwrap();
+    if let Some(server) = &server {
+        let mut client = ::postgres::Client::connect(&server.url(), ::postgres::NoTls).unwrap();
+        let old = "ALTER TABLE luthier_trials DROP COLUMN proposed;
+                   UPDATE luthier_studies SET format = 1;";
+        client.batch_execute(old).unwrap();
+    }
+    for locator in &locators {
+        let mut storage = existing(locator, None).unwrap();
+        assert_eq!(storage.changes().unwrap().trials[0].trial, trial(0));
+        storage.add(&trial(1), Some(&trial(1).values), "random", true).unwrap();
+        assert_eq!(open(locator, &spec()).unwrap().records().unwrap().trials.len(), 2);
+    }
+}
+
+#[test]
 fn trials_of_a_dead_worker_wait_again_until_there_were_too_many() {
     each(|open| {
         let mut alive = open();
         alive.beat(FOREVER, RETRIES).unwrap();
         let mut dying = open();
-        dying.add(&trial(0), "random", true).unwrap();
+        dying.add(&trial(0), None, "random", true).unwrap();
         alive.beat(FOREVER, RETRIES).unwrap();
         assert!(alive.take(0).unwrap().is_none(), "its worker lives");
         // As the system does it for a process that is killed: nothing is said, the locks are freed.
@@ -200,14 +265,14 @@ fn trials_of_a_dead_worker_wait_again_until_there_were_too_many() {
 fn who_is_silent_for_too_long_loses_its_trials() {
     each(|open| {
         let (mut silent, mut other) = (open(), open());
-        let old = silent.add(&trial(0), "random", true).unwrap();
+        let old = silent.add(&trial(0), None, "random", true).unwrap();
         std::thread::sleep(Duration::from_millis(30));
         other.beat(Duration::from_millis(10), RETRIES).unwrap();
         let new = other.take(0).unwrap().unwrap();
         assert_eq!(silent.finish(old, &complete(0), "none").unwrap(), Held::No);
         // It goes on under a new name.
         silent.beat(FOREVER, RETRIES).unwrap();
-        let next = silent.add(&trial(1), "random", true).unwrap();
+        let next = silent.add(&trial(1), None, "random", true).unwrap();
         other.beat(FOREVER, RETRIES).unwrap();
         assert_eq!(silent.finish(next, &complete(1), "none").unwrap(), Held::Yes);
         assert_eq!(other.finish(new, &complete(0), "none").unwrap(), Held::Yes);
@@ -222,7 +287,7 @@ fn nothing_is_left_with_a_worker_that_was_taken_for_dead_and_then_dies() {
         std::thread::sleep(Duration::from_millis(30));
         other.beat(Duration::from_millis(10), RETRIES).unwrap();
         // It has not noticed yet.
-        silent.add(&trial(0), "random", true).unwrap();
+        silent.add(&trial(0), None, "random", true).unwrap();
         silent.abandon();
         other.beat(FOREVER, RETRIES).unwrap();
         assert_eq!(other.take(0).unwrap().unwrap().attempt, 2);
@@ -233,7 +298,7 @@ fn nothing_is_left_with_a_worker_that_was_taken_for_dead_and_then_dies() {
 fn failures_are_tried_again_as_often_as_wanted() {
     each(|open| {
         let mut storage = open();
-        let mut lease = storage.add(&trial(0), "random", true).unwrap();
+        let mut lease = storage.add(&trial(0), None, "random", true).unwrap();
         for _ in 0..2 {
             assert!(storage.retry(lease, 2).unwrap());
             lease = storage.take(0).unwrap().unwrap();
@@ -256,7 +321,7 @@ fn one_at_a_time_proposes() {
                 trials
             });
             std::thread::sleep(Duration::from_millis(50));
-            one.add(&trial(0), "random", true).unwrap();
+            one.add(&trial(0), None, "random", true).unwrap();
             assert_eq!(one.end_proposing().unwrap(), Held::Yes);
             assert_eq!(second.join().unwrap(), 1, "the second waits for the first");
         });
@@ -295,9 +360,9 @@ fn studies_of_one_database_are_apart() {
     assert!(matches!(absent, StudyError::Absent { .. }), "{absent}");
     let mut one = open(&locator, &spec()).unwrap();
     let mut two = open(&locator, &StudySpec { name: "other".into(), ..spec() }).unwrap();
-    one.add(&trial(0), "random", true).unwrap();
-    two.add(&trial(0), "random", true).unwrap();
-    two.add(&trial(1), "random", true).unwrap();
+    one.add(&trial(0), None, "random", true).unwrap();
+    two.add(&trial(0), None, "random", true).unwrap();
+    two.add(&trial(1), None, "random", true).unwrap();
     let count = |name| existing(&locator, Some(name)).unwrap().records().unwrap().trials.len();
     assert_eq!((count("test"), count("other")), (1, 2));
     let error = existing(&locator, None).err().unwrap();
@@ -315,7 +380,7 @@ fn a_full_disk_is_told_and_harms_nothing() {
     let path = scratch.path().join("study.db");
     let mut storage = sqlite::Sqlite::open(&path, &spec()).unwrap();
     storage.limit_growth(2).unwrap();
-    let lease = storage.add(&trial(0), "random", true).unwrap();
+    let lease = storage.add(&trial(0), None, "random", true).unwrap();
     let long = Trial { state: State::Failed, reason: Some("x".repeat(100_000)), ..trial(0) };
     let error = storage.finish(lease, &long, "none").unwrap_err();
     assert!(matches!(error, StudyError::DiskFull { .. }), "{error}");

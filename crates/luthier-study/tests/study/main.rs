@@ -3,6 +3,7 @@
 mod ask;
 mod crowd;
 mod killed;
+mod open;
 mod opening;
 mod optuna;
 mod outcomes;

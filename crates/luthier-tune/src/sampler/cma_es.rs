@@ -12,6 +12,7 @@ use super::points::Points;
 use super::proposed::Proposed;
 use super::random::draw_new;
 use super::{Request, Sampler, Tpe, sobol, trial_rng};
+use crate::State;
 
 mod evolution;
 mod margin;
@@ -73,10 +74,16 @@ impl Sampler for CmaEs {
     }
 }
 
-/// Whether a space is all numbers and there is one thing to minimise.
+/// Whether a space is all numbers, which all trials with scores have, and there is one thing to
+/// minimise.
 pub(super) fn can_search(frame: &Frame<'_>, request: &Request<'_>) -> bool {
     let choice = frame.axes.iter().any(|axis| matches!(axis, Axis::Choice(_) | Axis::Lists(_)));
-    !choice && request.directions.len() == 1
+    let partly = || {
+        let ended = |state| matches!(state, State::Complete | State::Pruned | State::Paused);
+        let mut ended = request.trials.iter().filter(|trial| ended(trial.state));
+        ended.any(|trial| trial.values.len() < frame.axes.len())
+    };
+    !choice && request.directions.len() == 1 && !(frame.space.is_open() && partly())
 }
 
 impl CmaEs {

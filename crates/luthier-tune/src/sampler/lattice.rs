@@ -206,6 +206,8 @@ impl<'a> Lattice<'a> {
         let (mut rank, mut scale) = (0u64, 1u64);
         for &index in dimensions {
             let digit = match (&self.frame.axes[index], &self.levels[index]) {
+                // An open space has configurations without it, which are not on the lattice.
+                _ if point[index].is_nan() => return None,
                 (Axis::Choice(_), _) => {
                     let option = point[index] as usize;
                     let before = self.children[index].get(..option)?.iter();

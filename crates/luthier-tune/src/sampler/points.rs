@@ -83,11 +83,16 @@ impl<'v> Layout<'v> {
         Self { names, places: dimensions.map(|dimension| place(&dimension.name)).collect() }
     }
 
-    /// Writes the coordinates of values into a point of NaN; `None` if they do not fit the space.
+    /// Writes the coordinates of values into a point of NaN; `None` if they do not fit the space. What
+    /// they lack of an open space is not active.
     fn encode(&self, frame: &Frame<'_>, values: &[Value], point: &mut [f64]) -> Option<()> {
+        let open = frame.space.is_open();
         for (index, (axis, place)) in frame.axes.iter().zip(&self.places).enumerate() {
-            if frame.is_active(index, point) {
-                point[index] = axis.coordinate(&values[(*place)?])?;
+            match place {
+                _ if !frame.is_active(index, point) => {}
+                Some(place) => point[index] = axis.coordinate(&values[*place])?,
+                None if open => {}
+                None => return None,
             }
         }
         Some(())

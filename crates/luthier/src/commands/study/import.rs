@@ -143,7 +143,7 @@ impl Incoming {
         let Self { spec, trials, attributes, mut left_out } = self;
         let mut records = Vec::new();
         for Candidate { label, mut record } in trials {
-            match spec.adopt(&mut record.trial) {
+            match spec.adopt(&mut record.trial, &spec.space) {
                 Ok(()) => records.push(record),
                 Err(reason) => left_out.push(LeftOut { label, reason }),
             }
