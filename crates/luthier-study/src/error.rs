@@ -27,6 +27,12 @@ pub enum StudyError {
     /// Given values do not fit the space.
     #[error(transparent)]
     Values(#[from] luthier_space::ValueError),
+    /// There is no such trial.
+    #[error("there is no trial {number}")]
+    NoTrial {
+        /// Its number.
+        number: u64,
+    },
     /// A trial that was evaluated elsewhere has no place in the study.
     #[error("trial {place} of those to import: {fault}")]
     Import {

@@ -93,6 +93,11 @@ impl Ledger {
         &self.trials
     }
 
+    /// Whether there is a trial of this number, as far as is known.
+    pub(crate) fn has(&self, number: u64) -> bool {
+        number < self.trials.len() as u64
+    }
+
     /// The best complete trial.
     pub(crate) fn best(&self) -> Option<&Trial> {
         luthier_tune::best(&self.trials, &self.directions)

@@ -308,9 +308,8 @@ impl Row {
             (State::Failed, _) => trial.reason = Some("it failed; Optuna does not keep why".into()),
             _ => {}
         }
-        let (started, ended) = (self.started, self.ended);
-        let origin = "imported".to_owned();
-        Ok(Ok(Record { trial, attempts: 1, origin, started, ended, attributes: self.attributes }))
+        let Self { started, ended, attributes, .. } = self;
+        Ok(Ok(Record { started, ended, attributes, ..Record::imported(trial) }))
     }
 }
 

@@ -77,7 +77,7 @@ pub(crate) trait Storage: Send {
     /// Says that this process runs no more trials, and gives back those that it holds.
     fn leave(&mut self) -> Result<(), StudyError>;
 
-    /// Notes something about a trial, or about the study.
+    /// Notes something about a trial, or about the study; `null` takes a note away.
     fn set_attribute(
         &mut self,
         number: Option<u64>,
@@ -198,6 +198,8 @@ pub struct Record {
     pub started: Option<u64>,
     /// When it was over, likewise.
     pub ended: Option<u64>,
+    /// Whether nobody evaluates it although it is not over.
+    pub waiting: bool,
     /// What was noted about it.
     pub attributes: Attributes,
 }
@@ -207,7 +209,7 @@ impl Record {
     pub fn imported(trial: Trial) -> Self {
         let (started, ended) = (None, None);
         let (origin, attributes) = ("imported".to_owned(), Attributes::new());
-        Self { trial, attempts: 1, origin, started, ended, attributes }
+        Self { trial, attempts: 1, origin, started, ended, waiting: false, attributes }
     }
 }
 
@@ -225,10 +227,16 @@ impl Records {
     ) -> Result<Self, String> {
         let mut records = Self { spec, trials: Vec::new(), attributes: Attributes::new() };
         for (place, (row, origin, ended)) in (0..).zip(trials) {
-            let Entry { trial, attempt: attempts, started, .. } = row.entry()?;
+            let Entry { trial, attempt, started, waiting, .. } = row.entry()?;
             check_trial(&trial, place, &records.spec.space)?;
-            let attributes = Attributes::new();
-            records.trials.push(Record { trial, attempts, origin, started, ended, attributes });
+            records.trials.push(Record {
+                attempts: attempt,
+                origin,
+                started,
+                ended,
+                waiting,
+                ..Record::imported(trial)
+            });
         }
         for row in steps {
             let (number, step) = read_step(row)?;

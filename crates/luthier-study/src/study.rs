@@ -150,14 +150,23 @@ impl Study {
     }
 
     /// Notes something about a trial, or without a number about the study: a tag, a remark, the
-    /// commit that was trained.
+    /// commit that was trained. `null` takes a note away.
     pub fn set_attribute(
         &self,
         number: Option<u64>,
         key: &str,
         value: &serde_json::Value,
     ) -> Result<(), StudyError> {
-        self.ledger().storage().set_attribute(number, key, value)
+        let mut ledger = self.ledger();
+        if let Some(number) = number
+            && !ledger.has(number)
+        {
+            ledger.sync(&self.spec)?;
+            if !ledger.has(number) {
+                return Err(StudyError::NoTrial { number });
+            }
+        }
+        ledger.storage().set_attribute(number, key, value)
     }
 
     /// The ledger. A panic elsewhere cannot leave it half changed, so poison is no concern.

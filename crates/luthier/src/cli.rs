@@ -107,7 +107,7 @@ pub(crate) struct RunArgs {
 
 fn assignment(text: &str) -> Result<(String, String), &'static str> {
     let parts = text.split_once('=').filter(|(name, _)| !name.is_empty());
-    let (name, value) = parts.ok_or("expected a parameter, `=` and a value")?;
+    let (name, value) = parts.ok_or("expected a name, `=` and a value")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -214,14 +214,23 @@ pub(crate) enum StudyCommand {
         /// (`postgres://…`), all studies of which are listed
         #[arg(required = true)]
         storages: Vec<String>,
+        /// Only studies with this tag
+        #[arg(long)]
+        tag: Option<String>,
     },
-    /// Show how a study is set up and how it stands, with its latest trials
+    /// Show how a study is set up and how it stands, with its latest trials; or one trial
     Show {
         #[command(flatten)]
         study: StudyArgs,
         /// Number of trials to show
         #[arg(long, default_value_t = 10)]
         last: usize,
+        /// Only trials with this tag
+        #[arg(long)]
+        tag: Option<String>,
+        /// Show all of this trial instead
+        #[arg(long, value_name = "NUMBER", conflicts_with_all = ["last", "tag"])]
+        trial: Option<u64>,
     },
     /// Show the best trial, or with several objectives those that nothing dominates
     Best {
@@ -252,10 +261,43 @@ pub(crate) enum StudyCommand {
         #[arg(long, short)]
         output: Option<PathBuf>,
     },
+    /// Note something about a study or its trials: a remark, tags, anything by name
+    Note(StudyNoteArgs),
+    /// Have a configuration tried next
+    Enqueue {
+        #[command(flatten)]
+        study: StudyArgs,
+        /// The value of each parameter
+        #[arg(required = true, value_name = "PARAMETER=VALUE", value_parser = assignment)]
+        values: Vec<(String, String)>,
+    },
     /// Take in a study from elsewhere: one of Optuna, exported trials, results in a table
     Import(StudyImportArgs),
     /// Give out trials over HTTP to programs that keep their own loop
     Serve(StudyServeArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct StudyNoteArgs {
+    #[command(flatten)]
+    pub(crate) study: StudyArgs,
+    /// A remark, instead of the one that is there; an empty one takes it away
+    pub(crate) text: Option<String>,
+    /// Trials that it is about, as in `3,7`; the study as a whole by default
+    #[arg(long, value_name = "NUMBER", value_delimiter = ',')]
+    pub(crate) trial: Vec<u64>,
+    /// Add a tag; may be repeated
+    #[arg(long)]
+    pub(crate) tag: Vec<String>,
+    /// Take a tag away; may be repeated
+    #[arg(long, value_name = "TAG")]
+    pub(crate) untag: Vec<String>,
+    /// Note a value, in JSON or as a text, under a name; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    pub(crate) set: Vec<(String, String)>,
+    /// Take away what is noted under a name; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) unset: Vec<String>,
 }
 
 #[derive(Args)]

@@ -361,6 +361,11 @@ fn write_attribute(
     key: &str,
     value: &serde_json::Value,
 ) -> Answer<()> {
+    if value.is_null() {
+        let delete = "DELETE FROM luthier_attributes WHERE study = $1 AND number = $2 AND key = $3";
+        client.execute(delete, &[&study, &number, &key])?;
+        return Ok(());
+    }
     let insert = "INSERT INTO luthier_attributes (study, number, key, value)
                   VALUES ($1, $2, $3, $4)
                   ON CONFLICT (study, number, key) DO UPDATE SET value = excluded.value";

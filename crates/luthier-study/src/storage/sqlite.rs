@@ -389,6 +389,11 @@ fn write_attribute(
     key: &str,
     value: &serde_json::Value,
 ) -> rusqlite::Result<()> {
+    if value.is_null() {
+        let delete = "DELETE FROM attributes WHERE number = ?1 AND key = ?2";
+        transaction.prepare_cached(delete)?.execute(params![number, key])?;
+        return Ok(());
+    }
     let insert = "INSERT OR REPLACE INTO attributes (number, key, value) VALUES (?1, ?2, ?3)";
     transaction.prepare_cached(insert)?.execute(params![number, key, value.to_string()])?;
     Ok(())

@@ -345,8 +345,10 @@ fn notes_and_imported_trials_are_kept() {
         storage.set_attribute(None, "owner", &"risk".into()).unwrap();
         storage.set_attribute(Some(0), "tags", &serde_json::json!(["a"])).unwrap();
         storage.set_attribute(Some(0), "tags", &serde_json::json!(["a", "b"])).unwrap();
+        storage.set_attribute(Some(0), "commit", &serde_json::Value::Null).unwrap();
         let records = open().records().unwrap();
         assert_eq!(records.attributes["owner"], "risk");
+        assert_eq!(records.trials[0].attributes.len(), 1);
         assert_eq!(records.trials[0].attributes["tags"], serde_json::json!(["a", "b"]));
         assert_eq!(records.into_trials()[0], complete(0));
     });

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::Desk;
 
-const COMMANDS: [&str; 27] = [
+const COMMANDS: [&str; 29] = [
     "",
     "run",
     "tune",
@@ -18,6 +18,8 @@ const COMMANDS: [&str; 27] = [
     "study plot",
     "study importance",
     "study export",
+    "study note",
+    "study enqueue",
     "study import",
     "study serve",
     "predict",

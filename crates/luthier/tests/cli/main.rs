@@ -17,6 +17,7 @@ mod shared;
 mod ship;
 mod study;
 mod study_import;
+mod study_note;
 mod study_serve;
 mod terminal;
 mod worker;

@@ -48,7 +48,7 @@ fn optuna(desk: &Desk) -> PathBuf {
 }
 
 /// A desk with [`TRIALS`] as the study `tiny.db`.
-fn tiny() -> Desk {
+pub(crate) fn tiny() -> Desk {
     let desk = Desk::empty();
     desk.write("setup.toml", SETUP);
     desk.write("trials.json", TRIALS);

@@ -94,6 +94,57 @@ fn trials_are_asked_and_told() {
 }
 
 #[test]
+fn notes_configurations_and_results_are_taken() {
+    let desk = Desk::empty();
+    let served = start(&desk, &["study.db"]);
+    assert_eq!(send(&served, "PUT", "/v1/studies/tiny", &setup()).0, 200);
+    let at = |path: &str| format!("/v1/studies/tiny{path}");
+    let post = |path: &str, body: Value| send(&served, "POST", &at(path), &body);
+
+    let results = json!({ "trials": [
+        { "values": { "kind": "a", "x": 1 }, "scores": { "loss": 0.25 }, "attributes": { "run": 7 } },
+        { "values": { "x": 0.5, "kind": "b" }, "state": "failed", "reason": "no luck" },
+    ] });
+    assert_eq!(post("/trials", results), (200, json!({ "first": 0, "count": 2 })));
+    let next = json!({ "values": { "x": 0, "kind": "b" } });
+    assert_eq!(post("/enqueue", next), (200, json!({ "number": 2 })));
+    let trials = served.json("GET", &at("/trials"), "");
+    assert_eq!((&trials[0]["values"]["x"], &trials[2]["state"]), (&json!(1.0), &json!("waiting")));
+    let asked = served.json("POST", &at("/ask"), "");
+    assert_eq!(
+        (&asked["number"], &asked["values"]),
+        (&json!(2), &json!({ "x": 0.0, "kind": "b" }))
+    );
+
+    let noted = json!({ "tags": ["good"], "run": null });
+    let patched = send(&served, "PATCH", &at("/trials/0/attributes"), &noted);
+    assert_eq!(patched, (200, json!({ "tags": ["good"] })));
+    let noted = json!({ "note": "first" });
+    assert_eq!(send(&served, "PATCH", &at("/attributes"), &noted), (200, noted.clone()));
+    assert_eq!(served.json("GET", &at("/attributes"), ""), noted);
+
+    let refused = |path: &str, body: Value, status: u16, expected: Value| {
+        check_refused(&served, ("POST", &at(path)), &body.to_string(), status, &expected);
+    };
+    let values = |x: f64| json!({ "values": { "x": x, "kind": "a" } });
+    let outside = "parameter `x` is 2, expected a number from 0 to 1";
+    refused("/enqueue", values(2.0), 400, json!({ "error": outside, "field": "values" }));
+    let unknown = json!({ "trials": [{ "values": {}, "scores": { "f1": 1 } }] });
+    let fault = json!({ "error": "there is no objective `f1`", "field": "trials[0]" });
+    refused("/trials", unknown, 400, fault);
+    let half = json!({ "trials": [
+        { "values": { "x": 1, "kind": "a" }, "scores": { "loss": 1 } },
+        { "values": { "x": 1, "kind": "a" } },
+    ] });
+    let fault = "trial 1 of those to import: the score is NaN";
+    refused("/trials", half, 400, json!({ "error": fault, "field": "trials[1]" }));
+    let absent = json!({ "error": "there is no trial 9" });
+    let patch = ("PATCH", &*at("/trials/9/attributes"));
+    check_refused(&served, patch, &noted.to_string(), 404, &absent);
+    assert_eq!(served.json("GET", &at("/trials"), "").as_array().map(Vec::len), Some(3));
+}
+
+#[test]
 fn what_is_wrong_is_said_with_its_field() {
     let desk = Desk::empty();
     let served = start(&desk, &["study.db"]);
@@ -220,6 +271,16 @@ fn the_client_of_the_guide_finds_the_optimum() {
     assert!(best["scores"]["loss"].as_f64().unwrap() < 1.0, "{best}");
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(printed.starts_with(&best["number"].to_string()), "{printed}");
+
+    // What is known from elsewhere.
+    let results = served.json("POST", "/v1/studies/parabola/trials", &block("json"));
+    assert_eq!(results, json!({ "first": 40, "count": 2 }));
+    let studies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guides/studies.md");
+    let studies = std::fs::read_to_string(studies).unwrap();
+    let enqueue = studies.lines().find_map(|line| line.strip_prefix("luthier study enqueue "));
+    let words = ["study", "enqueue"].into_iter().chain(enqueue.unwrap().split(' '));
+    let told = desk.luthier(&words.collect::<Vec<_>>()).ok();
+    assert_eq!(told, "trial 42 of study `parabola` waits: x=2.5, y=4\n");
 
     // The setup in TOML, which another place takes.
     desk.write("setup.toml", block("toml"));

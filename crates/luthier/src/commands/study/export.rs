@@ -57,7 +57,7 @@ fn document(records: &Records) -> serde_json::Value {
 
 /// All of a trial; numbers that JSON does not have are null.
 pub(super) fn trial(record: &Record, spec: &StudySpec) -> serde_json::Value {
-    let Record { trial, attempts, origin, started, ended, attributes } = record;
+    let Record { trial, attempts, origin, started, ended, attributes, .. } = record;
     let metrics = || spec.objectives.iter().map(|objective| objective.metric.as_str());
     let named = |scores: &[f64]| -> Map<String, serde_json::Value> {
         metrics().zip(scores).map(|(metric, score)| (metric.to_owned(), json!(score))).collect()
@@ -66,7 +66,7 @@ pub(super) fn trial(record: &Record, spec: &StudySpec) -> serde_json::Value {
     let steps = trial.steps.iter();
     json!({
         "number": trial.number,
-        "state": state_name(trial.state),
+        "state": standing(record),
         "values": trial.values,
         "scores": named(&trial.scores),
         "violations": limits.map(|(name, x)| (name.clone(), json!(x))).collect::<Map<_, _>>(),
@@ -82,6 +82,14 @@ pub(super) fn trial(record: &Record, spec: &StudySpec) -> serde_json::Value {
         "reason": trial.reason,
         "attributes": attributes,
     })
+}
+
+/// What is said of a trial that nobody evaluates although it is not over.
+pub(super) const WAITING: &str = "waiting";
+
+/// The state of a trial, or that it waits.
+pub(super) fn standing(record: &Record) -> &'static str {
+    if record.waiting { WAITING } else { state_name(record.trial.state) }
 }
 
 pub(super) fn state_name(state: State) -> &'static str {
@@ -105,7 +113,7 @@ fn columns(records: &Records) -> Vec<(String, Cells)> {
         |of: &dyn Fn(&Record) -> Option<String>| Cells::Text(trials.iter().map(of).collect());
     let mut columns = vec![
         ("number".to_owned(), int(&|record| Some(record.trial.number))),
-        ("state".to_owned(), text(&|record| Some(state_name(record.trial.state).to_owned()))),
+        ("state".to_owned(), text(&|record| Some(standing(record).to_owned()))),
     ];
     for (place, objective) in spec.objectives.iter().enumerate() {
         let scores = float(&|record| record.trial.scores.get(place).copied());

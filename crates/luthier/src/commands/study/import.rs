@@ -1,8 +1,8 @@
 //! Studies from elsewhere: Optuna's, files that were exported or that other programs have written, and
 //! copies of studies in other storages.
 
+mod document;
 mod rows;
-mod told;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -13,6 +13,8 @@ use luthier_study::{
     Attributes, Imported, Locator, Record, Records, Study, StudyError, StudySpec, read_optuna,
 };
 use serde_json::{Value, json};
+
+pub(super) use document::Written;
 
 use super::place::{Place, fault_of_name};
 use super::serve::Setup;
@@ -58,7 +60,7 @@ fn read(args: &StudyImportArgs, place: &Place) -> Result<Incoming, Failure> {
     let path = Path::new(&args.from);
     let given = args.setup.as_deref().map(Setup::spec_of).transpose()?;
     let mut study = if path.extension().is_some_and(|kind| kind.eq_ignore_ascii_case("json")) {
-        told::read(path)?.into_study(given, || spec_there(args, place))?
+        document::read(path)?.into_study(given, || spec_there(args, place))?
     } else if TableFormat::of(path).is_ok() {
         let source = Source::open(path)?;
         rows::read(&source, given.map_or_else(|| spec_there(args, place), Ok)?)?

@@ -4,6 +4,7 @@
 mod export;
 mod import;
 mod importance;
+mod note;
 mod place;
 mod plot;
 mod serve;
@@ -17,8 +18,13 @@ use crate::failure::Failure;
 
 pub(crate) fn study(command: &StudyCommand, format: Format) -> Result<(), Failure> {
     match command {
-        StudyCommand::List { storages } => show::list(storages, format),
-        StudyCommand::Show { study, last } => show::show(&Found::load(study)?, *last, format),
+        StudyCommand::List { storages, tag } => show::list(storages, tag.as_deref(), format),
+        StudyCommand::Show { study, trial: Some(number), .. } => {
+            show::trial(&Found::load(study)?, *number, format)
+        }
+        StudyCommand::Show { study, last, tag, .. } => {
+            show::show(&Found::load(study)?, *last, tag.as_deref(), format)
+        }
         StudyCommand::Best { study } => show::best(&Found::load(study)?, format),
         StudyCommand::Plot { study, output, contour } => {
             plot::plot(&Found::load(study)?, output, contour, format)
@@ -27,6 +33,8 @@ pub(crate) fn study(command: &StudyCommand, format: Format) -> Result<(), Failur
         StudyCommand::Export { study, output } => {
             export::export(&Found::load(study)?, output.as_deref(), format)
         }
+        StudyCommand::Note(args) => note::note(args, format),
+        StudyCommand::Enqueue { study, values } => note::enqueue(study, values, format),
         StudyCommand::Import(args) => import::import(args, format),
         StudyCommand::Serve(args) => serve::serve(args, format),
     }
@@ -67,6 +75,13 @@ impl Found {
         Ok(Self { locator, records, trials })
     }
 
+    /// The trial of this number.
+    fn trial(&self, number: u64) -> Result<&Record, StudyError> {
+        let place = usize::try_from(number).ok();
+        let found = place.and_then(|place| self.records.trials.get(place));
+        found.ok_or(StudyError::NoTrial { number })
+    }
+
     /// The trials that are the answer: the best one, or the front of several objectives.
     fn best(&self) -> Vec<&Record> {
         let directions = self.records.spec.directions();
@@ -74,8 +89,7 @@ impl Found {
             [_] => luthier_tune::best(&self.trials, &directions).into_iter().collect(),
             _ => front(&self.trials, &directions),
         };
-        let place = |trial: &Trial| usize::try_from(trial.number).ok();
-        best.into_iter().filter_map(|trial| self.records.trials.get(place(trial)?)).collect()
+        best.into_iter().filter_map(|trial| self.trial(trial.number).ok()).collect()
     }
 }
 

@@ -3,26 +3,30 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use luthier_space::Values;
-use luthier_study::{Record, Records};
+use luthier_study::{Attributes, Record, Records};
 use luthier_tune::State;
 use serde_json::{Value, json};
 
+use super::note::{has_tag, is_own, note_of, shown, tags_of};
 use super::{Found, export, locate};
 use crate::cli::Format;
 use crate::commands::{print, print_json};
 use crate::failure::Failure;
 use crate::term::{milliseconds, table};
 
-pub(super) fn list(storages: &[String], format: Format) -> Result<(), Failure> {
+pub(super) fn list(storages: &[String], tag: Option<&str>, format: Format) -> Result<(), Failure> {
     let mut found = Vec::new();
     for storage in storages {
         found.extend(Found::all(&locate(storage)?)?);
     }
+    found.retain(|study| has_tag(&study.records.attributes, tag));
     if format == Format::Json {
         return print_json(&found.iter().map(summary).collect::<Vec<_>>());
     }
     let mut lines = vec![
-        ["study", "trials", "best", "of", "last change", "storage"].map(str::to_owned).to_vec(),
+        ["study", "trials", "best", "of", "last change", "storage", "tags"]
+            .map(str::to_owned)
+            .to_vec(),
     ];
     for study in &found {
         let Found { locator, records, .. } = study;
@@ -38,25 +42,45 @@ pub(super) fn list(storages: &[String], format: Format) -> Result<(), Failure> {
             objectives(records),
             span(records).map_or_else(|| "–".to_owned(), |(_, last)| time(last)),
             locator.to_string(),
+            tags_of(&records.attributes).join(", "),
         ]);
     }
     print(&table(&lines))
 }
 
-pub(super) fn show(study: &Found, last: usize, format: Format) -> Result<(), Failure> {
+/// Shows the study, and of its trials the last ones, or the last ones with a tag.
+pub(super) fn show(
+    study: &Found,
+    last: usize,
+    tag: Option<&str>,
+    format: Format,
+) -> Result<(), Failure> {
+    let Found { records, .. } = study;
+    let trials = records.trials.iter().filter(|record| has_tag(&record.attributes, tag));
+    let mut latest: Vec<&Record> = trials.collect();
+    latest.drain(..latest.len().saturating_sub(last));
     if format == Format::Json {
         let mut document = summary(study);
-        document["setup"] = json!(study.records.spec);
-        document["attributes"] = json!(study.records.attributes);
+        document["setup"] = json!(records.spec);
+        document["attributes"] = json!(records.attributes);
+        let latest = latest.iter().map(|record| export::trial(record, &records.spec));
+        document["latest"] = latest.collect();
         return print_json(&document);
     }
-    let trials = &study.records.trials;
-    let latest: Vec<&Record> = trials[trials.len().saturating_sub(last)..].iter().collect();
     let mut text = table(&facts(study));
     if !latest.is_empty() {
         text = text + "\n" + &trials_table(&study.records, &latest);
     }
     print(&text)
+}
+
+/// Shows one trial.
+pub(super) fn trial(study: &Found, number: u64, format: Format) -> Result<(), Failure> {
+    let record = study.trial(number)?;
+    match format {
+        Format::Json => print_json(&export::trial(record, &study.records.spec)),
+        Format::Text => print(&one(&study.records, record)),
+    }
 }
 
 pub(super) fn best(study: &Found, format: Format) -> Result<(), Failure> {
@@ -116,9 +140,7 @@ fn facts(study: &Found) -> Vec<Vec<String>> {
         let (from, to) = (time(first), time(last));
         facts.push(("time", format!("{from} to {to}, {} of work", seconds(Some(work)))));
     }
-    for (key, value) in &records.attributes {
-        facts.push(("noted", format!("{key}: {value}")));
-    }
+    facts.extend(noted(&records.attributes));
     match study.best().as_slice() {
         [] => {}
         [best] => {
@@ -133,6 +155,7 @@ fn facts(study: &Found) -> Vec<Vec<String>> {
 fn one(records: &Records, best: &Record) -> String {
     let mut lines = vec![
         vec!["trial".to_owned(), best.trial.number.to_string()],
+        vec!["state".to_owned(), export::standing(best).to_owned()],
         vec!["origin".to_owned(), best.origin.clone()],
     ];
     for (objective, score) in records.spec.objectives.iter().zip(&best.trial.scores) {
@@ -140,6 +163,12 @@ fn one(records: &Records, best: &Record) -> String {
     }
     for (constraint, beyond) in records.spec.constraints.iter().zip(&best.trial.violations) {
         lines.push(vec![format!("{constraint} beyond its limit"), beyond.to_string()]);
+    }
+    let noted = noted(&best.attributes).map(|(key, value)| vec![key.to_owned(), value]);
+    lines.extend(noted);
+    if let Some(reason) = &best.trial.reason {
+        let reasons = reason.lines().map(|line| vec!["reason".to_owned(), line.to_owned()]);
+        lines.extend(reasons);
     }
     let scores = table(&lines);
     // As exact as they have to be to be written down elsewhere.
@@ -154,19 +183,39 @@ fn trials_table(records: &Records, trials: &[&Record]) -> String {
     let metrics = records.spec.objectives.iter().map(|objective| objective.metric.clone());
     let head = ["trial", "state"].map(str::to_owned).into_iter().chain(metrics);
     let head = head.chain(["time", "origin", "values"].map(str::to_owned));
+    let are_noted = trials.iter().any(|record| !remarks(record).is_empty());
+    let head = head.chain(are_noted.then(|| "noted".to_owned()));
     let lines = trials.iter().map(|record| {
         let trial = &record.trial;
-        let mut line = vec![trial.number.to_string(), export::state_name(trial.state).to_owned()];
+        let mut line = vec![trial.number.to_string(), export::standing(record).to_owned()];
         let mut scores = scores(record);
         scores.resize(records.spec.objectives.len(), "–".to_owned());
         line.extend(scores);
         line.extend([seconds(trial.seconds), record.origin.clone(), joined(&trial.values)]);
+        line.extend(are_noted.then(|| remarks(record)));
         if let Some(reason) = &trial.reason {
             line.push(reason.lines().next().unwrap_or_default().to_owned());
         }
         line
     });
     table(&std::iter::once(head.collect()).chain(lines).collect::<Vec<_>>())
+}
+
+/// What people have noted about a trial, on a line.
+fn remarks(record: &Record) -> String {
+    let attributes = record.attributes.iter().filter(|(key, _)| is_own(key, &record.attributes));
+    shown(&attributes.map(|(key, value)| (key.clone(), value.clone())).collect())
+}
+
+/// All that was noted, by name.
+fn noted(attributes: &Attributes) -> impl Iterator<Item = (&'static str, String)> {
+    let tags = tags_of(attributes);
+    let tags = (!tags.is_empty()).then(|| ("tags", tags.join(", ")));
+    let note = note_of(attributes).into_iter().flat_map(str::lines);
+    let note = note.map(|line| ("note", line.to_owned()));
+    let others = attributes.iter().filter(|(key, _)| !is_own(key, attributes));
+    let others = others.map(|(key, value)| ("noted", format!("{key}: {value}")));
+    tags.into_iter().chain(note).chain(others)
 }
 
 fn joined(values: &Values) -> String {
@@ -194,8 +243,10 @@ fn objectives(records: &Records) -> String {
 /// How many trials there are in each state that occurs.
 fn counts(records: &Records) -> Vec<(String, Value)> {
     let states = [State::Complete, State::Pruned, State::Failed, State::Paused, State::Running];
-    let count = |state| records.trials.iter().filter(|record| record.trial.state == state).count();
-    let counts = states.into_iter().map(|state| (export::state_name(state), count(state)));
+    let names = states.map(export::state_name).into_iter().chain([export::WAITING]);
+    let count =
+        |name| records.trials.iter().filter(|record| export::standing(record) == name).count();
+    let counts = names.map(|name| (name, count(name)));
     counts.filter(|(_, n)| *n > 0).map(|(state, n)| (state.to_owned(), n.into())).collect()
 }
 

@@ -8,7 +8,7 @@ use luthier_space::Values;
 use luthier_study::{Attributes, Record, StudySpec};
 use luthier_tune::{State, Tiebreak, Trial};
 
-use super::told::{state_of, time_of};
+use super::document::{state_of, time_of};
 use super::{Candidate, Incoming, LeftOut};
 use crate::failure::{Failure, meant_or_known, nearest};
 
@@ -100,8 +100,8 @@ impl<'s> Table<'s> {
         let attempts = self.named(cells, "attempts")?.unwrap_or(1);
         let attributes = self.attributes(cells);
         let record = Record::imported(trial);
-        let origin = self.cell(cells, "origin").map_or(record.origin, str::to_owned);
-        Ok(Record { attempts, origin, started, ended, attributes, trial: record.trial })
+        let origin = self.cell(cells, "origin").map_or(record.origin.clone(), str::to_owned);
+        Ok(Record { attempts, origin, started, ended, attributes, ..record })
     }
 
     fn values(&self, cells: &Cells, spec: &StudySpec) -> Result<Values, String> {

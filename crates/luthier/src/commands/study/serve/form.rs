@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use std::path::Path;
 
-use luthier_space::{FormError, Space};
-use luthier_study::{Failure as End, Lease, Measured, Objective, StudySpec};
+use luthier_space::{FormError, Space, Values};
+use luthier_study::{Failure as End, Lease, Measured, Objective, Record, StudySpec};
 use luthier_tune::PrunerSpec;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Table;
 
 use super::studies::Fault;
+use crate::commands::study::import::Written;
 use crate::failure::Failure;
 
 /// A study to set up: the space in the form that it has under `[tune.space]` of a job.
@@ -86,6 +87,31 @@ impl Setup {
 fn twice<'n>(names: impl Iterator<Item = &'n String>) -> Option<&'n String> {
     let mut seen = std::collections::BTreeSet::new();
     names.into_iter().find(|name| !seen.insert(*name))
+}
+
+/// A configuration to try next.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Enqueue {
+    pub(super) values: Values,
+}
+
+/// Trials that were evaluated elsewhere.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Results {
+    trials: Vec<Written>,
+}
+
+impl Results {
+    pub(super) fn into_records(self, spec: &StudySpec) -> Result<Vec<Record>, Fault> {
+        let record = |(place, written): (usize, Written)| {
+            written
+                .into_record(spec)
+                .map_err(|fault| Fault::field(format!("trials[{place}]"), fault))
+        };
+        self.trials.into_iter().enumerate().map(record).collect()
+    }
 }
 
 /// A word from the client of a trial.

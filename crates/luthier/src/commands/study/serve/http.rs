@@ -1,11 +1,11 @@
 //! Paths and JSON.
 
 use luthier_serve::{Answer, Call, Method, StatusCode};
-use luthier_study::Asked;
+use luthier_study::{Asked, Attributes};
 use luthier_tune::Step;
 use serde_json::{Value, json};
 
-use super::form::{Heartbeat, Report, Setup, Tell, read};
+use super::form::{Enqueue, Heartbeat, Report, Results, Setup, Tell, read};
 use super::studies::{Fault, Studies};
 use crate::commands::study::{export, show};
 
@@ -20,6 +20,8 @@ enum Route<'p> {
     List,
     Study(&'p str),
     Ask(&'p str),
+    Enqueue(&'p str),
+    Attributes(&'p str, Option<u64>),
     Best(&'p str),
     Trials(&'p str),
     Trial(&'p str, u64),
@@ -37,6 +39,9 @@ impl<'p> Route<'p> {
             [] => Self::List,
             [study] => Self::Study(study),
             [study, "ask"] => Self::Ask(study),
+            [study, "enqueue"] => Self::Enqueue(study),
+            [study, "attributes"] => Self::Attributes(study, None),
+            [study, "trials", trial, "attributes"] => Self::Attributes(study, Some(number(trial)?)),
             [study, "best"] => Self::Best(study),
             [study, "trials"] => Self::Trials(study),
             [study, "trials", trial] => Self::Trial(study, number(trial)?),
@@ -50,9 +55,15 @@ impl<'p> Route<'p> {
     /// The methods that it has.
     fn allow(self) -> &'static str {
         match self {
-            Self::List | Self::Best(_) | Self::Trials(_) | Self::Trial(..) => "GET",
+            Self::List | Self::Best(_) | Self::Trial(..) => "GET",
             Self::Study(_) => "GET, PUT",
-            Self::Ask(_) | Self::Report(..) | Self::Tell(..) | Self::Heartbeat(..) => "POST",
+            Self::Trials(_) => "GET, POST",
+            Self::Attributes(..) => "GET, PATCH",
+            Self::Ask(_)
+            | Self::Enqueue(_)
+            | Self::Report(..)
+            | Self::Tell(..)
+            | Self::Heartbeat(..) => "POST",
         }
     }
 }
@@ -120,17 +131,44 @@ fn of_studies(
             Ok(document)
         }
         Route::Ask(name) => Ok(asked(studies.find(name)?.ask()?)),
+        Route::Enqueue(name) => {
+            let Enqueue { values } = read(body)?;
+            Ok(json!({ "number": studies.find(name)?.study().enqueue(&values)? }))
+        }
+        Route::Attributes(name, number) => {
+            if *method == Method::PATCH {
+                let changes: Attributes = read(body)?;
+                let study = studies.find(name)?;
+                for (key, value) in &changes {
+                    study.study().set_attribute(number, key, value)?;
+                }
+            }
+            let study = studies.read(name)?;
+            Ok(match number {
+                None => json!(study.records.attributes),
+                Some(number) => json!(study.trial(number)?.attributes),
+            })
+        }
         Route::Best(name) => {
             let study = studies.read(name)?;
             let spec = &study.records.spec;
             Ok(study.best().into_iter().map(|record| export::trial(record, spec)).collect())
+        }
+        Route::Trials(name) if *method == Method::POST => {
+            let study = studies.find(name)?;
+            let records = read::<Results>(body)?.into_records(study.study().spec())?;
+            let count = records.len();
+            Ok(json!({ "first": study.study().import(records)?, "count": count }))
         }
         Route::Trials(name) => {
             let study = studies.read(name)?;
             let spec = &study.records.spec;
             Ok(study.records.trials.iter().map(|record| export::trial(record, spec)).collect())
         }
-        Route::Trial(name, number) => trial(studies, name, number),
+        Route::Trial(name, number) => {
+            let study = studies.read(name)?;
+            Ok(export::trial(study.trial(number)?, &study.records.spec))
+        }
         Route::Report(name, number) => {
             let report: Report = read(body)?;
             let study = studies.find(name)?;
@@ -149,14 +187,6 @@ fn of_studies(
             Ok(json!({}))
         }
     }
-}
-
-fn trial(studies: &Studies, name: &str, number: u64) -> Result<Value, Fault> {
-    let study = studies.read(name)?;
-    let absent = || Fault::new(StatusCode::NOT_FOUND, format!("there is no trial {number}"));
-    let place = usize::try_from(number).ok();
-    let record = place.and_then(|place| study.records.trials.get(place)).ok_or_else(absent)?;
-    Ok(export::trial(record, &study.records.spec))
 }
 
 fn asked(asked: Asked) -> Value {
@@ -189,6 +219,8 @@ mod tests {
         check("/v1/studies/a", Some(Route::Study("a")));
         check("/v1/studies/a/ask", Some(Route::Ask("a")));
         check("/v1/studies/a/trials/7/tell", Some(Route::Tell("a", 7)));
+        check("/v1/studies/a/attributes", Some(Route::Attributes("a", None)));
+        check("/v1/studies/a/trials/7/attributes", Some(Route::Attributes("a", Some(7))));
         for wrong in ["/", "/v1", "/v1/studiesa", "/v1/studies/a/asks", "/v1/studies/a/trials/x"] {
             check(wrong, None);
         }

@@ -64,7 +64,10 @@ impl From<StudyError> for Fault {
                 (StatusCode::BAD_REQUEST, Some(unknown.kind.to_owned()))
             }
             StudyError::Values(_) => (StatusCode::BAD_REQUEST, Some("values".to_owned())),
-            StudyError::Absent { .. } => (StatusCode::NOT_FOUND, None),
+            StudyError::Absent { .. } | StudyError::NoTrial { .. } => (StatusCode::NOT_FOUND, None),
+            StudyError::Import { place, .. } => {
+                (StatusCode::BAD_REQUEST, Some(format!("trials[{place}]")))
+            }
             StudyError::Database { .. } | StudyError::DiskFull { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, None)
             }

@@ -10,7 +10,7 @@ use luthier_tune::{State, Step, Tiebreak, Trial};
 use serde::Deserialize;
 
 use super::{Candidate, Incoming, LeftOut, trial};
-use crate::commands::study::export::state_name;
+use crate::commands::study::export::{WAITING, state_name};
 use crate::commands::study::serve::read_json;
 use crate::failure::Failure;
 
@@ -21,7 +21,7 @@ pub(super) struct Document {
     setup: Option<StudySpec>,
     #[serde(default)]
     attributes: Attributes,
-    trials: Vec<Told>,
+    trials: Vec<Written>,
 }
 
 pub(super) fn read(path: &Path) -> Result<Document, Failure> {
@@ -43,9 +43,9 @@ impl Document {
         let Self { setup, attributes, trials: all } = self;
         let spec = given.or(setup).map_or_else(otherwise, Ok)?;
         let (mut trials, mut left_out) = (Vec::new(), Vec::new());
-        for (place, told) in (0..).zip(all) {
-            let label = trial(told.number.unwrap_or(place));
-            match told.into_record(&spec) {
+        for (place, written) in (0..).zip(all) {
+            let label = trial(written.number.unwrap_or(place));
+            match written.into_record(&spec) {
                 Ok(record) => trials.push(Candidate { label, record }),
                 Err(reason) => left_out.push(LeftOut { label, reason }),
             }
@@ -58,7 +58,7 @@ impl Document {
 /// complete.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::commands::study) struct Told {
+pub(in crate::commands::study) struct Written {
     number: Option<u64>,
     state: Option<String>,
     values: Values,
@@ -68,7 +68,7 @@ pub(in crate::commands::study) struct Told {
     violations: Named,
     tiebreak: Option<Tiebreak>,
     #[serde(default)]
-    steps: Vec<ToldStep>,
+    steps: Vec<WrittenStep>,
     seconds: Option<f64>,
     started: Option<String>,
     ended: Option<String>,
@@ -81,7 +81,7 @@ pub(in crate::commands::study) struct Told {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ToldStep {
+struct WrittenStep {
     step: u64,
     scores: Named,
 }
@@ -89,7 +89,7 @@ struct ToldStep {
 /// Numbers by name; none where it is not finite or not known.
 type Named = BTreeMap<String, Option<f64>>;
 
-impl Told {
+impl Written {
     /// The trial in a study, or what is wrong with it.
     pub(in crate::commands::study) fn into_record(
         self,
@@ -104,7 +104,7 @@ impl Told {
             seconds: self.seconds,
             ..Trial::running(0, self.values)
         };
-        for ToldStep { step, scores } in self.steps {
+        for WrittenStep { step, scores } in self.steps {
             trial.steps.push(Step { step, scores: in_order(metrics(), &scores, "objective")? });
         }
         trial.steps.sort_by_key(|step| step.step);
@@ -145,7 +145,9 @@ fn in_order<'n>(
 /// The state of this name, in any case.
 pub(super) fn state_of(word: &str) -> Result<State, String> {
     let states = [State::Complete, State::Pruned, State::Failed, State::Paused, State::Running];
-    let found = states.into_iter().find(|state| state_name(*state).eq_ignore_ascii_case(word));
+    let names = states.into_iter().map(|state| (state_name(state), state));
+    let mut names = names.chain([(WAITING, State::Running)]);
+    let found = names.find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, state)| state);
     found.ok_or_else(|| format!("its state is `{word}`, expected complete, pruned or failed"))
 }
 
