@@ -182,17 +182,18 @@ fn one(records: &Records, best: &Record) -> String {
 fn trials_table(records: &Records, trials: &[&Record]) -> String {
     let metrics = records.spec.objectives.iter().map(|objective| objective.metric.clone());
     let head = ["trial", "state"].map(str::to_owned).into_iter().chain(metrics);
-    let head = head.chain(["time", "origin", "values"].map(str::to_owned));
+    let head = head.chain(["time", "origin"].map(str::to_owned));
     let are_noted = trials.iter().any(|record| !remarks(record).is_empty());
-    let head = head.chain(are_noted.then(|| "noted".to_owned()));
+    let head = head.chain(are_noted.then(|| "noted".to_owned())).chain(["values".to_owned()]);
     let lines = trials.iter().map(|record| {
         let trial = &record.trial;
         let mut line = vec![trial.number.to_string(), export::standing(record).to_owned()];
         let mut scores = scores(record);
         scores.resize(records.spec.objectives.len(), "–".to_owned());
         line.extend(scores);
-        line.extend([seconds(trial.seconds), record.origin.clone(), joined(&trial.values)]);
+        line.extend([seconds(trial.seconds), record.origin.clone()]);
         line.extend(are_noted.then(|| remarks(record)));
+        line.push(joined(&trial.values));
         if let Some(reason) = &trial.reason {
             line.push(reason.lines().next().unwrap_or_default().to_owned());
         }
