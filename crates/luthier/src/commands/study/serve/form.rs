@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use std::path::Path;
 
-use luthier_space::{FormError, Space};
+use luthier_space::{Distribution, FormError, Space};
 use luthier_study::{Failure as End, Lease, Measured, Objective, StudySpec};
 use luthier_tune::PrunerSpec;
 use serde::Deserialize;
@@ -14,14 +14,14 @@ use toml::Table;
 use super::studies::Fault;
 use crate::failure::Failure;
 
-/// A study to set up: the space in the form that it has under `[tune.space]` of a job.
+/// A study to set up.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Setup {
     /// What the study is called; over HTTP the path says it.
     #[serde(default)]
     pub(super) name: String,
-    space: Table,
+    space: SpaceForm,
     objectives: Vec<Objective>,
     #[serde(default)]
     constraints: Vec<String>,
@@ -30,6 +30,30 @@ pub(super) struct Setup {
     #[serde(default)]
     seed: u64,
     lag: Option<u64>,
+}
+
+/// Where to search.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a table of parameters, or \"open\" for what trials ask for")]
+enum SpaceForm {
+    Open(Open),
+    /// In the form that it has under `[tune.space]` of a job.
+    Given(Table),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Open {
+    Open,
+}
+
+impl SpaceForm {
+    fn into_space(self) -> Result<Space, FormError> {
+        match self {
+            Self::Open(Open::Open) => Ok(Space::open(Vec::new())),
+            Self::Given(table) => Space::from_toml(&table),
+        }
+    }
 }
 
 impl Setup {
@@ -54,7 +78,7 @@ impl Setup {
         if let Some(name) = twice(metrics.chain(&constraints)) {
             return Err(Fault::field("objectives", format!("`{name}` is there twice")));
         }
-        let space = Space::from_toml(&space).map_err(|error| {
+        let space = space.into_space().map_err(|error| {
             let place = match &error {
                 FormError::Parameter { name, .. } => format!("space.{name}"),
                 _ => "space".to_owned(),
@@ -87,6 +111,15 @@ fn twice<'n>(names: impl Iterator<Item = &'n String>) -> Option<&'n String> {
 #[serde(deny_unknown_fields)]
 pub(super) struct Heartbeat {
     attempt: u32,
+}
+
+/// A parameter that a trial asks for, in the form that it has under `[tune.space]` of a job.
+#[derive(Deserialize)]
+pub(super) struct Suggest {
+    attempt: u32,
+    pub(super) name: String,
+    #[serde(flatten)]
+    form: Table,
 }
 
 /// Scores on the way; `null` for one that is not known yet.
@@ -122,6 +155,27 @@ enum Told {
 impl Heartbeat {
     pub(super) fn lease(&self, number: u64) -> Lease {
         Lease { number, attempt: self.attempt }
+    }
+}
+
+impl Suggest {
+    pub(super) fn lease(&self, number: u64) -> Lease {
+        Lease { number, attempt: self.attempt }
+    }
+
+    pub(super) fn distribution(&self) -> Result<Distribution, Fault> {
+        let name = &self.name;
+        if name.is_empty() {
+            return Err(Fault::field("name", "a parameter has a name"));
+        }
+        if self.form.contains_key("when") {
+            let message = "a parameter that is asked for has no `when`: ask where it is needed";
+            return Err(Fault::field("when", message));
+        }
+        Distribution::from_toml(name, &self.form).map_err(|error| {
+            let Failure { message, hint, .. } = error.into();
+            Fault { hint, ..Fault::bad(message) }
+        })
     }
 }
 

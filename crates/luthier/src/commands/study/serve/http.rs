@@ -5,7 +5,7 @@ use luthier_study::Asked;
 use luthier_tune::Step;
 use serde_json::{Value, json};
 
-use super::form::{Heartbeat, Report, Setup, Tell, read};
+use super::form::{Heartbeat, Report, Setup, Suggest, Tell, read};
 use super::studies::{Fault, Studies};
 use crate::commands::study::{export, show};
 
@@ -23,6 +23,7 @@ enum Route<'p> {
     Best(&'p str),
     Trials(&'p str),
     Trial(&'p str, u64),
+    Suggest(&'p str, u64),
     Report(&'p str, u64),
     Tell(&'p str, u64),
     Heartbeat(&'p str, u64),
@@ -40,6 +41,7 @@ impl<'p> Route<'p> {
             [study, "best"] => Self::Best(study),
             [study, "trials"] => Self::Trials(study),
             [study, "trials", trial] => Self::Trial(study, number(trial)?),
+            [study, "trials", trial, "suggest"] => Self::Suggest(study, number(trial)?),
             [study, "trials", trial, "report"] => Self::Report(study, number(trial)?),
             [study, "trials", trial, "tell"] => Self::Tell(study, number(trial)?),
             [study, "trials", trial, "heartbeat"] => Self::Heartbeat(study, number(trial)?),
@@ -52,7 +54,11 @@ impl<'p> Route<'p> {
         match self {
             Self::List | Self::Best(_) | Self::Trials(_) | Self::Trial(..) => "GET",
             Self::Study(_) => "GET, PUT",
-            Self::Ask(_) | Self::Report(..) | Self::Tell(..) | Self::Heartbeat(..) => "POST",
+            Self::Ask(_)
+            | Self::Suggest(..)
+            | Self::Report(..)
+            | Self::Tell(..)
+            | Self::Heartbeat(..) => "POST",
         }
     }
 }
@@ -131,6 +137,12 @@ fn of_studies(
             Ok(study.records.trials.iter().map(|record| export::trial(record, spec)).collect())
         }
         Route::Trial(name, number) => trial(studies, name, number),
+        Route::Suggest(name, number) => {
+            let suggest: Suggest = read(body)?;
+            let (lease, form) = (suggest.lease(number), suggest.distribution()?);
+            let value = studies.find(name)?.suggest(lease, &suggest.name, &form)?;
+            Ok(json!({ "value": value }))
+        }
         Route::Report(name, number) => {
             let report: Report = read(body)?;
             let study = studies.find(name)?;
@@ -188,6 +200,7 @@ mod tests {
         check("/v1/studies", Some(Route::List));
         check("/v1/studies/a", Some(Route::Study("a")));
         check("/v1/studies/a/ask", Some(Route::Ask("a")));
+        check("/v1/studies/a/trials/7/suggest", Some(Route::Suggest("a", 7)));
         check("/v1/studies/a/trials/7/tell", Some(Route::Tell("a", 7)));
         for wrong in ["/", "/v1", "/v1/studiesa", "/v1/studies/a/asks", "/v1/studies/a/trials/x"] {
             check(wrong, None);
