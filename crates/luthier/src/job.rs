@@ -25,6 +25,8 @@ pub(crate) const FILE: &str = "luthier.toml";
 const STUDY: &str = "study.db";
 /// More trials than this at the same time are taken for a slip.
 pub(crate) const MOST_WORKERS: u16 = 1024;
+/// See [`Tune::lag`].
+const LAG: u16 = 7;
 /// A search that has not reached its target after so many more rounds will not.
 const MOST_ROUNDS: u32 = 10;
 /// Trials that are evaluated once more where the job does not say how many.
@@ -72,6 +74,9 @@ pub(crate) struct Tune {
     pub(crate) sampler: String,
     pub(crate) pruner: PrunerSpec,
     pub(crate) workers: usize,
+    /// How many of the latest trials a new one does not see; up to this many and one more workers
+    /// never wait for each other, and any number of them gives the same trials.
+    pub(crate) lag: u64,
     pub(crate) seed: u64,
     pub(crate) storage: Locator,
     /// If the study's space may grow to this one: what its new parameters have been in trials that
@@ -171,6 +176,7 @@ struct TuneForm {
     refine: Option<u32>,
     reevaluate: Option<u16>,
     workers: Option<usize>,
+    lag: Option<u16>,
     seed: Option<u64>,
     storage: Option<String>,
     #[serde(default)]
@@ -535,6 +541,10 @@ impl TuneForm {
                 "`tune.workers` must be between 1 and {MOST_WORKERS}"
             )));
         }
+        let lag = self.lag.unwrap_or(LAG);
+        if lag >= MOST_WORKERS {
+            return Err(Failure::input(format!("`tune.lag` must be below {MOST_WORKERS}")));
+        }
         Ok(Tune {
             space: Space::choice_of("learner", spaces),
             program,
@@ -551,6 +561,7 @@ impl TuneForm {
             sampler,
             pruner,
             workers,
+            lag: lag.into(),
             seed: self.seed.unwrap_or(0),
             storage,
             extend: None,

@@ -52,6 +52,7 @@ fn what_is_left_out_has_a_default() {
     let names: Vec<_> = job.tune.learners.iter().map(|learner| learner.name()).collect();
     assert_eq!(names, learners().iter().map(|learner| learner.name()).collect::<Vec<_>>());
     assert_eq!((job.tune.trials, job.tune.seed, job.tune.timeout), (30, 0, None));
+    assert_eq!(job.tune.lag, 7);
     assert_eq!((job.tune.sampler.as_str(), job.tune.pruner.name()), ("auto", "median"));
     assert_eq!(job.tune.storage.to_string(), "study.db");
     assert!(job.tune.workers >= 1);
@@ -133,6 +134,8 @@ fn numbers_have_bounds() {
     for workers in [0, 1025] {
         check_wrong(&format!("[tune]\nworkers = {workers}\n"), message, None);
     }
+    check_wrong("[tune]\nlag = 1024\n", "`tune.lag` must be below 1024", None);
+    assert_eq!(loaded("[tune]\nlag = 31\n").tune.lag, 31);
     let message = "`compress.max_drop` must be between 0 and 1";
     for max_drop in ["-0.1", "1.5", "nan"] {
         check_wrong(&format!("[compress]\nmax_drop = {max_drop}\n"), message, None);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use luthier_tune::Trial;
 
-use super::tune::{LAG, Search, finished, interrupted, show};
+use super::tune::{Search, finished, interrupted, show};
 use super::watch::show_running;
 use crate::failure::Failure;
 use crate::launch::{Engine, Standing};
@@ -33,9 +33,11 @@ pub(super) fn follow<'a>(
     }
     let tasks = &job.tune.tasks;
     let workers = u64::from(tasks.count) * u64::from(tasks.cpus);
-    if workers > LAG + 1 {
-        let most = LAG + 1;
-        let warning = format!("warning: {most} trials run at the same time at most, not {workers}");
+    let most = job.tune.lag + 1;
+    if workers > most {
+        let warning = format!(
+            "warning: {most} trials run at the same time at most, not {workers}: see `tune.lag`"
+        );
         reporter.line("", &warning);
     }
     let name = engine.start()?;

@@ -33,10 +33,6 @@ use crate::job::Job;
 use crate::program;
 use crate::term::{Bar, Reporter};
 
-/// How many of the latest trials a new one does not see; up to this many and one more workers
-/// never wait for each other, and any number of them gives the same trials.
-pub(super) const LAG: u64 = 7;
-
 /// Pause before it is looked again whether a study has been begun.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -97,10 +93,10 @@ pub(super) fn tune(
 ) -> Result<Tuned, Failure> {
     let start = Instant::now();
     let spec = spec(job, &prepared.dataset);
-    let seed = spec.seed.to_string();
+    let (seed, lag) = (spec.seed.to_string(), job.tune.lag.to_string());
     let objective = spec.objectives[0].to_string();
     let context = serde_json::to_string(&spec.context).unwrap_or_default();
-    let study_key = key(&["tune", &prepared.key, &objective, &seed, &context]);
+    let study_key = key(&["tune", &prepared.key, &objective, &seed, &lag, &context]);
     let space = serde_json::to_string(&spec.space).unwrap_or_default();
     let key = key(&[&study_key, &space]);
     let (study, locator) = open(job, &spec, &study_key, folder, reporter)?;
@@ -242,7 +238,7 @@ fn spec(job: &Job, dataset: &Dataset) -> StudySpec {
             Some(folds) => job.tune.pruner.clone().over(folds),
             None => job.tune.pruner.clone(),
         },
-        lag: Some(LAG),
+        lag: Some(job.tune.lag),
         context: context(job, dataset),
     }
 }

@@ -254,26 +254,100 @@ fn a_database_holds_many() {
 }
 
 #[test]
+fn a_study_without_a_space_takes_what_trials_ask_for() {
+    let desk = Desk::empty();
+    let served = start(&desk, &["study.db"]);
+    let open = json!({
+        "space": "open",
+        "objectives": [{ "metric": "loss", "direction": "minimize" }],
+        "sampler": "tpe",
+    });
+    let (status, text) = send(&served, "PUT", "/v1/studies/asks", &open);
+    assert_eq!(status, 200, "{text}");
+    let other = json!({ "space": "opened", "objectives": open["objectives"] });
+    let (status, text) = send(&served, "PUT", "/v1/studies/asks", &other);
+    assert_eq!((status, &text["field"]), (400, &json!("space")), "{text}");
+    let suggest = |number: u64, form: Value| {
+        let path = format!("/v1/studies/asks/trials/{number}/suggest");
+        let mut body = json!({ "attempt": 1 });
+        body.as_object_mut().unwrap().extend(form.as_object().unwrap().clone());
+        send(&served, "POST", &path, &body)
+    };
+    for number in 0..12 {
+        let asked = served.json("POST", "/v1/studies/asks/ask", "");
+        assert_eq!((&asked["number"], &asked["values"]), (&json!(number), &json!({})));
+        let rate = json!({ "name": "rate", "float": [1e-4, 1], "log": true });
+        let (status, first) = suggest(number, rate.clone());
+        assert_eq!((status, &suggest(number, rate).1), (200, &first));
+        let features = ["age", "income", "region"];
+        let (_, some) =
+            suggest(number, json!({ "name": "some", "subset": features, "size": [1, 2] }));
+        assert!((1..=2).contains(&some["value"].as_array().unwrap().len()));
+        let told = json!({ "attempt": 1, "state": "complete", "scores": [first["value"]] });
+        let path = format!("/v1/studies/asks/trials/{number}/tell");
+        assert_eq!(send(&served, "POST", &path, &told).0, 200);
+    }
+    // Saying once more what the study is changes nothing.
+    served.json("POST", "/v1/studies/asks/ask", "");
+    assert_eq!(send(&served, "PUT", "/v1/studies/asks", &open).0, 200);
+    let check = |form: Value, expected: u16, said: &str| {
+        let (status, answer) = suggest(12, form);
+        assert_eq!((status, answer["error"].as_str().unwrap()), (expected, said));
+    };
+    check(
+        json!({ "name": "rate", "float": [1e-4, 2], "log": true }),
+        409,
+        "the study was started with another setup: parameter `rate` was a number from 0.0001 to 1 \
+         (log), is now a number from 0.0001 to 2 (log)",
+    );
+    check(
+        json!({ "name": "x", "float": [1, 0] }),
+        400,
+        "parameter `x`: the first bound is above the second",
+    );
+    let unknown = "parameter `x`: unknown key `flout`, known are float, int, ordinal, choice, permutation, \
+                   subset, log, scale, step, size, when";
+    check(json!({ "name": "x", "flout": [0, 1] }), 400, unknown);
+    let nested = json!({ "name": "x", "choice": [1, 2], "when": { "1": {} } });
+    check(nested, 400, "a parameter that is asked for has no `when`: ask where it is needed");
+    served.process.signal("TERM");
+    served.end();
+    // All that looks at studies looks at this one.
+    let shown = desk.luthier(&["study", "show", "study.db"]);
+    assert!(shown.out.contains("2 parameters, as trials ask for them: rate, some"), "{shown:?}");
+    for command in [&["best"][..], &["importance"], &["export"], &["plot", "-o", "study.html"]] {
+        let outcome = desk.luthier(&[&["study", command[0], "study.db"], &command[1..]].concat());
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    }
+    let best = desk.luthier(&["study", "best", "study.db"]);
+    assert!(best.out.contains("rate") && best.out.contains("some"), "{best:?}");
+}
+
+#[test]
 fn the_client_of_the_guide_finds_the_optimum() {
     let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guides/ask-tell.md");
     let guide = std::fs::read_to_string(guide).unwrap();
-    let block = |language: &str| {
-        let (_, rest) = guide.split_once(&format!("```{language}\n")).unwrap();
-        rest.split_once("```").unwrap().0.to_owned()
+    let blocks = |language: &str| -> String {
+        let begin = format!("```{language}\n");
+        let blocks = guide.split(&begin).skip(1);
+        blocks.map(|block| block.split_once("```").unwrap().0).collect()
     };
     let desk = Desk::empty();
     std::fs::create_dir(desk.path("studies")).unwrap();
     let served = start(&desk, &["studies"]);
-    let client = block("python").replace("127.0.0.1:8470", &served.address);
+    let client = blocks("python").replace("127.0.0.1:8470", &served.address);
     let output = Command::new("python3").args(["-c", &client]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let best = &served.json("GET", "/v1/studies/parabola/best", "")[0];
     assert!(best["scores"]["loss"].as_f64().unwrap() < 1.0, "{best}");
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(printed.starts_with(&best["number"].to_string()), "{printed}");
+    let best = &served.json("GET", "/v1/studies/branches/best", "")[0];
+    assert!(best["scores"]["loss"].as_f64().unwrap() < 0.3, "{best}");
+    assert_eq!(best["values"]["optimizer"], "sgd");
 
     // What is known from elsewhere.
-    let results = served.json("POST", "/v1/studies/parabola/trials", &block("json"));
+    let results = served.json("POST", "/v1/studies/parabola/trials", &blocks("json"));
     assert_eq!(results, json!({ "first": 40, "count": 2 }));
     let studies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guides/studies.md");
     let studies = std::fs::read_to_string(studies).unwrap();
@@ -283,7 +357,7 @@ fn the_client_of_the_guide_finds_the_optimum() {
     assert_eq!(told, "trial 42 of study `parabola` waits: x=2.5, y=4\n");
 
     // The setup in TOML, which another place takes.
-    desk.write("setup.toml", block("toml"));
+    desk.write("setup.toml", blocks("toml"));
     let served = start(&desk, &["other.db", "--setup", "setup.toml"]);
     assert_eq!(served.json("GET", "/v1/studies/parabola", "")["setup"]["seed"], 7);
 }

@@ -118,13 +118,15 @@ fn facts(study: &Found) -> Vec<Vec<String>> {
     let records = &study.records;
     let spec = &records.spec;
     let parameters: Vec<&str> = spec.space.dimensions().iter().map(|d| d.name.as_str()).collect();
+    let asked = if spec.space.is_open() { ", as trials ask for them" } else { "" };
+    let space = format!("{} parameters{asked}: {}", parameters.len(), parameters.join(", "));
     let states: Vec<String> =
         counts(records).iter().map(|(state, count)| format!("{count} {state}")).collect();
     let mut facts = vec![
         ("study", spec.name.clone()),
         ("storage", study.locator.to_string()),
         ("objective", objectives(records)),
-        ("space", format!("{} parameters: {}", parameters.len(), parameters.join(", "))),
+        ("space", space),
         ("sampler", format!("{}, seed {}", spec.sampler, spec.seed)),
         ("pruner", spec.pruner.to_string()),
         ("trials", format!("{}: {}", records.trials.len(), states.join(", "))),

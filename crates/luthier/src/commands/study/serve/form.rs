@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use std::path::Path;
 
-use luthier_space::{FormError, Space, Values};
+use luthier_space::{Distribution, FormError, Space, Values};
 use luthier_study::{Failure as End, Lease, Measured, Objective, Record, StudySpec};
 use luthier_tune::PrunerSpec;
 use serde::Deserialize;
@@ -15,14 +15,14 @@ use super::studies::Fault;
 use crate::commands::study::import::Written;
 use crate::failure::Failure;
 
-/// A study to set up: the space in the form that it has under `[tune.space]` of a job.
+/// A study to set up.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::commands::study) struct Setup {
     /// What the study is called; over HTTP the path says it.
     #[serde(default)]
     pub(super) name: String,
-    space: Table,
+    space: SpaceForm,
     objectives: Vec<Objective>,
     #[serde(default)]
     constraints: Vec<String>,
@@ -31,6 +31,30 @@ pub(in crate::commands::study) struct Setup {
     #[serde(default)]
     seed: u64,
     lag: Option<u64>,
+}
+
+/// Where to search.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a table of parameters, or \"open\" for what trials ask for")]
+enum SpaceForm {
+    Open(Open),
+    /// In the form that it has under `[tune.space]` of a job.
+    Given(Table),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Open {
+    Open,
+}
+
+impl SpaceForm {
+    fn into_space(self) -> Result<Space, FormError> {
+        match self {
+            Self::Open(Open::Open) => Ok(Space::open(Vec::new())),
+            Self::Given(table) => Space::from_toml(&table),
+        }
+    }
 }
 
 impl Setup {
@@ -61,7 +85,7 @@ impl Setup {
         if let Some(name) = twice(metrics.chain(&constraints)) {
             return Err(Fault::field("objectives", format!("`{name}` is there twice")));
         }
-        let space = Space::from_toml(&space).map_err(|error| {
+        let space = space.into_space().map_err(|error| {
             let place = match &error {
                 FormError::Parameter { name, .. } => format!("space.{name}"),
                 _ => "space".to_owned(),
@@ -121,6 +145,15 @@ pub(super) struct Heartbeat {
     attempt: u32,
 }
 
+/// A parameter that a trial asks for, in the form that it has under `[tune.space]` of a job.
+#[derive(Deserialize)]
+pub(super) struct Suggest {
+    attempt: u32,
+    pub(super) name: String,
+    #[serde(flatten)]
+    form: Table,
+}
+
 /// Scores on the way; `null` for one that is not known yet.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -154,6 +187,27 @@ enum Told {
 impl Heartbeat {
     pub(super) fn lease(&self, number: u64) -> Lease {
         Lease { number, attempt: self.attempt }
+    }
+}
+
+impl Suggest {
+    pub(super) fn lease(&self, number: u64) -> Lease {
+        Lease { number, attempt: self.attempt }
+    }
+
+    pub(super) fn distribution(&self) -> Result<Distribution, Fault> {
+        let name = &self.name;
+        if name.is_empty() {
+            return Err(Fault::field("name", "a parameter has a name"));
+        }
+        if self.form.contains_key("when") {
+            let message = "a parameter that is asked for has no `when`: ask where it is needed";
+            return Err(Fault::field("when", message));
+        }
+        Distribution::from_toml(name, &self.form).map_err(|error| {
+            let Failure { message, hint, .. } = error.into();
+            Fault { hint, ..Fault::bad(message) }
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use luthier_study::{Asked, Attributes};
 use luthier_tune::Step;
 use serde_json::{Value, json};
 
-use super::form::{Enqueue, Heartbeat, Report, Results, Setup, Tell, read};
+use super::form::{Enqueue, Heartbeat, Report, Results, Setup, Suggest, Tell, read};
 use super::studies::{Fault, Studies};
 use crate::commands::study::{export, show};
 
@@ -25,6 +25,7 @@ enum Route<'p> {
     Best(&'p str),
     Trials(&'p str),
     Trial(&'p str, u64),
+    Suggest(&'p str, u64),
     Report(&'p str, u64),
     Tell(&'p str, u64),
     Heartbeat(&'p str, u64),
@@ -45,6 +46,7 @@ impl<'p> Route<'p> {
             [study, "best"] => Self::Best(study),
             [study, "trials"] => Self::Trials(study),
             [study, "trials", trial] => Self::Trial(study, number(trial)?),
+            [study, "trials", trial, "suggest"] => Self::Suggest(study, number(trial)?),
             [study, "trials", trial, "report"] => Self::Report(study, number(trial)?),
             [study, "trials", trial, "tell"] => Self::Tell(study, number(trial)?),
             [study, "trials", trial, "heartbeat"] => Self::Heartbeat(study, number(trial)?),
@@ -61,6 +63,7 @@ impl<'p> Route<'p> {
             Self::Attributes(..) => "GET, PATCH",
             Self::Ask(_)
             | Self::Enqueue(_)
+            | Self::Suggest(..)
             | Self::Report(..)
             | Self::Tell(..)
             | Self::Heartbeat(..) => "POST",
@@ -169,6 +172,12 @@ fn of_studies(
             let study = studies.read(name)?;
             Ok(export::trial(study.trial(number)?, &study.records.spec))
         }
+        Route::Suggest(name, number) => {
+            let suggest: Suggest = read(body)?;
+            let (lease, form) = (suggest.lease(number), suggest.distribution()?);
+            let value = studies.find(name)?.suggest(lease, &suggest.name, &form)?;
+            Ok(json!({ "value": value }))
+        }
         Route::Report(name, number) => {
             let report: Report = read(body)?;
             let study = studies.find(name)?;
@@ -218,6 +227,7 @@ mod tests {
         check("/v1/studies", Some(Route::List));
         check("/v1/studies/a", Some(Route::Study("a")));
         check("/v1/studies/a/ask", Some(Route::Ask("a")));
+        check("/v1/studies/a/trials/7/suggest", Some(Route::Suggest("a", 7)));
         check("/v1/studies/a/trials/7/tell", Some(Route::Tell("a", 7)));
         check("/v1/studies/a/attributes", Some(Route::Attributes("a", None)));
         check("/v1/studies/a/trials/7/attributes", Some(Route::Attributes("a", Some(7))));

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use luthier_serve::StatusCode;
-use luthier_study::{AskError, AskTell, Asking, Locator, Study, StudyError};
+use luthier_study::{AskError, AskTell, Asking, Locator, Study, StudyError, StudySpec};
 
 use super::form::Setup;
 use crate::commands::study::Found;
@@ -112,9 +112,11 @@ impl Studies {
         let mut open = self.open();
         // Opening it a second time compares the setups.
         let study = Study::open(self.place.locator(&spec.name), &spec)?;
-        if let Some(found) = open.get(&spec.name)
-            && found.study().spec() == &spec
-        {
+        // An open space that is the same may have grown.
+        let same = |found: &&Arc<AskTell>| {
+            StudySpec { space: spec.space.clone(), ..found.study().spec().clone() } == spec
+        };
+        if let Some(found) = open.get(&spec.name).filter(same) {
             return Ok(Arc::clone(found));
         }
         let study = Arc::new(AskTell::new(study, self.asking)?);
