@@ -36,7 +36,7 @@ fn unknown_keys_are_placed_and_the_nearest_known_one_is_named() {
         "trials =",
         "trails =",
         "luthier.toml:12:1: unknown field `trails`, expected one of `learners`, `trials`, \
-         `timeout`, `sampler`, `pruner`, `refine`, `reevaluate`, `workers`, `seed`, `storage`, \
+         `timeout`, `sampler`, `pruner`, `refine`, `reevaluate`, `workers`, `lag`, `seed`, `storage`, \
          `space`, `command`, `tasks`\n hint: did you mean `trials`?",
     );
     check_setting(

@@ -131,13 +131,16 @@ fn the_same_seed_gives_the_same_bytes() {
 }
 
 #[test]
-fn a_study_of_another_seed_is_set_aside() {
-    let desk = Desk::with_bundle();
-    let first = desk.read("job/run/study.db");
-    desk.luthier(&["run", "job", "--seed", "5"]).ok();
-    let aside = desk.names("job/run").into_iter().find(|name| name.starts_with("study.db."));
-    let aside = aside.filter(|name| name != "study.db.lock").expect("the study of the first seed");
-    assert_eq!(desk.read(&format!("job/run/{aside}")), first);
+fn a_study_of_another_seed_or_lag_is_set_aside() {
+    for (setting, more) in [("", &["--seed", "5"][..]), ("lag = 2\n", &[])] {
+        let desk = Desk::with_bundle();
+        let first = desk.read("job/run/study.db");
+        desk.edit("[tune]\n", &format!("[tune]\n{setting}"));
+        desk.luthier(&[&["run", "job"], more].concat()).ok();
+        let aside = desk.names("job/run").into_iter().find(|name| name.starts_with("study.db."));
+        let aside = aside.filter(|name| name != "study.db.lock").expect("the first study");
+        assert_eq!(desk.read(&format!("job/run/{aside}")), first);
+    }
 }
 
 #[test]
