@@ -253,10 +253,9 @@ fn invert(upper: &Matrix) -> Matrix {
     inverse
 }
 
-/// LᵀL of a lower triangular matrix L.
+/// LᵀL of a lower triangular matrix L, in place of another matrix.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
-fn square(lower: &Matrix) -> Matrix {
-    let mut square = Matrix::zero(lower.blocks);
+fn square(lower: &Matrix, square: &mut Matrix) {
     let rows = lower.blocks * LANES;
     for block in 0..lower.blocks {
         for other in 0..=block {
@@ -270,7 +269,6 @@ fn square(lower: &Matrix) -> Matrix {
             }
         }
     }
-    square
 }
 
 /// The inverse of a symmetric positive definite matrix.
@@ -281,8 +279,10 @@ pub(super) struct Inverse {
 
 impl Inverse {
     /// Of the matrix that has this factor.
-    pub(super) fn of(factor: &Factor) -> Self {
-        Self { matrix: square(&invert(&factor.upper)), size: factor.size }
+    pub(super) fn of(factor: Factor) -> Self {
+        let Factor { upper: mut matrix, size } = factor;
+        square(&invert(&matrix), &mut matrix);
+        Self { matrix, size }
     }
 
     pub(super) fn row(&self, row: usize) -> &[f64] {
@@ -366,7 +366,7 @@ mod tests {
                 near + if i == j { 0.1 } else { 0.0 }
             };
             let write = |i, row: &mut [f64]| (0..=i).for_each(|j| row[j] = entry(i, j));
-            let inverse = Inverse::of(&Factor::of(size, write).unwrap());
+            let inverse = Inverse::of(Factor::of(size, write).unwrap());
             let columns: Vec<Vec<f64>> =
                 (0..size).map(|i| (0..size).map(|j| entry(i, j)).collect()).collect();
             let quadratics = inverse.quadratics(&columns);

@@ -130,7 +130,8 @@ impl<'a> Evidence<'a> {
             rest = later;
         });
         let Some(factor) = factor else { return f64::INFINITY };
-        let inverse = Inverse::of(&factor);
+        let half_log_determinant = factor.half_log_determinant();
+        let inverse = Inverse::of(factor);
         let loads = inverse.times(self.values);
         let (mut by_scale, mut by_noise, mut pair) = (0.0, 0.0, 0);
         for i in 0..size {
@@ -154,7 +155,7 @@ impl<'a> Evidence<'a> {
         gradient[dimensions] = by_scale - 1.0 + scale;
         gradient[dimensions + 1] = by_noise - 0.1 + 30.0 * noise;
         prior += scale - scale.ln() + 30.0 * noise - 0.1 * noise.ln();
-        0.5 * dot(self.values, &loads) + factor.half_log_determinant() + prior
+        0.5 * dot(self.values, &loads) + half_log_determinant + prior
     }
 }
 
@@ -173,7 +174,7 @@ impl<'a> Model<'a> {
             matern(&mut row[..i], shape.scale);
             row[i] = shape.scale + shape.noise;
         });
-        let inverse = Inverse::of(&factor?);
+        let inverse = Inverse::of(factor?);
         let loads = inverse.times(values);
         Some(Self { kinds, shape, points, columns, inverse, loads })
     }
