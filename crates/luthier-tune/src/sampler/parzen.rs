@@ -504,10 +504,10 @@ fn outermost(range: &Range, coordinates: &[f64], count: usize) -> Vec<(Seen, See
     let none = [f64::INFINITY, f64::NEG_INFINITY].map(|x| Seen { x, kernel: 0 });
     let mut cells = vec![none.into(); count];
     let scale = count as f64 / (range.high - range.low);
-    for (kernel, &x) in coordinates.iter().enumerate().filter(|(_, x)| !x.is_nan()) {
-        // The cast saturates at 0.
-        let cell = (((x - range.low) * scale) as usize).min(count - 1);
-        let (lowest, highest): &mut (Seen, Seen) = &mut cells[cell];
+    for (kernel, &x) in coordinates.iter().enumerate() {
+        // The cast saturates, and sends a NaN to 0, where it is neither lower nor higher.
+        let cell = ((x - range.low) * scale) as u32 as usize;
+        let (lowest, highest): &mut (Seen, Seen) = &mut cells[cell.min(count - 1)];
         if x < lowest.x {
             *lowest = Seen { x, kernel };
         }

@@ -2,7 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use super::super::linear_algebra::{add_scaled, dot, factorise, solve_lower, times_lower};
+use super::super::linear_algebra::{Factor, add_scaled, dot};
 use super::super::normal::draw_pair;
 
 /// Deviation of a distribution that starts anew, in shares of the ranges.
@@ -29,7 +29,7 @@ pub(super) struct Evolution {
     /// Its lower triangle.
     covariance: Vec<f64>,
     /// Its Cholesky factor.
-    factor: Vec<f64>,
+    factor: Factor,
     /// The path of the step size.
     step_path: Vec<f64>,
     /// The path of the covariance.
@@ -49,15 +49,12 @@ impl Evolution {
             let from_mean: Vec<f64> = point.iter().zip(&mean).map(|(x, mean)| x - mean).collect();
             add_square(&mut covariance, share, &from_mean);
         }
-        let mut factor = covariance.clone();
-        if factorise(&mut factor, dimensions).is_none() {
-            factor = diagonal(dimensions, AROUND);
-        }
+        let factor = factor(&covariance, dimensions);
+        let mut factor = factor.unwrap_or_else(|| Factor::diagonal(dimensions, AROUND));
         // The deviation is that of a ball of the same volume.
-        let logs: f64 = (0..dimensions).map(|i| factor[i * dimensions + i].ln()).sum();
-        let deviation = (logs / dimensions.max(1) as f64).exp();
+        let deviation = (factor.half_log_determinant() / dimensions.max(1) as f64).exp();
         covariance.iter_mut().for_each(|x| *x /= deviation * deviation);
-        factor.iter_mut().for_each(|x| *x /= deviation);
+        factor.scale(1.0 / deviation);
         let constants = Constants::new(dimensions, population(dimensions));
         Self { covariance, factor, ..Self::with(constants, mean, deviation) }
     }
@@ -75,7 +72,7 @@ impl Evolution {
             deviation,
             scales: vec![1.0; dimensions],
             covariance: diagonal(dimensions, 1.0),
-            factor: diagonal(dimensions, 1.0),
+            factor: Factor::diagonal(dimensions, 1.0),
             step_path: vec![0.0; dimensions],
             path: vec![0.0; dimensions],
             generations: 0,
@@ -106,7 +103,7 @@ impl Evolution {
             standard.extend(draw_pair(rng));
         }
         standard.truncate(dimensions);
-        let steps = times_lower(&self.factor, &standard).into_iter().zip(&self.scales);
+        let steps = self.factor.times(&standard).into_iter().zip(&self.scales);
         let steps = steps.map(|(step, scale)| self.deviation * scale * step);
         self.mean.iter().zip(steps).map(|(mean, step)| mean + step).collect()
     }
@@ -123,7 +120,7 @@ impl Evolution {
             *mean += self.deviation * scale * step;
         }
         let Constants { step_rate, step_damping, path_rate, effective, .. } = self.constants;
-        follow(&mut self.step_path, step_rate, effective, &solve_lower(&self.factor, &step));
+        follow(&mut self.step_path, step_rate, effective, &self.factor.solve(&step));
         let length = dot(&self.step_path, &self.step_path).sqrt() / expected_length(dimensions);
         self.generations += 1;
         // While the step size grows fast, the other path waits for it.
@@ -144,7 +141,7 @@ impl Evolution {
         let scales = self.scales.iter().map(|scale| 1.0 / (self.deviation * scale));
         let differences = place.iter().zip(&self.mean).map(|(x, mean)| x - mean);
         let mut step: Vec<f64> = differences.zip(scales).map(|(x, scale)| x * scale).collect();
-        let standard = solve_lower(&self.factor, &step);
+        let standard = self.factor.solve(&step);
         let squared = dot(&standard, &standard);
         let dimensions = step.len() as f64;
         let longest = dimensions.sqrt() + 2.0 * dimensions / (dimensions + 2.0);
@@ -168,14 +165,10 @@ impl Evolution {
                 add_square(&mut self.covariance, many_rate * weight * length, &member.step);
             }
         }
-        let mut factor = self.covariance.clone();
-        match factorise(&mut factor, dimensions) {
-            Some(()) => self.factor = factor,
-            None => {
-                self.covariance = diagonal(dimensions, 1.0);
-                self.factor = diagonal(dimensions, 1.0);
-            }
-        }
+        self.factor = factor(&self.covariance, dimensions).unwrap_or_else(|| {
+            self.covariance = diagonal(dimensions, 1.0);
+            Factor::diagonal(dimensions, 1.0)
+        });
     }
 }
 
@@ -262,6 +255,11 @@ fn follow(path: &mut [f64], rate: f64, effective: f64, step: &[f64]) {
     for (path, step) in path.iter_mut().zip(step) {
         *path = (1.0 - rate) * *path + share * step;
     }
+}
+
+/// Of a matrix by its lower triangle.
+fn factor(matrix: &[f64], size: usize) -> Option<Factor> {
+    Factor::of(size, |i, row| row.copy_from_slice(&matrix[i * size..=i * size + i]))
 }
 
 fn diagonal(size: usize, entry: f64) -> Vec<f64> {

@@ -41,14 +41,20 @@ struct Sloped {
 }
 
 impl Acquisition<'_> {
-    /// At a point, by its features.
-    pub(super) fn log(&self, point: &[f64]) -> f64 {
-        let beliefs: Vec<Belief> = self.models().map(|model| model.belief(point)).collect();
-        let imagined = match &self.goal {
-            Goal::BestOf(best, imagined) => mean_improvement(&imagined.beliefs(point), *best).0,
-            _ => 0.0,
-        };
-        imagined + self.of_beliefs(&beliefs).0
+    /// At some points, by their features.
+    pub(super) fn logs(&self, points: &[Vec<f64>]) -> Vec<f64> {
+        let of_models: Vec<Vec<Belief>> =
+            self.models().map(|model| model.beliefs(points)).collect();
+        let of_point =
+            |at: usize| -> Vec<Belief> { of_models.iter().map(|beliefs| beliefs[at]).collect() };
+        let mut logs: Vec<f64> =
+            (0..points.len()).map(|at| self.of_beliefs(&of_point(at)).0).collect();
+        if let Goal::BestOf(best, imagined) = &self.goal {
+            for (log, versions) in logs.iter_mut().zip(imagined.beliefs(points)) {
+                *log += mean_improvement(&versions, *best).0;
+            }
+        }
+        logs
     }
 
     /// The same with its gradient by the features in `dimensions`, which are numbers.
@@ -63,7 +69,7 @@ impl Acquisition<'_> {
             add_scaled(&mut gradient, by.by_deviation, of_deviation);
         }
         let Goal::BestOf(best, imagined) = &self.goal else { return (log, gradient) };
-        let (more, by) = mean_improvement(&imagined.beliefs(point), *best);
+        let (more, by) = mean_improvement(&imagined.beliefs(&[point.to_vec()])[0], *best);
         let weights: Vec<f64> = by.iter().map(|by| by.by_mean).collect();
         let (of_mean, of_deviation) = imagined.slopes(point, dimensions, &weights);
         add_scaled(&mut gradient, 1.0, &of_mean);
@@ -254,14 +260,15 @@ mod tests {
             goal: Goal::BestOf(0.5, imagined),
             limits: vec![(model(&turned), -0.2)],
         };
+        let log_at = |at: [f64; 2]| acquisition.logs(&[at.to_vec()])[0];
         let at = [0.41, 0.37];
         let (log, gradient) = acquisition.slopes(&at, &[0, 1]);
-        assert_close(log, acquisition.log(&at), 1e-12, "log");
+        assert_close(log, log_at(at), 1e-12, "log");
         for (dimension, slope) in gradient.into_iter().enumerate() {
             let near = |by: f64| {
                 let mut near = at;
                 near[dimension] += by;
-                acquisition.log(&near)
+                log_at(near)
             };
             assert_close(slope, (near(1e-5) - near(-1e-5)) / 2e-5, 1e-4, "slope");
         }

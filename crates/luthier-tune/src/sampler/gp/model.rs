@@ -1,6 +1,6 @@
 //! Gaussian process regression (Rasmussen and Williams 2006).
 
-use super::super::linear_algebra::{Inverse, add_scaled, dot, factorise, times_lower};
+use super::super::linear_algebra::{Factor, Inverse, add_scaled, dot};
 use super::features::Kind;
 use super::kernel::{Columns, matern, matern_with_slopes};
 use super::minimise::minimise;
@@ -122,24 +122,27 @@ impl<'a> Evidence<'a> {
         }
         let (mut kernel, mut slopes) = (squared, vec![0.0; size * size.saturating_sub(1) / 2]);
         matern_with_slopes(&mut kernel, &mut slopes, scale);
-        let mut matrix = vec![0.0; size * size];
-        let mut pair = 0;
-        for i in 0..size {
-            matrix[i * size..i * size + i].copy_from_slice(&kernel[pair..pair + i]);
-            matrix[i * size + i] = scale + noise;
-            pair += i;
-        }
-        let Some(inverse) = Inverse::of(&mut matrix, size) else { return f64::INFINITY };
+        let mut rest = kernel.as_slice();
+        let factor = Factor::of(size, |i, row| {
+            let (own, later) = rest.split_at(i);
+            row[..i].copy_from_slice(own);
+            row[i] = scale + noise;
+            rest = later;
+        });
+        let Some(factor) = factor else { return f64::INFINITY };
+        let half_log_determinant = factor.half_log_determinant();
+        let inverse = Inverse::of(factor);
         let loads = inverse.times(self.values);
         let (mut by_scale, mut by_noise, mut pair) = (0.0, 0.0, 0);
         for i in 0..size {
-            for (inverse, load) in inverse.rows[i * size..i * size + i].iter().zip(&loads) {
+            let row = inverse.row(i);
+            for (inverse, load) in row[..i].iter().zip(&loads) {
                 let rest = inverse - loads[i] * load;
                 by_scale += rest * kernel[pair];
                 slopes[pair] *= rest;
                 pair += 1;
             }
-            let rest = 0.5 * (inverse.rows[i * size + i] - loads[i] * loads[i]);
+            let rest = 0.5 * (row[i] - loads[i] * loads[i]);
             by_scale += rest * scale;
             by_noise += rest * noise;
         }
@@ -152,7 +155,7 @@ impl<'a> Evidence<'a> {
         gradient[dimensions] = by_scale - 1.0 + scale;
         gradient[dimensions + 1] = by_noise - 0.1 + 30.0 * noise;
         prior += scale - scale.ln() + 30.0 * noise - 0.1 * noise.ln();
-        0.5 * dot(self.values, &loads) + inverse.half_log_determinant + prior
+        0.5 * dot(self.values, &loads) + half_log_determinant + prior
     }
 }
 
@@ -165,15 +168,13 @@ impl<'a> Model<'a> {
         points: Vec<Vec<f64>>,
         values: &[f64],
     ) -> Option<Self> {
-        let size = points.len();
         let columns = Columns::new(kinds.len(), &points);
-        let mut matrix = vec![0.0; size * size];
-        for (i, row) in matrix.chunks_exact_mut(size.max(1)).enumerate() {
+        let factor = Factor::of(points.len(), |i, row| {
             columns.add_distances(kinds, &shape.weights, &points[i], &mut row[..i]);
             matern(&mut row[..i], shape.scale);
             row[i] = shape.scale + shape.noise;
-        }
-        let inverse = Inverse::of(&mut matrix, size)?;
+        });
+        let inverse = Inverse::of(factor?);
         let loads = inverse.times(values);
         Some(Self { kinds, shape, points, columns, inverse, loads })
     }
@@ -197,24 +198,21 @@ impl<'a> Model<'a> {
         let size = more.len();
         let kernels: Vec<Vec<f64>> = more.iter().map(|point| self.kernel(point)).collect();
         let solved: Vec<Vec<f64>> = kernels.iter().map(|k| self.inverse.times(k)).collect();
-        let mut covariance = vec![0.0; size * size];
         let columns = Columns::new(self.kinds.len(), &more);
-        for (i, row) in covariance.chunks_exact_mut(size.max(1)).enumerate() {
-            let row = &mut row[..=i];
+        let factor = Factor::of(size, |i, row| {
             columns.add_distances(self.kinds, &self.shape.weights, &more[i], row);
             matern(row, self.shape.scale);
             row.iter_mut()
                 .zip(&solved)
                 .for_each(|(entry, solved)| *entry -= dot(&kernels[i], solved));
             row[i] += 1e-6 * self.shape.scale;
-        }
-        factorise(&mut covariance, size)?;
+        })?;
         let means: Vec<f64> = kernels.iter().map(|kernel| dot(kernel, &self.loads)).collect();
         let seen = self.values();
         let points = self.points.into_iter().chain(more).collect();
         let model = Self::new(self.kinds, self.shape, points, &vec![0.0; seen.len() + size])?;
         let version = |draw: &Vec<f64>| {
-            let steps = times_lower(&covariance, draw);
+            let steps = factor.times(draw);
             let imagined: Vec<f64> = means.iter().zip(steps).map(|(m, step)| m + step).collect();
             let highest = imagined.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let values: Vec<f64> = seen.iter().copied().chain(imagined).collect();
@@ -247,14 +245,19 @@ impl<'a> Model<'a> {
         dot(&self.kernel(point), &self.loads)
     }
 
-    /// What is believed of a point.
-    pub(super) fn belief(&self, point: &[f64]) -> Belief {
-        self.belief_of_kernel(&self.kernel(point))
+    /// What is believed of some points.
+    pub(super) fn beliefs(&self, points: &[Vec<f64>]) -> Vec<Belief> {
+        let kernels: Vec<Vec<f64>> = points.iter().map(|point| self.kernel(point)).collect();
+        let deviations = self.deviations(&kernels);
+        let beliefs = kernels.iter().zip(deviations);
+        beliefs
+            .map(|(kernel, deviation)| Belief { mean: dot(kernel, &self.loads), deviation })
+            .collect()
     }
 
-    fn belief_of_kernel(&self, kernel: &[f64]) -> Belief {
-        let variance = self.shape.scale - self.inverse.quadratic(kernel);
-        Belief { mean: dot(kernel, &self.loads), deviation: self.shape.deviation(variance) }
+    fn deviations(&self, kernels: &[Vec<f64>]) -> Vec<f64> {
+        let known = self.inverse.quadratics(kernels).into_iter();
+        known.map(|known| self.shape.deviation(self.shape.scale - known)).collect()
     }
 
     /// What is believed of a point, with the gradients of mean and deviation by the features in
@@ -299,14 +302,17 @@ impl<'a> Model<'a> {
 }
 
 impl Imagined<'_> {
-    /// What is believed of a point in each version, with the highest value imagined there.
-    pub(super) fn beliefs(&self, point: &[f64]) -> Vec<(Belief, f64)> {
-        let kernel = self.model.kernel(point);
-        let deviation = self.model.belief_of_kernel(&kernel).deviation;
-        let belief = |version: &Version| {
-            (Belief { mean: dot(&kernel, &version.loads), deviation }, version.highest)
+    /// What is believed of each of some points in each version, with the highest value imagined there.
+    pub(super) fn beliefs(&self, points: &[Vec<f64>]) -> Vec<Vec<(Belief, f64)>> {
+        let kernels: Vec<Vec<f64>> = points.iter().map(|point| self.model.kernel(point)).collect();
+        let deviations = self.model.deviations(&kernels);
+        let of_point = |(kernel, deviation): (&Vec<f64>, f64)| {
+            let belief = |version: &Version| {
+                (Belief { mean: dot(kernel, &version.loads), deviation }, version.highest)
+            };
+            self.versions.iter().map(belief).collect()
         };
-        self.versions.iter().map(belief).collect()
+        kernels.iter().zip(deviations).map(of_point).collect()
     }
 
     /// The gradients of the mean, summed over the versions with these weights, and of the deviation.

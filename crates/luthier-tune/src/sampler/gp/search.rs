@@ -87,8 +87,7 @@ impl Search<'_> {
         }
         points.retain(|point| self.allows(point));
         points.extend((points.len()..FEWEST).map_while(|_| self.frame.draw(rng)));
-        let mut ranked: Vec<(f64, Point)> =
-            points.into_iter().map(|point| (self.gain(&point), point)).collect();
+        let mut ranked = self.with_gains(points);
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
         let climbed: Vec<(f64, Point)> =
             ranked.iter().take(STARTS).map(|(gain, point)| self.climb(*gain, point, rng)).collect();
@@ -102,8 +101,10 @@ impl Search<'_> {
         self.frame.allows(point) && self.region.holds(point)
     }
 
-    fn gain(&self, point: &[f64]) -> f64 {
-        self.acquisition.log(&features(self.frame, point))
+    fn with_gains(&self, points: Vec<Point>) -> Vec<(f64, Point)> {
+        let features: Vec<Vec<f64>> =
+            points.iter().map(|point| features(self.frame, point)).collect();
+        self.acquisition.logs(&features).into_iter().zip(points).collect()
     }
 
     /// A point near another: some of its dimensions are drawn anew, numbers mostly close by.
@@ -179,9 +180,7 @@ impl Search<'_> {
             }
             point
         });
-        if let Some(point) = points.into_iter().find(|point| self.allows(point)) {
-            self.take_better(point, best);
-        }
+        self.take_better(points.filter(|point| self.allows(point)).take(1).collect(), best);
     }
 
     /// Tries other values of a discrete dimension.
@@ -202,26 +201,24 @@ impl Search<'_> {
                 .map(|level| level.min(levels - 1))
                 .collect(),
         };
-        for level in tried.into_iter().filter(|level| *level != here) {
-            let old = best.1.clone();
-            let point = self.frame.walk(|dimension, axis| {
+        let old = &best.1;
+        let others = tried.into_iter().filter(|level| *level != here).filter_map(|level| {
+            self.frame.walk(|dimension, axis| {
                 Some(match dimension == index {
                     true => axis.at_level(level),
                     false if old[dimension].is_nan() => axis.draw(rng),
                     false => old[dimension],
                 })
-            });
-            point.into_iter().for_each(|point| self.take_better(point, best));
-        }
+            })
+        });
+        self.take_better(others.filter(|point| self.allows(point)).collect(), best);
     }
 
-    fn take_better(&self, point: Point, best: &mut (f64, Point)) {
-        if !self.allows(&point) {
-            return;
-        }
-        let gain = self.gain(&point);
-        if gain > best.0 {
-            *best = (gain, point);
+    fn take_better(&self, points: Vec<Point>, best: &mut (f64, Point)) {
+        for (gain, point) in self.with_gains(points) {
+            if gain > best.0 {
+                *best = (gain, point);
+            }
         }
     }
 }
