@@ -4,17 +4,18 @@
 mod predictions;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use luthier_data::{Dataset, Part};
+use luthier_data::Part;
+use luthier_eval::Predictions;
 use luthier_study::{Failure as TrialFailure, Locator, Measured, Session, Study};
 
-use super::measure::{binary, predictions as scored};
-use super::tune::tiebreak;
+use super::measure::binary;
+use super::valid::Valid;
 use crate::failure::Failure;
-use crate::job::Job;
-use crate::program::{self, Guard, Left, Objective, Program, Rows, Setting};
+use crate::job::{Data, Job, Measure};
+use crate::program::{self, Aim, Guard, Left, Program, Rows, Setting};
 use predictions::Answers;
 
 /// Under which a trial's note says who has computed its score.
@@ -27,68 +28,61 @@ const PROGRAM: &str = "program";
 /// All that trials of a program need.
 pub(super) struct Programs<'a> {
     job: &'a Job,
-    dataset: &'a Dataset,
-    truth: Vec<u32>,
     program: &'a Program,
     setting: Setting,
     /// Trials of this run whose scores are the program's own.
     reported: Mutex<BTreeSet<u64>>,
 }
 
+/// What a program has predicted of the validation rows.
+struct Answered {
+    scored: Predictions,
+    probabilities: Option<Vec<f32>>,
+}
+
 impl<'a> Programs<'a> {
-    /// Writes the rows as files below `folder`, where trials will have theirs too, and starts the
-    /// guard, if the job has a program.
+    /// Writes the rows, if there are any, as files below `folder`, where trials will have theirs too,
+    /// and starts the guard, if the job has a program.
     pub(super) fn start(
         job: &'a Job,
-        dataset: &'a Dataset,
-        truth: &[u32],
+        valid: Option<&Valid<'_>>,
         folder: &Path,
     ) -> Result<Option<Self>, Failure> {
         let Some(program) = &job.tune.program else { return Ok(None) };
-        let absolute = |path: &Path| std::path::absolute(path).map_err(Failure::io(path));
-        let splits = folder.join("splits");
-        program::fresh(&splits).map_err(Failure::io(&splits))?;
-        let file = |part| {
-            let file = dataset.part_file(part, &splits)?;
-            absolute(&file.ok_or_else(|| Failure::fault(format!("there are no {part} rows")))?)
-        };
-        let (labels, metric) = (dataset.labels(), job.objective.metric);
+        let rows = job.data.as_ref().zip(valid);
         let setting = Setting {
-            objective: Objective {
-                metric: metric.to_string(),
-                direction: if metric.higher_is_better() { "maximize" } else { "minimize" },
-            },
-            rows: Some(Rows {
-                train: file(Part::Train)?,
-                valid: file(Part::Valid)?,
-                text: job.dataset.text.clone(),
-                label: job.dataset.label.clone(),
-                labels: labels.to_vec(),
-                positive: binary(dataset).map(|class| labels[class].clone()),
-            }),
+            aim: Aim::of(&job.objective),
+            rows: rows.map(|(data, valid)| write_rows(data, valid, folder)).transpose()?,
             trials: absolute(&folder.join("trials"))?,
             guard: Guard::start(program.grace())?,
         };
-        let reported = Mutex::default();
-        Ok(Some(Self { job, dataset, truth: truth.to_vec(), program, setting, reported }))
+        Ok(Some(Self { job, program, setting, reported: Mutex::default() }))
     }
 
     /// Runs the program for a trial. Its score is that of its predictions, where there are any.
     pub(super) fn evaluate(
         &self,
+        valid: Option<&Valid<'_>>,
         study: &Study,
         session: &Session<'_>,
     ) -> Result<Measured, TrialFailure> {
         let left = self.program.evaluate(&self.setting, session)?;
         let number = session.number();
-        let (measured, by) = match self.answers(&left).map_err(TrialFailure::Error)? {
-            Some(measured) => (measured, LUTHIER),
-            None => {
-                let score = left.score(&self.setting.objective.metric)?;
-                self.reported.lock().unwrap_or_else(PoisonError::into_inner).insert(number);
-                (score.into(), PROGRAM)
+        let answered = valid.map(|valid| self.answered(valid, &left)).transpose();
+        let answered = answered.map_err(TrialFailure::Error)?.flatten();
+        let answered = valid.zip(answered.as_ref());
+        let mut measured = self.job.objective.measured(|measure| match (measure, answered) {
+            (Measure::Metric(metric), Some((valid, answered))) => {
+                valid.score(*metric, &answered.scored).map_err(TrialFailure::Error)
             }
-        };
+            _ => left.value(measure),
+        })?;
+        measured.tiebreak = answered
+            .and_then(|(valid, answered)| valid.tiebreak(answered.probabilities.as_deref()?));
+        let by = if answered.is_some() { LUTHIER } else { PROGRAM };
+        if answered.is_none() {
+            self.reported.lock().unwrap_or_else(PoisonError::into_inner).insert(number);
+        }
         study
             .set_attribute(Some(number), SCORED_BY, &by.into())
             .map_err(|error| TrialFailure::Error(error.to_string()))?;
@@ -100,40 +94,60 @@ impl<'a> Programs<'a> {
         self.reported.lock().unwrap_or_else(PoisonError::into_inner).contains(&trial)
     }
 
-    /// The score of the predictions that the program has left, if it has.
-    fn answers(&self, left: &Left) -> Result<Option<Measured>, String> {
+    /// The predictions that the program has left, if it has.
+    fn answered(&self, valid: &Valid<'_>, left: &Left) -> Result<Option<Answered>, String> {
         let Some(path) = predictions::find(&left.folder)? else { return Ok(None) };
-        let labels = self.dataset.labels();
-        let Answers { probabilities, decided } =
-            predictions::read(&path, labels, self.truth.len())?;
-        let metric = self.job.objective.metric;
-        let of_file = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
-        let Some(probabilities) = probabilities else {
-            if !metric.reads_decisions() {
+        let labels = valid.dataset.labels();
+        let Answers { probabilities, decided } = predictions::read(&path, labels, valid.len())?;
+        let of_file = |what: String| format!("{}: {what}", path.display());
+        if probabilities.is_none() {
+            let needs_more = self.job.objective.measures().find(
+                |measure| matches!(measure, Measure::Metric(metric) if !metric.reads_decisions()),
+            );
+            if let Some(metric) = needs_more {
                 let what = format!("`{metric}` needs probabilities, in a column for each label");
-                return Err(of_file(&what));
+                return Err(of_file(what));
             }
-            let decided = decided.unwrap_or_default();
-            let certain: Vec<f32> = decided
-                .iter()
-                .flat_map(|label| (0..labels.len()).map(move |class| class == *label as usize))
-                .map(f32::from)
-                .collect();
-            return Ok(Some(self.score(&certain, Some(decided)).map_err(|e| of_file(&e))?.into()));
+        }
+        let certain = || {
+            let decided = decided.iter().flatten();
+            let row = |label: &u32| {
+                let label = *label as usize;
+                (0..labels.len()).map(move |class| f32::from(class == label))
+            };
+            decided.flat_map(row).collect::<Vec<f32>>()
         };
-        let score = self.score(&probabilities, decided).map_err(|error| of_file(&error))?;
-        let tiebreak = tiebreak(self.job, self.dataset, &self.truth, &probabilities);
-        Ok(Some(Measured { tiebreak, ..score.into() }))
+        let scored = match &probabilities {
+            Some(probabilities) => valid.predictions(probabilities, decided),
+            None => valid.predictions(&certain(), decided.clone()),
+        };
+        Ok(Some(Answered { scored: scored.map_err(of_file)?, probabilities }))
     }
+}
 
-    fn score(&self, probabilities: &[f32], decided: Option<Vec<u32>>) -> Result<f64, String> {
-        let metric = self.job.objective.metric;
-        let classes = self.dataset.labels().len();
-        let scored = scored(classes, self.truth.to_vec(), probabilities, decided);
-        metric
-            .score(&scored.map_err(|error| error.to_string())?, binary(self.dataset))
-            .ok_or_else(|| format!("`{metric}` is undefined on the validation rows"))
-    }
+/// Files with the rows to learn from and those to be scored on: those of the job, or written below
+/// `folder` where a file is split.
+fn write_rows(data: &Data, valid: &Valid<'_>, folder: &Path) -> Result<Rows, Failure> {
+    let splits = folder.join("splits");
+    program::fresh(&splits).map_err(Failure::io(&splits))?;
+    let dataset = valid.dataset;
+    let file = |part| {
+        let file = dataset.part_file(part, &splits)?;
+        absolute(&file.ok_or_else(|| Failure::fault(format!("there are no {part} rows")))?)
+    };
+    let labels = dataset.labels();
+    Ok(Rows {
+        train: file(Part::Train)?,
+        valid: file(Part::Valid)?,
+        text: data.rows.text.clone(),
+        label: data.rows.label.clone(),
+        labels: labels.to_vec(),
+        positive: binary(dataset).map(|class| labels[class].clone()),
+    })
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(Failure::io(path))
 }
 
 /// The trials of a study whose scores are the program's own, those of other runs included.

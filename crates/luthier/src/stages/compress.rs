@@ -47,6 +47,7 @@ const LOG_LOSS_SHARE: f64 = 0.25;
 /// Judges candidates on the validation rows.
 struct Judge<'a> {
     job: &'a Job,
+    metric: Metric,
     draft: Draft,
     folder: &'a RunFolder,
     threads: Threads,
@@ -60,7 +61,7 @@ struct Judge<'a> {
 /// Writes the bundle `compressed` and `compression.json`.
 pub(super) fn compress(
     job: &Job,
-    prepared: &Prepared,
+    prepared: &Prepared<'_>,
     trained: &Trained,
     folder: &mut RunFolder,
     reporter: &Reporter,
@@ -142,12 +143,13 @@ fn judged_search(
 impl<'a> Judge<'a> {
     fn new(
         job: &'a Job,
-        prepared: &Prepared,
+        prepared: &Prepared<'_>,
         trained: &Trained,
         folder: &'a RunFolder,
     ) -> Result<Self, Failure> {
         Ok(Self {
             job,
+            metric: prepared.data.metric,
             draft: trained.bundle.to_draft()?,
             folder,
             threads: Threads::new(1),
@@ -177,7 +179,7 @@ impl<'a> Judge<'a> {
         let _ = std::fs::remove_dir_all(&path);
         let scored =
             predictions(self.classes, self.truth.clone(), &probabilities, Some(predicted))?;
-        let metric = self.job.objective.metric;
+        let metric = self.metric;
         let mut judgement = Judgement {
             size_bytes: bundle.size_bytes(),
             p50_ms,
@@ -200,7 +202,7 @@ impl<'a> Judge<'a> {
         baseline: &Predictions,
         judgement: &mut Judgement,
     ) -> Result<(), Failure> {
-        let (metric, max_drop) = (self.job.objective.metric, self.job.compress.max_drop);
+        let (metric, max_drop) = (self.metric, self.job.compress.max_drop);
         let bootstrap = Bootstrap::default();
         let gate = non_inferiority(scored, baseline, metric, self.positive, max_drop, &bootstrap)?;
         judgement.difference = gate.difference;
@@ -274,13 +276,13 @@ impl<'a> Judge<'a> {
         recipe: &Recipe,
         model: Model,
         trained: &Trained,
-        prepared: &Prepared,
+        prepared: &Prepared<'_>,
     ) -> Result<Bundle, Failure> {
         let mut draft = self.draft_of(recipe, model)?;
         if !recipe.0.is_empty() {
             let predictor = Predictor::new(draft.model.clone(), &self.threads)?;
             let (probabilities, _) = answer(&predictor, &self.texts)?;
-            draft.scores = vec![valid_score(self.job, &prepared.dataset, &probabilities)?];
+            draft.scores = vec![valid_score(prepared, &probabilities)?];
             draft.lineage.compression = Some(recipe.to_string());
             draft.lineage.compressed_from = Some(trained.bundle.manifest().digest.clone());
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use luthier_bundle::{Bundle, DataDigest, Draft, Lineage, Probe, Route, Score, TrialOrigin};
 use luthier_data::{Dataset, Part};
-use luthier_eval::{Bootstrap, interval, temperature};
+use luthier_eval::{Bootstrap, Metric, interval, temperature};
 use luthier_train::{Fitted, Job as Fit, Row, Subset, TextData, learner_by_name};
 
 use super::folder::key;
@@ -28,15 +28,17 @@ pub(super) struct Trained {
 
 /// The rows of a data set as training takes them, read on first use.
 pub(super) struct TrainingRows<'a> {
-    dataset: &'a Dataset,
+    pub(super) dataset: &'a Dataset,
+    /// What decides on its validation rows.
+    pub(super) metric: Metric,
     stop: &'a AtomicBool,
     data: OnceCell<TextData<'a>>,
 }
 
 impl<'a> TrainingRows<'a> {
     /// Rows whose reading ends with an error once `stop` is set.
-    pub(super) fn of(dataset: &'a Dataset, stop: &'a AtomicBool) -> Self {
-        Self { dataset, stop, data: OnceCell::new() }
+    pub(super) fn of(dataset: &'a Dataset, metric: Metric, stop: &'a AtomicBool) -> Self {
+        Self { dataset, metric, stop, data: OnceCell::new() }
     }
 
     pub(super) fn get(&self) -> Result<&TextData<'a>, Failure> {
@@ -75,7 +77,7 @@ pub(super) fn part_of(subset: Subset) -> Part {
 /// Fits the best trial's values again, with its seed, and writes the bundle `model`.
 pub(super) fn train(
     job: &Job,
-    prepared: &Prepared,
+    prepared: &Prepared<'_>,
     rows: &TrainingRows<'_>,
     tuned: &Tuned,
     folder: &mut RunFolder,
@@ -101,7 +103,7 @@ pub(super) fn train(
     let size = crate::term::size(bundle.size_bytes());
     reporter.line(
         "train",
-        &format!("trial {number} again: valid {} {score:.4}, {size}", job.objective.metric),
+        &format!("trial {number} again: valid {} {score:.4}, {size}", prepared.data.metric),
     );
     Ok(Trained { bundle, key })
 }
@@ -130,7 +132,7 @@ fn fit(tuned: &Tuned, data: &TextData<'_>, stop: &AtomicBool) -> Result<Fitted, 
 
 fn draft(
     job: &Job,
-    prepared: &Prepared,
+    prepared: &Prepared<'_>,
     tuned: &Tuned,
     data: &TextData<'_>,
     fitted: &Fitted,
@@ -139,20 +141,20 @@ fn draft(
     let (labels, positive) = (labels(dataset), binary(dataset));
     let network = fitted.text_network();
     let probes = network.probes(data, PROBES)?.into_iter();
-    let score = valid_score(job, dataset, &fitted.valid)?;
+    let score = valid_score(prepared, &fitted.valid)?;
     let profile = serde_json::to_vec(&prepared.profile).unwrap_or_default();
     Ok(Draft {
         model: network.to_model(labels, positive),
         probes: probes.map(|p| Probe { text: p.text, probabilities: p.probabilities }).collect(),
         name: job.name.clone(),
-        task: job.task.clone(),
+        task: prepared.data.task.clone(),
         route: job.route.clone().map(|route| Route {
             path: route.path,
             input: route.input,
             output: route.output,
         }),
         scores: vec![score],
-        lineage: lineage(dataset, job, tuned),
+        lineage: lineage(job, prepared, tuned),
         test_openings: 0,
         documents: vec![("profile.json".to_owned(), profile)],
     })
@@ -160,13 +162,13 @@ fn draft(
 
 /// The objective on the validation rows, with its interval.
 pub(super) fn valid_score(
-    job: &Job,
-    dataset: &Dataset,
+    prepared: &Prepared<'_>,
     probabilities: &[f32],
 ) -> Result<Score, Failure> {
+    let dataset = &prepared.dataset;
     let truth = truth(dataset, Part::Valid)?;
     let scored = predictions(dataset.labels().len(), truth, probabilities, None)?;
-    let (metric, positive) = (job.objective.metric, binary(dataset));
+    let (metric, positive) = (prepared.data.metric, binary(dataset));
     let value = metric.score(&scored, positive).ok_or_else(|| {
         Failure::input(format!("metric `{metric}` is undefined on the validation rows"))
     })?;
@@ -182,13 +184,13 @@ pub(super) fn valid_score(
     })
 }
 
-fn lineage(dataset: &Dataset, job: &Job, tuned: &Tuned) -> Lineage {
+fn lineage(job: &Job, prepared: &Prepared<'_>, tuned: &Tuned) -> Lineage {
     let values = match serde_json::to_value(&tuned.best.values) {
         Ok(serde_json::Value::Object(values)) => values,
         _ => serde_json::Map::new(),
     };
     Lineage {
-        data: data_digests(dataset, job),
+        data: data_digests(prepared),
         trial: Some(TrialOrigin {
             study: job.name.clone(),
             number: tuned.best.number,
@@ -201,9 +203,9 @@ fn lineage(dataset: &Dataset, job: &Job, tuned: &Tuned) -> Lineage {
 }
 
 /// One entry per part: the digest of the file that its rows come from.
-fn data_digests(dataset: &Dataset, job: &Job) -> Vec<DataDigest> {
+fn data_digests(prepared: &Prepared<'_>) -> Vec<DataDigest> {
+    let (dataset, spec) = (&prepared.dataset, &prepared.data.rows);
     let files = dataset.files();
-    let spec = &job.dataset;
     let homes = [
         (Part::Train, Some(&spec.train)),
         (Part::Valid, spec.valid.as_ref()),

@@ -8,23 +8,24 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use luthier_data::{Dataset, Part};
-use luthier_eval::{Bootstrap, Metric, calibrated_log_loss, standard_error};
+use luthier_bundle::model_bytes;
+use luthier_data::Dataset;
 use luthier_space::Space;
 use luthier_study::{
     Event, Failure as TrialFailure, Locator, Measured, Objective, Retries, Run, Session, Study,
     StudyError, StudySpec, Summary,
 };
-use luthier_train::{Job as Fit, TextData, TrainError};
-use luthier_tune::{Request, State, Tiebreak, Trial, around_best, choose, finalists, trial_seed};
+use luthier_train::{Job as Fit, Step, TextData, TrainError};
+use luthier_tune::{Direction, Request, State, Trial, around_best, choose, finalists, trial_seed};
 
 use super::command::{Programs, reported};
 use super::folder::key;
-use super::measure::{binary, predictions, truth};
+use super::measure::{binary, labels};
 use super::train::TrainingRows;
+use super::valid::Valid;
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
-use crate::job::Job;
+use crate::job::{Constraint, Goal, Job, Measure};
 use crate::program;
 use crate::term::{Bar, Reporter};
 
@@ -34,9 +35,6 @@ pub(super) const LAG: u64 = 7;
 
 /// Pause before it is looked again whether a study has been begun.
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// Resamples that tell how noisy a trial's score is.
-const NOISE_RESAMPLES: usize = 50;
 
 /// A finished search.
 pub(super) struct Tuned {
@@ -75,26 +73,27 @@ pub(super) fn interrupted() -> Failure {
 /// earlier runs count.
 pub(super) fn tune(
     job: &Job,
-    prepared: &Prepared,
-    rows: &TrainingRows<'_>,
+    source: Option<(&Prepared<'_>, &TrainingRows<'_>)>,
     folder: &mut RunFolder,
     reporter: &Reporter,
     stop: &AtomicBool,
     by: impl FnOnce(&Search<'_, '_>) -> Result<(), Failure>,
 ) -> Result<Tuned, Failure> {
     let start = Instant::now();
-    let spec = spec(job, &prepared.dataset);
+    let (prepared, rows) = source.unzip();
+    let spec = spec(job, rows.map(|rows| rows.dataset));
     let seed = spec.seed.to_string();
-    let objective = spec.objectives[0].to_string();
+    let objectives: Vec<String> = spec.objectives.iter().map(Objective::to_string).collect();
     let context = serde_json::to_string(&spec.context).unwrap_or_default();
-    let study_key = key(&["tune", &prepared.key, &objective, &seed, &context]);
+    let data_key = prepared.map_or("", |prepared| prepared.key.as_str());
+    let study_key = key(&["tune", data_key, &objectives.join(", "), &seed, &context]);
     let space = serde_json::to_string(&spec.space).unwrap_or_default();
     let key = key(&[&study_key, &space]);
     let (study, locator) = open(job, &spec, &study_key, folder, reporter)?;
 
-    let (dataset, folder) = (&prepared.dataset, &job.run_folder());
+    let folder = &job.run_folder();
     let deadline = job.tune.timeout.map(|timeout| start + timeout);
-    let search = Search { job, dataset, rows, study: &study, folder, reporter, stop, deadline };
+    let search = Search { job, rows, study: &study, folder, reporter, stop, deadline };
     by(&search)?;
     let trials = study.trials();
     if !trials.iter().any(|trial| trial.score().is_some()) {
@@ -184,7 +183,7 @@ fn refused(job: &Job, error: StudyError) -> Failure {
 /// Joins the study of this job that another process has begun or, within `wait`, begins.
 pub(super) fn join(
     job: &Job,
-    dataset: &Dataset,
+    dataset: Option<&Dataset>,
     wait: Duration,
     stop: &AtomicBool,
 ) -> Result<Study, Failure> {
@@ -210,17 +209,15 @@ pub(super) fn finished(trials: &[Trial]) -> u64 {
     trials.iter().filter(|trial| trial.state.is_finished()).count() as u64
 }
 
-fn spec(job: &Job, dataset: &Dataset) -> StudySpec {
-    let metric = job.objective.metric.to_string();
-    let objective = match job.objective.metric.higher_is_better() {
-        true => Objective::maximize(metric),
-        false => Objective::minimize(metric),
-    };
+fn spec(job: &Job, dataset: Option<&Dataset>) -> StudySpec {
+    let objective =
+        |goal: &Goal| Objective { metric: goal.measure.to_string(), direction: goal.direction };
+    let constraint = |constraint: &Constraint| constraint.goal.measure.to_string();
     StudySpec {
         name: job.name.clone(),
         space: job.tune.space.clone(),
-        objectives: vec![objective],
-        constraints: Vec::new(),
+        objectives: job.objective.goals.iter().map(objective).collect(),
+        constraints: job.objective.constraints.iter().map(constraint).collect(),
         seed: job.tune.seed,
         sampler: job.tune.sampler.clone(),
         pruner: job.tune.pruner.clone(),
@@ -230,12 +227,16 @@ fn spec(job: &Job, dataset: &Dataset) -> StudySpec {
 }
 
 /// What else decides which scores values get. Whoever works on a study must agree on it.
-fn context(job: &Job, dataset: &Dataset) -> BTreeMap<String, String> {
+fn context(job: &Job, dataset: Option<&Dataset>) -> BTreeMap<String, String> {
     let digest = |digest: &str| digest.chars().take(16).collect::<String>();
-    let mut context = BTreeMap::from([
-        ("data".to_owned(), digest(&dataset.digest())),
-        ("release".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-    ]);
+    let release = ("release".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+    let mut context = BTreeMap::from([release]);
+    if let Some(dataset) = dataset {
+        context.insert("data".to_owned(), digest(&dataset.digest()));
+    }
+    for Constraint { goal, limit } in &job.objective.constraints {
+        context.insert(format!("limit of {}", goal.measure), limit.to_string());
+    }
     if let Some(program) = &job.tune.program {
         context.insert("program".to_owned(), digest(&key(&[program.key()])));
     }
@@ -271,8 +272,8 @@ fn file_name(path: &Path) -> String {
 /// A study with all that evaluating its trials takes.
 pub(super) struct Search<'a, 'd> {
     pub(super) job: &'a Job,
-    pub(super) dataset: &'a Dataset,
-    pub(super) rows: &'a TrainingRows<'d>,
+    /// The rows, where the job has any.
+    pub(super) rows: Option<&'a TrainingRows<'d>>,
     pub(super) study: &'a Study,
     /// Where programs get rows and leave files.
     pub(super) folder: &'a Path,
@@ -335,7 +336,7 @@ impl Search<'_, '_> {
         }
         let mut earlier = self.study.trials();
         earlier.retain(|trial| trial.number < before);
-        let best = luthier_tune::best(&earlier, &self.study.spec().directions())?;
+        let best = self.best(&earlier)?;
         let short = short_of_target(self.job, best)?;
         let within = around_best(&self.request(&earlier))?;
         Some(Round { short: Some(short), within: Some(within), trials })
@@ -367,11 +368,19 @@ impl Search<'_, '_> {
         }
     }
 
+    /// The best trial so far: as everywhere after the search, by the first objective.
+    pub(super) fn best<'t>(&self, trials: &'t [Trial]) -> Option<&'t Trial> {
+        luthier_tune::best(trials, self.direction())
+    }
+
+    fn direction(&self) -> &[Direction] {
+        std::slice::from_ref(&self.study.spec().objectives[0].direction)
+    }
+
     /// What a decision about trials is made from.
     fn request<'t>(&'t self, trials: &'t [Trial]) -> Request<'t> {
         let StudySpec { ref space, seed, .. } = *self.study.spec();
-        let direction = &self.study.spec().objectives[0].direction;
-        let directions = std::slice::from_ref(direction);
+        let directions = self.direction();
         Request { space, directions, trials, number: trials.len() as u64, seed }
     }
 
@@ -434,30 +443,30 @@ impl Search<'_, '_> {
 /// Evaluates trials of all learners of a job.
 struct Evaluator<'a, 'd> {
     job: &'a Job,
-    dataset: &'a Dataset,
     study: &'a Study,
-    truth: Vec<u32>,
+    valid: Option<Valid<'d>>,
     data: Option<&'a TextData<'d>>,
     programs: Option<Programs<'a>>,
 }
 
 impl<'a, 'd> Evaluator<'a, 'd> {
     fn start(search: &Search<'a, 'd>) -> Result<Self, Failure> {
-        let Search { job, dataset, rows, study, folder, .. } = *search;
-        let truth = truth(dataset, Part::Valid)?;
-        let programs = Programs::start(job, dataset, &truth, folder)?;
-        let data = (!job.tune.learners.is_empty()).then(|| rows.get()).transpose()?;
-        Ok(Self { job, dataset, study, truth, data, programs })
+        let Search { job, rows, study, folder, .. } = *search;
+        let valid = rows.map(Valid::of).transpose()?;
+        let programs = Programs::start(job, valid.as_ref(), folder)?;
+        let rows = rows.filter(|_| !job.tune.learners.is_empty());
+        let data = rows.map(TrainingRows::get).transpose()?;
+        Ok(Self { job, study, valid, data, programs })
     }
 
     fn evaluate(&self, session: &Session<'_>) -> Result<Measured, TrialFailure> {
         let name = session.values().text("learner");
         let name = name.map_err(|error| TrialFailure::Error(error.to_string()))?;
-        match (name, &self.programs, self.data) {
-            (program::LEARNER, Some(programs), _) => programs.evaluate(self.study, session),
-            (name, _, Some(data)) => {
-                evaluate(self.job, name, self.dataset, data, &self.truth, session)
+        match (name, &self.programs, &self.valid, self.data) {
+            (program::LEARNER, Some(programs), valid, _) => {
+                programs.evaluate(valid.as_ref(), self.study, session)
             }
+            (name, _, Some(valid), Some(data)) => evaluate(self.job, name, valid, data, session),
             (name, ..) => Err(TrialFailure::Error(format!("there is no learner `{name}`"))),
         }
     }
@@ -470,73 +479,59 @@ impl<'a, 'd> Evaluator<'a, 'd> {
 
 /// What the best score is to the target, if it does not reach it.
 fn short_of_target(job: &Job, best: &Trial) -> Option<String> {
-    let (target, score) = (job.objective.target?, best.score()?);
-    let metric = job.objective.metric;
-    let text = format!("best valid {metric} {score:.4} is short of the target {target}");
-    (!reaches(job, score)).then_some(text)
+    let (first, target, score) = (job.objective.first(), job.objective.target?, best.score()?);
+    let text = format!("best {}{} {score:.4}", valid(job), first.measure);
+    (!first.reaches(score, target)).then(|| format!("{text} is short of the target {target}"))
 }
 
-/// Whether a score is as good as the target.
-fn reaches(job: &Job, score: f64) -> bool {
-    let higher = job.objective.metric.higher_is_better();
-    job.objective.target.is_none_or(|target| if higher { score >= target } else { score <= target })
+/// The word before the name of a score that was computed on the validation rows.
+fn valid(job: &Job) -> &'static str {
+    if job.data.is_some() { "valid " } else { "" }
 }
 
 /// Fits one trial and scores each of its epochs.
 fn evaluate(
     job: &Job,
     name: &str,
-    dataset: &Dataset,
+    valid: &Valid<'_>,
     data: &TextData<'_>,
-    truth: &[u32],
     session: &Session<'_>,
 ) -> Result<Measured, TrialFailure> {
     let fail = |error: &dyn std::fmt::Display| TrialFailure::Error(error.to_string());
     let learner = job.tune.learners.iter().find(|learner| learner.name() == name);
     let learner = learner.ok_or_else(|| fail(&format!("there is no learner `{name}`")))?;
-    let (metric, positive) = (job.objective.metric, binary(dataset));
-    let mut last: Result<f64, TrialFailure> = Err(TrialFailure::Pruned);
+    let mut last = Err(TrialFailure::Pruned);
+    // The same in all epochs.
+    let mut size = None;
     let fit = Fit { data, values: &session.values().scope(name), seed: session.seed() };
     let fitted = learner.fit(&fit, &mut |step| {
-        let scored = predictions(data.classes(), truth.to_vec(), step.valid, None);
-        last = match scored.map(|scored| metric.score(&scored, positive)) {
-            Ok(Some(score)) => Ok(score),
-            Ok(None) => Err(fail(&format!("{metric} is undefined on the validation rows"))),
-            Err(error) => Err(fail(&error)),
-        };
+        let scored = valid.predictions(step.valid, None);
+        let measured = scored.and_then(|scored| {
+            job.objective.measured(|measure| match measure {
+                Measure::Metric(metric) => valid.score(*metric, &scored),
+                Measure::Size => Ok(*size.get_or_insert_with(|| megabytes(valid, &step))),
+                Measure::Reported(name) => Err(format!("there is no `{name}`")),
+            })
+        });
+        last = measured.map_err(TrialFailure::Error);
         match &last {
-            Ok(score) => session.report(step.epoch, *score),
+            Ok(measured) => session.report_all(step.epoch, measured.scores.clone()),
             Err(_) => ControlFlow::Break(()),
         }
     });
     match fitted {
-        Ok(fitted) => {
-            let tiebreak = tiebreak(job, dataset, truth, &fitted.valid);
-            Ok(Measured { tiebreak, ..last?.into() })
-        }
+        Ok(fitted) => Ok(Measured { tiebreak: valid.tiebreak(&fitted.valid), ..last? }),
         Err(TrainError::Stopped) => last.and(Err(TrialFailure::Pruned)),
         Err(error) => Err(fail(&error)),
     }
 }
 
-/// Scores of decisions on a few hundred rows are noisy, and the best of thirty is the luckiest. The
-/// log loss after calibration sees how sure each row was, so it decides among trials within one
-/// standard error of the best. Scores that see as much themselves need no such help.
-pub(super) fn tiebreak(
-    job: &Job,
-    dataset: &Dataset,
-    truth: &[u32],
-    valid: &[f32],
-) -> Option<Tiebreak> {
-    let metric = job.objective.metric;
-    if matches!(metric, Metric::LogLoss | Metric::Brier) {
-        return None;
-    }
-    let scored = predictions(dataset.labels().len(), truth.to_vec(), valid, None).ok()?;
-    let bootstrap = Bootstrap { resamples: NOISE_RESAMPLES, ..Bootstrap::default() };
-    let margin = standard_error(&scored, metric, binary(dataset), &bootstrap)?;
-    let loss = calibrated_log_loss(valid, dataset.labels().len(), truth)?;
-    Some(Tiebreak { margin, loss })
+/// Megabytes of the model as it is, without the reports that a bundle has besides.
+fn megabytes(valid: &Valid<'_>, step: &Step<'_>) -> f64 {
+    let (dataset, mut network) = (valid.dataset, (step.network)());
+    // It will be calibrated, which takes the same few bytes for any number but 1.
+    network.network.temperature = 2.0;
+    model_bytes(&network.to_model(labels(dataset), binary(dataset))) as f64 / 1e6
 }
 
 /// Tells of a trial that has finished.
@@ -548,7 +543,7 @@ pub(super) fn show(
     best: Option<(u64, f64)>,
     (finished, wanted): (u64, u64),
 ) {
-    let metric = job.objective.metric;
+    let metric = &job.objective.first().measure;
     let best = best.map(|(number, score)| format!("best {metric} {score:.4} (trial {number})"));
     bar.set(finished, best.as_deref().unwrap_or_default());
     let outcome = match (trial.state, trial.score()) {
@@ -570,17 +565,26 @@ fn summary(job: &Job, trials: &[Trial], best: &Trial, twice: bool) -> String {
     let count = |state| trials.iter().filter(|trial| trial.state == state).count();
     let score = best.score().unwrap_or(f64::NAN);
     let mut text = format!(
-        "{} trials ({} pruned, {} failed), best valid {} {score:.4}{}, trial {}: {}",
+        "{} trials ({} pruned, {} failed), best {}{} {score:.4}{}, trial {}: {}",
         count(State::Complete) + count(State::Pruned) + count(State::Failed),
         count(State::Pruned),
         count(State::Failed),
-        job.objective.metric,
+        valid(job),
+        job.objective.first().measure,
         if twice { " (mean of two)" } else { "" },
         best.number,
         best.values.text("learner").unwrap_or_default(),
     );
-    if job.objective.target.is_some() {
-        text += if reaches(job, score) { ", target reached" } else { ", short of the target" };
+    match job.objective.front(trials).len() {
+        0 => {}
+        count => text += &format!(", {count} on the Pareto front"),
+    }
+    if best.violation() > 0.0 {
+        text += ", beyond its limits, as all are";
+    }
+    if let Some(target) = job.objective.target {
+        let reached = job.objective.first().reaches(score, target);
+        text += if reached { ", target reached" } else { ", short of the target" };
     }
     text
 }

@@ -8,6 +8,7 @@ mod data;
 mod gate;
 mod help;
 mod launch;
+mod objectives;
 mod predict_eval;
 mod resume;
 mod run;
