@@ -348,3 +348,35 @@ fn what_cannot_be_searched_for_is_said() {
          hint: say what is to be learnt, as task = \"text-classification\"",
     );
 }
+
+#[test]
+fn metrics_of_a_program_come_from_its_predictions() {
+    let desk = Desk::with_job();
+    desk.edit(
+        "[tune]",
+        r#"[objective]
+also = { log_loss = "minimize", watts = "minimize" }
+limits = { recall = 0.9 }
+
+[tune]
+learners = ["command"]
+command = { run = ["sh", "train.sh"], pass = "environment" }
+space.command.p = { float = [0.6, 0.99] }
+"#,
+    );
+    // It is right about each row, with the probability that it is given.
+    desk.write(
+        "job/train.sh",
+        r#"echo '{"f1": 0.1, "log_loss": 9, "recall": 0, "watts": 40}'
+tail -n +2 "$LUTHIER_VALID" | awk -F, -v p=$LUTHIER_VALUE_P 'BEGIN { print "bad,good" }
+    { if ($NF == "good") print 1 - p "," p; else print p "," 1 - p }' > "$LUTHIER_FOLDER/predictions.csv""#,
+    );
+    let report = tune(&desk, &["--trials", "4"]);
+    for trial in trials(&report) {
+        assert_eq!((&trial["score"], &trial["reported"]), (&json!(1.0), &json!(false)), "{trial}");
+        let p = number(&trial["values"]["command.p"]);
+        assert_close(number(&trial["also"][0]), -p.ln(), 1e-4, "log loss");
+        assert_eq!(trial["also"][1], 40.0);
+        assert_close(number(&trial["violations"][0]), -0.1, 1e-9, "beyond");
+    }
+}
