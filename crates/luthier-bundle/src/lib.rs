@@ -257,6 +257,12 @@ impl Bundle {
     }
 }
 
+/// Bytes of the files that a bundle has of `model` itself: its graph and its n-gram table.
+pub fn model_bytes(model: &Model) -> u64 {
+    let (_, index) = model.preprocess.to_form();
+    (model.graph.to_onnx().len() + index.len()) as u64
+}
+
 impl Draft {
     /// Writes the bundle to the folder `target`, whole or not at all: it is written beside the
     /// target, read back, loaded into the engine and checked against the probes, and only then

@@ -27,7 +27,7 @@ pub(crate) fn sample() -> RunReport {
     RunReport {
         format: FORMAT,
         name: "reviews".to_owned(),
-        task: "text-classification".to_owned(),
+        task: Some("text-classification".to_owned()),
         release: "0.1.0".to_owned(),
         created: "2026-03-14T09:26:53Z".to_owned(),
         labels: vec!["negative".to_owned(), "positive".to_owned()],
@@ -137,7 +137,11 @@ fn tuning() -> Tuning {
     let trials: Vec<Trial> = (0..30).map(trial).collect();
     let finished = trials.iter().filter(|trial| trial.score.is_some());
     let best = finished.max_by(|a, b| a.score.partial_cmp(&b.score).expect("scores are numbers"));
+    let size = Objective { name: "size_mb".to_owned(), higher_is_better: false, target: None };
     Tuning {
+        also: vec![size],
+        front: front(&trials),
+        limits: vec!["size_mb".to_owned()],
         best: best.map(|trial| trial.number),
         space: vec![
             parameter("learner", ParameterKind::Choice, false),
@@ -155,6 +159,16 @@ fn tuning() -> Tuning {
         pruner: "median".to_owned(),
         seconds: Some(241.7),
     }
+}
+
+/// The trials to which none is better in score and size.
+fn front(trials: &[Trial]) -> Vec<u64> {
+    let point = |trial: &Trial| Some((trial.score?, trial.also.first().copied()??));
+    let dominated = |own: (f64, f64)| {
+        trials.iter().filter_map(point).any(|other| other.0 > own.0 && other.1 <= own.1)
+    };
+    let is_on_front = |trial: &&Trial| point(trial).is_some_and(|own| !dominated(own));
+    trials.iter().filter(is_on_front).map(|trial| trial.number).collect()
 }
 
 fn trial(number: u64) -> Trial {
@@ -197,6 +211,8 @@ fn trial(number: u64) -> Trial {
         let wobble = 0.006 * (noise(number * 64 + step) - 0.5);
         score - 0.17 * (-0.6 * step as f64).exp() + if step < 8 { wobble } else { 0.0 }
     };
+    let size = if linear { 0.4 + 0.9 * draw(9) } else { 1.0 + 4.0 * draw(9) };
+    let size = (!failed && !pruned).then_some(size);
     Trial {
         number,
         state: match (failed, pruned) {
@@ -207,6 +223,8 @@ fn trial(number: u64) -> Trial {
         score: (!failed && !pruned).then(|| at(8)),
         reported: false,
         again: None,
+        also: size.into_iter().map(Some).collect(),
+        violations: size.into_iter().map(|size| Some(size - 3.0)).collect(),
         loss: (!failed && !pruned).then(|| 1.2 - at(8)),
         seconds: Some(1.1 + last as f64 * (0.7 + draw(8))),
         values,

@@ -7,11 +7,11 @@ use crate::{Headline, Outcome, RunReport, number};
 pub(crate) fn header(report: &RunReport) -> Html {
     let title = element("h1", &[], Html::isolated(&report.name));
     let about = [
-        Html::isolated(&report.task),
-        Html::isolated(&report.created),
-        Html::text("Luthier ").then(Html::isolated(&report.release)),
+        report.task.as_deref().map(Html::isolated),
+        Some(Html::isolated(&report.created)),
+        Some(Html::text("Luthier ").then(Html::isolated(&report.release))),
     ];
-    let about = about.into_iter().map(|piece| element("span", &[], piece)).collect();
+    let about = about.into_iter().flatten().map(|piece| element("span", &[], piece)).collect();
     let about = element("p", &[("class", "about")], about);
     let cards = element("div", &[("class", "cards")], cards(report).into_iter().collect());
     element("header", &[], title.then(about).then(cards).then(verdicts(&report.headline)))
@@ -19,7 +19,10 @@ pub(crate) fn header(report: &RunReport) -> Html {
 
 fn cards(report: &RunReport) -> Vec<Html> {
     let headline = &report.headline;
-    let mut cards = vec![score_card(report), openings_card(headline)];
+    let mut cards = vec![score_card(report)];
+    if report.data.is_some() {
+        cards.push(openings_card(headline));
+    }
     if let Some(size) = headline.size_bytes {
         cards.push(card(Html::text("Model size"), &number::bytes(size), "on disk"));
     }
@@ -36,20 +39,27 @@ fn cards(report: &RunReport) -> Vec<Html> {
 
 fn score_card(report: &RunReport) -> Html {
     let score = report.headline.score;
-    let mut detail = match number::interval(score.low, score.high) {
-        Some(interval) => format!("95 % interval {interval}, {}", rows(report.headline.rows)),
-        None => rows(report.headline.rows),
+    let interval = number::interval(score.low, score.high);
+    let target = number::finite(report.metric.target);
+    let reported = report.evaluation.is_none() && best_is_reported(report);
+    let details = [
+        match (interval, &report.data) {
+            (Some(interval), _) => {
+                Some(format!("95 % interval {interval}, {}", rows(report.headline.rows)))
+            }
+            (None, Some(_)) => Some(rows(report.headline.rows)),
+            (None, None) => None,
+        },
+        (!report.metric.higher_is_better).then(|| "lower is better".to_owned()),
+        target.map(|target| format!("target {}", number::chosen(target))),
+        reported.then(|| "as reported by the program that was tuned".to_owned()),
+    ];
+    let detail = details.into_iter().flatten().collect::<Vec<_>>().join("; ");
+    let part = match (&report.evaluation, &report.data) {
+        (Some(_), _) => "Test ",
+        (None, Some(_)) => "Validation ",
+        (None, None) => "",
     };
-    if !report.metric.higher_is_better {
-        detail.push_str("; lower is better");
-    }
-    if let Some(target) = number::finite(report.metric.target) {
-        detail.push_str(&format!("; target {}", number::chosen(target)));
-    }
-    if report.evaluation.is_none() && best_is_reported(report) {
-        detail.push_str("; as reported by the program that was tuned");
-    }
-    let part = if report.evaluation.is_none() { "Validation " } else { "Test " };
     let name = Html::text(part).then(Html::isolated(&report.metric.name));
     let name = match &report.positive {
         Some(positive) => name.then(Html::text(", class ")).then(Html::isolated(positive)),

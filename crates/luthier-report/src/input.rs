@@ -17,13 +17,15 @@ pub struct RunReport {
     pub format: u32,
     /// Name of the run, as in `luthier.toml`.
     pub name: String,
-    /// Kind of task, such as `text-classification`.
-    pub task: String,
+    /// Kind of task, such as `text-classification`; `None` of a search without rows.
+    #[serde(default)]
+    pub task: Option<String>,
     /// Release of the program that made the run.
     pub release: String,
     /// When the run finished, RFC 3339.
     pub created: String,
-    /// Names of the classes; every list of class counts and the confusion matrix follow this order.
+    /// Names of the classes, if there are any; every list of class counts and the confusion matrix
+    /// follow this order.
     pub labels: Vec<String>,
     /// The class that binary metrics speak of, one of `labels`.
     #[serde(default)]
@@ -220,6 +222,15 @@ pub struct Tuning {
     /// Number of the best trial.
     #[serde(default)]
     pub best: Option<u64>,
+    /// What is scored besides [`RunReport::metric`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Objective>,
+    /// Numbers of the trials on the Pareto front of several objectives, ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub front: Vec<u64>,
+    /// Names of what trials are held to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<String>,
     /// How far below the highest score others count as equal to it; the lowest [`Trial::loss`]
     /// decides among those.
     #[serde(default)]
@@ -250,6 +261,13 @@ pub struct Trial {
     /// Its score when it was evaluated once more, with another seed, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<f64>,
+    /// Final scores in [`Tuning::also`]; none unless complete.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Option<f64>>,
+    /// How far it is beyond each of [`Tuning::limits`], 0 and below where it keeps them; none unless
+    /// complete.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub violations: Vec<Option<f64>>,
     /// Log loss after calibration, which decides among scores too close to call.
     #[serde(default)]
     pub loss: Option<f64>,

@@ -13,6 +13,7 @@
 mod compression;
 mod data;
 mod figure;
+mod front;
 mod headline;
 mod html;
 mod importance;

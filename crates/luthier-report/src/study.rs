@@ -2,13 +2,13 @@
 
 mod contour;
 mod distribution;
-mod front;
 mod importance;
 mod parallel;
 mod timeline;
 
 use serde_json::{Map, Value};
 
+use crate::front::{self, Point, Tradeoff};
 use crate::headline::card;
 use crate::html::{Column, Html, Table, element, folded};
 use crate::page::{Section, compose};
@@ -81,15 +81,33 @@ impl StudyView {
             reason: trial.reason.clone(),
             reported: false,
             again: None,
+            also: Vec::new(),
+            violations: Vec::new(),
         };
         Tuning {
             trials: self.trials.iter().map(trial).collect(),
             space: self.space.clone(),
             best: self.best.first().copied().filter(|_| self.objectives.len() == 1),
+            also: Vec::new(),
+            front: Vec::new(),
+            limits: Vec::new(),
             margin: None,
             sampler: self.sampler.clone(),
             pruner: self.pruner.clone(),
             seconds: self.seconds(),
+        }
+    }
+
+    fn tradeoff(&self) -> Tradeoff<'_> {
+        let complete = self.trials.iter().filter(|trial| trial.state == TrialState::Complete);
+        let points = complete.map(|trial| {
+            let StudyTrial { number, ref scores, ref values, .. } = *trial;
+            Point { number, scores: scores.iter().copied().map(Some).collect(), values }
+        });
+        Tradeoff {
+            objectives: self.objectives.iter().collect(),
+            points: points.collect(),
+            front: &self.best,
         }
     }
 
@@ -112,7 +130,7 @@ pub(crate) fn page(study: &StudyView) -> String {
         searches.iter().map(|(metric, tuning)| Search { metric, tuning, score: "Score" }).collect();
     let sections = [
         section("history", "History", each(&searches, tuning::history)),
-        section("front", "Pareto front", front::figures(study)),
+        section("front", "Pareto front", front::figures(&study.tradeoff())),
         section("importance", "Importance", importance::figure(study)),
         section("parameters", "Parameters", parameters(study, &searches)),
         section("steps", "Scores on the way", each(&searches, tuning::curves)),

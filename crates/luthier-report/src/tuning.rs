@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::figure::{Figure, axis, category_axis, label, level, log_axis};
+use crate::front::{self, Point, Tradeoff};
 use crate::html::{Column, Html, Table, element, folded, heading};
 use crate::page::Section;
 use crate::{Objective, Parameter, ParameterKind, RunReport, Trial, TrialState, Tuning, number};
@@ -20,6 +21,21 @@ pub(crate) struct Search<'a> {
     pub(crate) score: &'static str,
 }
 
+impl<'a> Search<'a> {
+    fn tradeoff(self) -> Tradeoff<'a> {
+        let points = complete(self.tuning).map(|(trial, score)| Point {
+            number: trial.number,
+            scores: std::iter::once(Some(score)).chain(trial.also.iter().copied()).collect(),
+            values: &trial.values,
+        });
+        Tradeoff {
+            objectives: std::iter::once(self.metric).chain(&self.tuning.also).collect(),
+            points: points.collect(),
+            front: &self.tuning.front,
+        }
+    }
+}
+
 /// Everything about the search.
 pub(crate) fn section(report: &RunReport) -> Option<Section> {
     let tuning = report.tuning.as_ref().filter(|tuning| !tuning.trials.is_empty())?;
@@ -27,6 +43,7 @@ pub(crate) fn section(report: &RunReport) -> Option<Section> {
     let pieces = [
         Some(element("p", &[], summary(tuning))),
         history(search).map(|plot| heading("History").then(plot)),
+        front::figures(&search.tradeoff()).map(|plot| js_heading("Pareto front").then(plot)),
         Some(folded("All trials as a table", trials(tuning))),
         slices(search).map(|plots| js_heading("Parameters").then(plots)),
         curves(search).map(|plot| js_heading("Scores on the way").then(plot)),
@@ -44,6 +61,12 @@ fn summary(tuning: &Tuning) -> Html {
     rest.push_str(&format!(": {}.", states(&trial_states)));
     if let Some(best) = tuning.best {
         rest.push_str(&format!(" Trial {best} is the best."));
+        if tuning.front.len() > 1 {
+            let count = number::count(tuning.front.len() as u64);
+            rest.push_str(&format!(
+                " That is by the first of the objectives; {count} trials are on the Pareto front."
+            ));
+        }
     }
     if let Some(margin) = tuning.margin {
         rest.push_str(&format!(
@@ -200,12 +223,17 @@ fn trials(tuning: &Tuning) -> Html {
         ("Log loss", Column::Number),
         ("Time", Column::Number),
     ];
+    let also = tuning.also.iter().map(|objective| (objective.name.clone(), Column::Number));
+    let limits = tuning.limits.iter();
+    let limits = limits.map(|name| (format!("{name} beyond its limit"), Column::Number));
+    let more: Vec<(String, Column)> = also.chain(limits).collect();
+    let more = more.iter().map(|(name, column)| (name.as_str(), *column));
     let parameters = tuning.space.iter().map(|parameter| {
         let numeric = parameter.kind != ParameterKind::Choice;
         (parameter.name.as_str(), if numeric { Column::Number } else { Column::Words })
     });
     let tail = [("Scores by step", Column::Text), ("Reason", Column::Text)];
-    let mut table = Table::new(head.into_iter().chain(parameters).chain(tail));
+    let mut table = Table::new(head.into_iter().chain(more).chain(parameters).chain(tail));
     for trial in &tuning.trials {
         let own = if trial.reported { ", reported score" } else { "" };
         let cells = [
@@ -215,13 +243,18 @@ fn trials(tuning: &Tuning) -> Html {
             Html::text(&number::score(trial.loss)),
             Html::text(&number::duration(trial.seconds)),
         ];
+        let number = |list: &[Option<f64>], at: usize| {
+            Html::text(&number::score(list.get(at).copied().flatten()))
+        };
+        let also = (0..tuning.also.len()).map(|at| number(&trial.also, at));
+        let beyond = (0..tuning.limits.len()).map(|at| number(&trial.violations, at));
         let values = tuning.space.iter().map(|parameter| match trial.values.get(&parameter.name) {
             Some(value) => Html::clipped(&number::value(value)),
             None => Html::default(),
         });
         let tail = [steps(trial), Html::clipped(trial.reason.as_deref().unwrap_or_default())];
         let class = if Some(trial.number) == tuning.best { "chosen" } else { "" };
-        table.push(class, cells.into_iter().chain(values).chain(tail));
+        table.push(class, cells.into_iter().chain(also).chain(beyond).chain(values).chain(tail));
     }
     table.html()
 }

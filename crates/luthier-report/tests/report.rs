@@ -22,7 +22,7 @@ fn minimal() -> RunReport {
     RunReport {
         format: luthier_report::FORMAT,
         name: "bare".to_owned(),
-        task: "text-classification".to_owned(),
+        task: Some("text-classification".to_owned()),
         release: "0.1.0".to_owned(),
         created: "2026-03-14T09:26:53Z".to_owned(),
         labels: Vec::new(),
@@ -133,8 +133,8 @@ fn sections_come_in_order() {
     assert_eq!(sections(&page), expected);
     let links = between(&page, "<a href=\"#", "\"");
     assert_eq!(links, expected, "the links at the top");
-    // Confusion, reliability, history, eight parameters, steps, sizes, learning curve.
-    assert_eq!(figures(&page).len(), 14);
+    // Confusion, reliability, history, front, eight parameters, steps, sizes, learning curve.
+    assert_eq!(figures(&page).len(), 15);
 }
 
 #[test]
@@ -178,6 +178,16 @@ fn a_bare_report_has_a_headline_and_nothing_empty() {
 }
 
 #[test]
+fn a_search_without_rows_speaks_of_none() {
+    let bare = RunReport { task: None, ..minimal() };
+    let page = plain(&render(&bare));
+    for words in ["Test split", "Validation", "0 rows", "text-classification"] {
+        assert!(!page.contains(words), "{words}");
+    }
+    assert!(plain(&render(&sample::sample())).contains("trials are on the Pareto front"));
+}
+
+#[test]
 fn a_search_without_any_score_has_a_table_and_no_plot() {
     let mut report = sample::sample();
     for trial in &mut report.tuning.as_mut().expect("the sample has one").trials {
@@ -185,7 +195,7 @@ fn a_search_without_any_score_has_a_table_and_no_plot() {
     }
     let before = figures(&render(&sample::sample())).len();
     let page = render(&report);
-    assert_eq!(figures(&page).len(), before - 10, "history, eight parameters, steps");
+    assert_eq!(figures(&page).len(), before - 11, "history, front, eight parameters, steps");
     assert!(plain(&page).contains("the loss is not a number after step 1"));
 }
 

@@ -98,9 +98,9 @@ impl Ledger {
         number < self.trials.len() as u64
     }
 
-    /// The best complete trial.
+    /// The best complete trial by the first objective.
     pub(crate) fn best(&self) -> Option<&Trial> {
-        luthier_tune::best(&self.trials, &self.directions)
+        luthier_tune::best(&self.trials, std::slice::from_ref(self.directions.first()?))
     }
 
     /// Number of trials in a state.

@@ -81,7 +81,7 @@ pub enum Event {
     Finished {
         /// The trial.
         trial: Trial,
-        /// Number and first score of the best complete trial so far.
+        /// Number and score of the best complete trial so far, by the first objective.
         best: Option<(u64, f64)>,
         /// Number of finished trials so far.
         finished: u64,
@@ -101,7 +101,7 @@ pub struct Summary {
     pub pruned: u64,
     /// Number of those that failed.
     pub failed: u64,
-    /// The complete trial with the best score.
+    /// The complete trial with the best score, of several objectives in the first.
     pub best: Option<Trial>,
     /// Whether the space ran out of configurations.
     pub exhausted: bool,

@@ -14,7 +14,7 @@ use crate::bag::{BagNetwork, Dense, axpy, softmax};
 use crate::data::{Chunk, Subset, Targets};
 use crate::matrix::{Matrix, MatrixKey};
 use crate::sampling::{generator, shuffled, symmetric};
-use crate::{Fitted, Job, Learned, Learner, Step, TrainError};
+use crate::{Fitted, Job, Learned, Learner, Step, TextNetwork, TrainError};
 
 /// N-gram embeddings, summed, into a small dense head.
 #[derive(Debug, Clone, Copy)]
@@ -115,7 +115,11 @@ impl Learner for Embedding {
             if valid.iter().any(|p| !p.is_finite()) {
                 return Err(TrainError::Diverged { epoch });
             }
-            let step = Step { epoch, epochs: settings.epochs, valid: &valid };
+            let network = || {
+                let (preprocess, columns) = matrix.features();
+                TextNetwork { network: trainer.network.with_rows(&columns), preprocess }
+            };
+            let step = Step { epoch, epochs: settings.epochs, valid: &valid, network: &network };
             if report(step).is_break() && epoch < settings.epochs {
                 return Err(TrainError::Stopped);
             }

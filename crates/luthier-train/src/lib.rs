@@ -68,7 +68,7 @@ pub struct Job<'a> {
 }
 
 /// The state after an epoch.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Step<'a> {
     /// Epochs done, from 1.
     pub epoch: u64,
@@ -76,6 +76,8 @@ pub struct Step<'a> {
     pub epochs: u64,
     /// Probabilities of the validation rows, row-major `[rows, classes]`.
     pub valid: &'a [f32],
+    /// Gives the network as it is now, as [`Fitted::text_network`] does at the end.
+    pub network: &'a dyn Fn() -> TextNetwork,
 }
 
 /// What fitting gives; [`Fitted::text_network`] makes it fit for export.

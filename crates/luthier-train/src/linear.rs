@@ -16,7 +16,7 @@ use crate::matrix::{Matrix, MatrixKey};
 use crate::sampling::shuffled;
 use crate::scale::{Weighting, scales};
 use crate::spare::Lent;
-use crate::{Fitted, Job, Learned, Learner, Step, TrainError};
+use crate::{Fitted, Job, Learned, Learner, Step, TextNetwork, TrainError};
 
 /// Hashed n-grams into softmax regression.
 #[derive(Debug, Clone, Copy)]
@@ -140,7 +140,11 @@ impl Learner for Linear {
             if valid.iter().any(|p| !p.is_finite()) {
                 return Err(TrainError::Diverged { epoch });
             }
-            let step = Step { epoch, epochs: settings.epochs, valid: &valid };
+            let network = || {
+                let (preprocess, columns) = matrix.features();
+                TextNetwork { network: weights.network(&columns), preprocess }
+            };
+            let step = Step { epoch, epochs: settings.epochs, valid: &valid, network: &network };
             if report(step).is_break() && epoch < settings.epochs {
                 return Err(TrainError::Stopped);
             }

@@ -2,6 +2,8 @@
 //!
 //! [`Job::load`] reads and checks it; whatever comes after trusts the result.
 
+mod objective;
+
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,6 +20,9 @@ use toml::Table;
 use crate::failure::{Failure, did_you_mean, meant_or_known, nearest};
 use crate::launch::{Tasks, TasksForm};
 use crate::program::{self, Program, ProgramForm};
+use objective::{ObjectiveForm, Tellers};
+
+pub(crate) use objective::{Constraint, Goal, Measure, Objective};
 
 /// Name of the file.
 pub(crate) const FILE: &str = "luthier.toml";
@@ -41,18 +46,20 @@ pub(crate) struct Job {
     /// Folder of the file; relative paths start here.
     pub(crate) folder: PathBuf,
     pub(crate) name: String,
-    pub(crate) task: String,
-    pub(crate) dataset: DatasetSpec,
+    /// The rows to learn from; without, a program sees to its data itself.
+    pub(crate) data: Option<Data>,
     pub(crate) objective: Objective,
     pub(crate) tune: Tune,
     pub(crate) compress: CompressForm,
     pub(crate) route: Option<RouteForm>,
 }
 
-pub(crate) struct Objective {
+/// Labelled rows, and what is made of them.
+pub(crate) struct Data {
+    pub(crate) task: String,
+    pub(crate) rows: DatasetSpec,
+    /// What decides, computed from predictions.
     pub(crate) metric: Metric,
-    pub(crate) target: Option<f64>,
-    pub(crate) limits: Limits,
 }
 
 pub(crate) struct Tune {
@@ -90,8 +97,8 @@ pub(crate) struct Tune {
 #[serde(deny_unknown_fields)]
 struct JobForm {
     name: String,
-    task: String,
-    data: DataForm,
+    task: Option<String>,
+    data: Option<DataForm>,
     #[serde(default)]
     objective: ObjectiveForm,
     #[serde(default)]
@@ -144,25 +151,6 @@ enum Scalar {
     Text(String),
     Int(i64),
     Bool(bool),
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct ObjectiveForm {
-    metric: Option<String>,
-    target: Option<f64>,
-    #[serde(default)]
-    limits: Limits,
-}
-
-/// What the finished model may cost.
-#[derive(Deserialize, Default, Clone, Copy, Debug)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Limits {
-    /// Milliseconds for one raw row, one thread, 99th percentile.
-    pub(crate) p99_latency_ms: Option<f64>,
-    /// Megabytes (10⁶ bytes) of the whole bundle.
-    pub(crate) size_mb: Option<f64>,
 }
 
 #[derive(Deserialize, Default)]
@@ -255,7 +243,7 @@ impl Job {
 
     fn check(form: JobForm, folder: PathBuf) -> Result<Self, Failure> {
         check_name(&form.name)?;
-        check_task(&form.task)?;
+        let has_rows = form.data.is_some();
         not_yet("serve.slo_p99_ms", form.serve.slo_p99_ms.as_ref(), "no objective is watched")?;
         if let Some(route) = &form.serve.route {
             check_route(route)?;
@@ -263,12 +251,26 @@ impl Job {
         if !(0.0..=1.0).contains(&form.compress.max_drop) {
             return Err(Failure::input("`compress.max_drop` must be between 0 and 1"));
         }
+        let rows = form.data.map(|data| data.check(form.task.as_deref(), &folder)).transpose()?;
+        if let (Some(task), false) = (&form.task, has_rows) {
+            return Err(Failure::input(format!("`task` is {task:?}, and there is no [data]")).hint(
+                "name the rows in [data], or leave `task` out where a program has data of its own",
+            ));
+        }
+        let tune = form.tune.check(&folder, has_rows)?;
+        let tellers = Tellers {
+            has_rows,
+            learners: tune.learners.iter().map(|learner| learner.name()).collect(),
+            as_large: !form.compress.enabled,
+        };
+        let objective = form.objective.check(&tellers)?;
+        let data =
+            rows.zip(objective.metric()).map(|((task, rows), metric)| Data { task, rows, metric });
         Ok(Self {
-            dataset: form.data.into_spec(&folder)?,
-            objective: form.objective.check()?,
-            tune: form.tune.check(&folder)?,
+            data,
+            objective,
+            tune,
             name: form.name,
-            task: form.task,
             compress: form.compress,
             route: form.serve.route,
             folder,
@@ -417,6 +419,16 @@ fn check_route(route: &RouteForm) -> Result<(), Failure> {
 }
 
 impl DataForm {
+    /// The task and the rows.
+    fn check(self, task: Option<&str>, folder: &Path) -> Result<(String, DatasetSpec), Failure> {
+        let task = task.ok_or_else(|| {
+            Failure::input("`task` is missing")
+                .hint(format!("say what is to be learnt, as task = \"{TEXT_CLASSIFICATION}\""))
+        })?;
+        check_task(task)?;
+        Ok((task.to_owned(), self.into_spec(folder)?))
+    }
+
     fn into_spec(self, folder: &Path) -> Result<DatasetSpec, Failure> {
         let text = match self.text {
             OneOrMany::One(column) => vec![column],
@@ -487,22 +499,16 @@ impl SplitForm {
     }
 }
 
-impl ObjectiveForm {
-    fn check(self) -> Result<Objective, Failure> {
-        let positive = |limit: Option<f64>| limit.is_none_or(|limit| limit > 0.0);
-        if !positive(self.limits.p99_latency_ms) || !positive(self.limits.size_mb) {
-            return Err(Failure::input("`objective.limits` must be above 0"));
-        }
-        let name = self.metric.as_deref().unwrap_or("f1");
-        Ok(Objective { metric: name.parse()?, target: self.target, limits: self.limits })
-    }
-}
-
 impl TuneForm {
-    fn check(self, folder: &Path) -> Result<Tune, Failure> {
-        let names = self
-            .learners
-            .unwrap_or_else(|| learners().iter().map(|l| l.name().to_owned()).collect());
+    fn check(self, folder: &Path, has_rows: bool) -> Result<Tune, Failure> {
+        if !has_rows && self.command.is_none() {
+            return Err(Failure::input("there is no [data] to learn from, and no `tune.command`")
+                .hint("name labelled rows in [data], or give a program that needs none"));
+        }
+        let names = self.learners.unwrap_or_else(|| match has_rows {
+            true => learners().iter().map(|learner| learner.name().to_owned()).collect(),
+            false => vec![program::LEARNER.to_owned()],
+        });
         if names.is_empty() {
             return Err(Failure::input("`tune.learners` is empty"));
         }
@@ -511,7 +517,7 @@ impl TuneForm {
         }
         let spaces = spaces(&names, &self.space)?;
         let program = match spaces.iter().find(|(name, _)| name == program::LEARNER) {
-            Some((_, space)) => Some(check_program(self.command, folder, space)?),
+            Some((_, space)) => Some(check_program(self.command, folder, space, has_rows)?),
             None if self.command.is_some() => {
                 return Err(Failure::input("`tune.command` is given, and no learner uses it")
                     .hint("name `command` in `tune.learners`"));
@@ -520,6 +526,13 @@ impl TuneForm {
         };
         let learners = names.iter().filter(|name| *name != program::LEARNER);
         let learners = learners.map(|name| find_learner(name)).collect::<Result<Vec<_>, _>>()?;
+        if let (Some(learner), false) = (learners.first(), has_rows) {
+            let message =
+                format!("`tune.learners` names `{}`, and there is no [data]", learner.name());
+            return Err(Failure::input(message).hint(
+                "name the rows in [data], or have `command` alone, a program with data of its own",
+            ));
+        }
         let storage = check_storage("`tune.storage`", self.storage.as_deref().unwrap_or(STUDY))?;
         let sampler = self.sampler.unwrap_or_else(|| "auto".to_owned());
         let pruner = self.pruner.map(pruner).transpose()?.unwrap_or_default();
@@ -643,13 +656,14 @@ fn check_program(
     form: Option<ProgramForm>,
     folder: &Path,
     space: &Space,
+    has_rows: bool,
 ) -> Result<Program, Failure> {
     let form = form.ok_or_else(|| {
         Failure::input("`tune.learners` names `command`, and there is no `tune.command`").hint(
             "give the program, as `command = { run = [\"python3\", \"train.py\"] }` in [tune]",
         )
     })?;
-    Program::check(form, folder, space, true)
+    Program::check(form, folder, space, has_rows)
 }
 
 /// A learner's own proposal in the space of all learners.

@@ -42,12 +42,15 @@ pub(crate) fn data(args: &DataArgs, format: Format, stop: &AtomicBool) -> Result
     let mut seen = Seen { schema: None, profile: None, learning_curve: None };
     if is_job {
         let job = Job::load(path)?;
-        let dataset = Dataset::open(&job.dataset)?;
-        seen.schema = Some(Source::open(&job.dataset.train)?.schema(Some(SCHEMA_ROWS))?);
+        let data = job.data.ok_or_else(|| {
+            Failure::input("the job has no [data]").hint("give the path of a file with rows")
+        })?;
+        let dataset = Dataset::open(&data.rows)?;
+        seen.schema = Some(Source::open(&data.rows.train)?.schema(Some(SCHEMA_ROWS))?);
         seen.profile = Some(dataset.profile()?);
         if args.learning_curve {
-            let metric = job.objective.metric;
-            seen.learning_curve = Some(stages::learning_curve(&dataset, metric, &reporter, stop)?);
+            let curve = stages::learning_curve(&dataset, data.metric, &reporter, stop)?;
+            seen.learning_curve = Some(curve);
         }
     } else {
         seen.schema = Some(Source::open(path)?.schema(Some(SCHEMA_ROWS))?);

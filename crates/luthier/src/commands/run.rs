@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use luthier_report::{Compression, Outcome, RunReport, Verdict};
+use luthier_report::{Compression, Outcome, RunReport, Trial, Tuning, Verdict};
 
 use super::{assigned, print, print_json};
 use crate::cli::{Format, JobArgs, RunArgs, TuneArgs};
@@ -21,9 +21,11 @@ pub(crate) fn run(args: &RunArgs, format: Format, stop: &AtomicBool) -> Result<(
         (Format::Text, true) => print(&closing(&job, &report))?,
         (Format::Text, false) => {
             print(&best(&job, &report))?;
-            print(
-                "\nThe run ends here: the best trial is a program's, which leaves no model to finish.\n",
-            )?;
+            let why = match job.data {
+                Some(_) => "the best trial is a program's, which leaves no model to finish",
+                None => "without rows there is no model to finish",
+            };
+            print(&format!("\nThe run ends here: {why}.\n"))?;
         }
     }
     if has_model { verdict(&report) } else { Ok(()) }
@@ -82,11 +84,21 @@ fn best(job: &Job, report: &RunReport) -> String {
     if trial.again.is_some() {
         score += &format!(", mean of {} and {}", shown(trial.score), shown(trial.again));
     }
-    let by = if trial.reported { ", reported by the program" } else { "" };
-    let mut text = format!(
-        "\n{}\n  best      trial {}\n  score     valid {} {score} ({} rows{by})\n",
-        report.name, trial.number, report.metric.name, report.headline.rows
-    );
+    let metric = &report.metric.name;
+    let score = match (report.headline.rows, trial.reported) {
+        (0, _) => format!("{metric} {score} (reported by the program)"),
+        (rows, true) => format!("valid {metric} {score} ({rows} rows, reported by the program)"),
+        (rows, false) => format!("valid {metric} {score} ({rows} rows)"),
+    };
+    let mut text =
+        format!("\n{}\n  best      trial {}\n  score     {score}\n", report.name, trial.number);
+    for (limit, beyond) in tuning.limits.iter().zip(&trial.violations) {
+        text += &match *beyond {
+            Some(beyond) if beyond <= 0.0 => format!("  yes       {limit} keeps its limit\n"),
+            Some(beyond) => format!("  NO        {limit} is {beyond:.4} beyond its limit\n"),
+            None => format!("  NO        {limit} is not known\n"),
+        };
+    }
     for verdict in &report.headline.verdicts {
         text += &verdict_line(verdict);
     }
@@ -101,7 +113,26 @@ fn best(job: &Job, report: &RunReport) -> String {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         vec![name.clone(), value]
     }));
-    text + &table(&lines)
+    text += &table(&lines);
+    if !tuning.front.is_empty() {
+        text += &format!("\nPareto front\n{}", front(report, tuning));
+    }
+    text
+}
+
+/// The scores of the trials on the front, the best by the first of them marked.
+fn front(report: &RunReport, tuning: &Tuning) -> String {
+    let metrics = std::iter::once(&report.metric).chain(&tuning.also);
+    let head = std::iter::once("trial".to_owned()).chain(metrics.map(|metric| metric.name.clone()));
+    let mut lines = vec![head.collect::<Vec<_>>()];
+    let on_front = |trial: &&Trial| tuning.front.contains(&trial.number);
+    for trial in tuning.trials.iter().filter(on_front) {
+        let scores = trial.also.iter().flatten();
+        let scores = trial.score.iter().chain(scores).map(|score| format!("{score:.4}"));
+        let best = (Some(trial.number) == tuning.best).then(|| "best".to_owned());
+        lines.push(std::iter::once(trial.number.to_string()).chain(scores).chain(best).collect());
+    }
+    table(&lines)
 }
 
 /// What a reader wants to know when the work is done.

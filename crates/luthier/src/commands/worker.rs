@@ -29,7 +29,7 @@ fn told(work: &Work, job: &Job) -> String {
         text += "; nothing is left to try";
     }
     if let (Some(best), Some(score)) = (work.best, work.score) {
-        text += &format!("; best {} {score:.4}, trial {best}", job.objective.metric);
+        text += &format!("; best {} {score:.4}, trial {best}", job.objective.first().measure);
     }
     text + "\n"
 }

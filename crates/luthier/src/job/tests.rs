@@ -25,6 +25,10 @@ fn load_text(text: &str) -> Result<Job, Failure> {
     Job::load(&scratch.write(FILE, text))
 }
 
+fn rows(job: &Job) -> &DatasetSpec {
+    &job.data.as_ref().expect("the job has rows").rows
+}
+
 #[track_caller]
 fn loaded(more: &str) -> Job {
     load(more).unwrap_or_else(|failure| panic!("{failure}"))
@@ -47,7 +51,8 @@ fn check_failure(loaded: Result<Job, Failure>, message: &str, hint: Option<&str>
 #[test]
 fn what_is_left_out_has_a_default() {
     let job = loaded("");
-    assert_eq!(job.objective.metric, Metric::F1);
+    let Data { task, rows, metric } = job.data.unwrap();
+    assert_eq!((task.as_str(), metric), ("text-classification", Metric::F1));
     assert_eq!(job.objective.target, None);
     let names: Vec<_> = job.tune.learners.iter().map(|learner| learner.name()).collect();
     assert_eq!(names, learners().iter().map(|learner| learner.name()).collect::<Vec<_>>());
@@ -58,7 +63,7 @@ fn what_is_left_out_has_a_default() {
     assert!(job.tune.workers >= 1);
     assert!(job.compress.enabled);
     assert_eq!(job.compress.max_drop, 0.01);
-    assert_eq!((job.route, job.dataset.split), (None, None));
+    assert_eq!((job.route, rows.split), (None, None));
 }
 
 #[test]
@@ -67,8 +72,8 @@ fn paths_start_at_the_folder_of_the_file() {
     scratch.write(FILE, SMALL.replace("label =", "test = \"/data/test.csv\"\nlabel ="));
     for path in [scratch.path().to_owned(), scratch.path().join(FILE)] {
         let job = Job::load(&path).unwrap();
-        assert_eq!(job.dataset.train, scratch.path().join("train.csv"));
-        assert_eq!(job.dataset.test.as_deref(), Some(Path::new("/data/test.csv")));
+        assert_eq!(rows(&job).train, scratch.path().join("train.csv"));
+        assert_eq!(rows(&job).test.as_deref(), Some(Path::new("/data/test.csv")));
         assert_eq!(job.run_folder(), scratch.path().join("run"));
     }
 }
@@ -76,10 +81,10 @@ fn paths_start_at_the_folder_of_the_file() {
 #[test]
 fn columns_and_labels_may_be_written_in_several_ways() {
     let job = load_text(&SMALL.replace("= \"text\"", "= [\"title\", \"body\"]")).unwrap();
-    assert_eq!(job.dataset.text, ["title", "body"]);
+    assert_eq!(rows(&job).text, ["title", "body"]);
     for (written, positive) in [("\"yes\"", "yes"), ("1", "1"), ("true", "true")] {
         let job = loaded(&format!("positive = {written}\n"));
-        assert_eq!(job.dataset.positive.as_deref(), Some(positive));
+        assert_eq!(rows(&job).positive.as_deref(), Some(positive));
     }
 }
 
@@ -88,7 +93,7 @@ fn a_split_takes_off_what_it_names() {
     let job = loaded("split = { valid = 0.2, group = \"user\" }\n");
     let plan =
         SplitPlan { valid: 0.2, test: 0.0, group: Some("user".to_owned()), ..SplitPlan::default() };
-    assert_eq!(job.dataset.split, Some(plan));
+    assert_eq!(rows(&job).split, Some(plan));
 }
 
 #[test]
@@ -140,9 +145,10 @@ fn numbers_have_bounds() {
     for max_drop in ["-0.1", "1.5", "nan"] {
         check_wrong(&format!("[compress]\nmax_drop = {max_drop}\n"), message, None);
     }
-    let message = "`objective.limits` must be above 0";
     for limit in ["size_mb = 0.0", "p99_latency_ms = -1.0", "size_mb = nan"] {
-        check_wrong(&format!("[objective]\nlimits = {{ {limit} }}\n"), message, None);
+        let name = limit.split(' ').next().unwrap();
+        let message = format!("`objective.limits.{name}` must be above 0");
+        check_wrong(&format!("[objective]\nlimits = {{ {limit} }}\n"), &message, None);
     }
 }
 
@@ -222,8 +228,8 @@ fn the_environment_is_expanded_in_values_alone() {
     // Cargo sets this variable for every test.
     let folder = env!("CARGO_MANIFEST_DIR");
     let job = loaded("id = \"${CARGO_MANIFEST_DIR}/a${CARGO_MANIFEST_DIR}\"\nweight = \"$x}{\"\n");
-    assert_eq!(job.dataset.id, Some(format!("{folder}/a{folder}")));
-    assert_eq!(job.dataset.weight.as_deref(), Some("$x}{"));
+    assert_eq!(rows(&job).id, Some(format!("{folder}/a{folder}")));
+    assert_eq!(rows(&job).weight.as_deref(), Some("$x}{"));
     let key = "[tune.space.linear]\n\"${CARGO_MANIFEST_DIR}\" = 3\n";
     let failure = load(key).err().expect("a parameter that is not there");
     assert!(failure.message.ends_with("no parameter `${CARGO_MANIFEST_DIR}`"), "{failure}");

@@ -9,7 +9,7 @@ mod guard;
 mod process;
 mod report;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::ops::ControlFlow;
@@ -21,10 +21,11 @@ use std::time::Duration;
 
 use luthier_space::{Space, Value, Values};
 use luthier_study::{Failure as TrialFailure, Session};
+use luthier_tune::Direction;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, meant_or_known, nearest};
-use crate::job::duration;
+use crate::job::{Measure, Objective, duration};
 use process::{Cause, Ended, Limits};
 use report::Report;
 
@@ -99,18 +100,29 @@ const SLOTS: [(&str, Slot); 5] = [
 
 /// What all trials of a search are told.
 pub(crate) struct Setting {
-    pub(crate) objective: Objective,
+    pub(crate) aim: Aim,
     /// Folder of the trials' folders; an absolute path, as all paths that a program gets.
     pub(crate) trials: PathBuf,
     pub(crate) guard: Guard,
 }
 
-/// What the score is.
+/// What a program is to be good at.
 #[derive(Serialize)]
-pub(crate) struct Objective {
-    pub(crate) metric: String,
-    /// `maximize` or `minimize`.
-    pub(crate) direction: &'static str,
+pub(crate) struct Aim {
+    metric: String,
+    direction: Direction,
+    /// What is scored besides.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    also: BTreeMap<String, Direction>,
+    /// What it has to keep.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    limits: BTreeMap<String, f64>,
+    /// All names of which it may report values, those that are scored first.
+    #[serde(skip)]
+    names: Vec<String>,
+    /// How many of these are scored.
+    #[serde(skip)]
+    scored: usize,
 }
 
 /// The rows to learn from and the rows to be scored on. The test rows are nobody's business.
@@ -136,7 +148,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) fold: Option<u8>,
     pub(crate) seed: u64,
     /// What becomes of steps and their scores.
-    pub(crate) report: &'a mut dyn FnMut(u64, f64) -> ControlFlow<()>,
+    pub(crate) report: &'a mut dyn FnMut(u64, Vec<f64>) -> ControlFlow<()>,
 }
 
 /// `trial.json`.
@@ -148,30 +160,54 @@ struct Document<'a> {
     seed: u32,
     folder: &'a Path,
     values: &'a Values,
-    objective: &'a Objective,
+    objective: &'a Aim,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<&'a Rows>,
 }
 
 /// What a program that ended well has left.
 pub(crate) struct Left {
-    /// Its own score: the final one, else that of the last step.
-    pub(crate) reported: Option<f64>,
+    /// What it has reported last, by name.
+    reported: BTreeMap<String, f64>,
     /// Its trial's folder.
     pub(crate) folder: PathBuf,
     /// Keys of its last JSON line that was no report.
     unread: Option<Vec<String>>,
 }
 
+impl Aim {
+    pub(crate) fn of(objective: &Objective) -> Self {
+        let first = objective.first();
+        let also = objective.goals.iter().skip(1);
+        let limits = objective.constraints.iter();
+        let mut names: Vec<String> = Vec::new();
+        for measure in objective.measures() {
+            let name = measure.to_string();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Self {
+            metric: first.measure.to_string(),
+            direction: first.direction,
+            also: also.map(|goal| (goal.measure.to_string(), goal.direction)).collect(),
+            limits: limits.map(|held| (held.goal.measure.to_string(), held.limit)).collect(),
+            names,
+            scored: objective.goals.len(),
+        }
+    }
+}
+
 impl Left {
-    /// The program's own score.
-    pub(crate) fn score(&self, metric: &str) -> Result<f64, TrialFailure> {
-        self.reported.ok_or_else(|| {
+    /// What the program itself says: the final value, else that of the last step.
+    pub(crate) fn value(&self, measure: &Measure) -> Result<f64, TrialFailure> {
+        let name = measure.to_string();
+        self.reported.get(&name).copied().ok_or_else(|| {
             let seen = self.unread.as_ref().map_or(String::new(), |keys| {
                 format!("; its last JSON line has {}", keys.join(", "))
             });
             TrialFailure::Error(format!(
-                "it ended without a score: no line such as {{\"{metric}\": 0.5}} on standard \
+                "it ended without `{name}`: no line such as {{\"{name}\": 0.5}} on standard \
                  output{seen}"
             ))
         })
@@ -235,7 +271,7 @@ impl Program {
         let mut command = self
             .command(setting, turn, session, &folder)
             .map_err(|error| fail("writing trial.json", &error))?;
-        let mut heard = Heard { metric: &setting.objective.metric, ..Heard::default() };
+        let mut heard = Heard::of(&setting.aim);
         let ended = process::run(
             &mut command,
             &folder,
@@ -251,7 +287,7 @@ impl Program {
         }
         match fault_of(&ended, self.limits) {
             Some(fault) => Err(fault),
-            None => Ok(Left { reported: heard.score, folder, unread: heard.unread }),
+            None => Ok(Left { reported: heard.reported(), folder, unread: heard.unread }),
         }
     }
 
@@ -272,7 +308,7 @@ impl Program {
             seed,
             folder,
             values: &values,
-            objective: &setting.objective,
+            objective: &setting.aim,
             data: turn.rows,
         };
         let path = folder.join("trial.json");
@@ -299,7 +335,7 @@ impl Program {
         if let Some(fold) = turn.fold {
             command.env("LUTHIER_FOLD", fold.to_string());
         }
-        command.env("LUTHIER_METRIC", &setting.objective.metric);
+        command.env("LUTHIER_METRIC", &setting.aim.metric);
         // Python keeps lines back where nobody looks on, and a trial would be pruned too late.
         command.env("PYTHONUNBUFFERED", "1");
         command.stdin(Stdio::null());
@@ -320,29 +356,38 @@ impl Program {
 }
 
 /// What a program has said so far.
-#[derive(Default)]
 struct Heard<'a> {
-    metric: &'a str,
-    score: Option<f64>,
+    aim: &'a Aim,
+    /// The last value of each name.
+    values: Vec<Option<f64>>,
     unread: Option<Vec<String>>,
     fault: Option<String>,
 }
 
-impl Heard<'_> {
+impl<'a> Heard<'a> {
+    fn of(aim: &'a Aim) -> Self {
+        Self { aim, values: vec![None; aim.names.len()], unread: None, fault: None }
+    }
+
     fn line(
         &mut self,
         line: &[u8],
-        report: &mut dyn FnMut(u64, f64) -> ControlFlow<()>,
+        report: &mut dyn FnMut(u64, Vec<f64>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        match Report::read(line, self.metric) {
+        match Report::read(line, &self.aim.names) {
             None => ControlFlow::Continue(()),
-            Some(Ok(Report::Step { step, score })) => {
-                self.score = Some(score);
-                report(step, score)
-            }
-            Some(Ok(Report::Final(score))) => {
-                self.score = Some(score);
-                ControlFlow::Continue(())
+            Some(Ok(Report::Values { step, values })) => {
+                for (last, value) in self.values.iter_mut().zip(&values) {
+                    *last = value.or(*last);
+                }
+                let scores = &values[..self.aim.scored];
+                match step.filter(|_| scores.iter().any(Option::is_some)) {
+                    Some(step) => {
+                        let known = scores.iter().map(|score| score.unwrap_or(f64::NAN));
+                        report(step, known.collect())
+                    }
+                    None => ControlFlow::Continue(()),
+                }
             }
             Some(Ok(Report::Other(keys))) => {
                 self.unread = Some(keys);
@@ -353,6 +398,11 @@ impl Heard<'_> {
                 ControlFlow::Break(())
             }
         }
+    }
+
+    fn reported(&self) -> BTreeMap<String, f64> {
+        let known = self.aim.names.iter().zip(&self.values);
+        known.filter_map(|(name, value)| Some((name.clone(), (*value)?))).collect()
     }
 }
 

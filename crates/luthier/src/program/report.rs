@@ -2,35 +2,42 @@
 
 use serde_json::{Map, Value};
 
-/// A line that tells of the trial.
+/// A line that is a JSON object.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Report {
-    /// The score on the way.
-    Step { step: u64, score: f64 },
-    /// The score at the end.
-    Final(f64),
-    /// An object without the metric; its keys, in their order.
+    /// Some of what was asked for, on the way where it has a step, else at the end.
+    Values {
+        /// Where on the way.
+        step: Option<u64>,
+        /// What it says under each name that was asked for.
+        values: Vec<Option<f64>>,
+    },
+    /// An object with none of these names; its keys, in their order.
     Other(Vec<String>),
 }
 
 impl Report {
     /// Reads a line; `None` where it is no JSON object, an error where it is a report that cannot be
     /// meant. Python's `NaN`, `Infinity` and `-Infinity` are numbers here.
-    pub(super) fn read(line: &[u8], metric: &str) -> Option<Result<Self, String>> {
+    pub(super) fn read(line: &[u8], names: &[String]) -> Option<Result<Self, String>> {
         let object = object(line)?;
-        let Some(score) = object.get(metric) else {
+        if !names.iter().any(|name| object.contains_key(name)) {
             return Some(Ok(Self::Other(object.into_iter().map(|(key, _)| key).collect())));
+        }
+        Some(Self::of(&object, names))
+    }
+
+    fn of(object: &Map<String, Value>, names: &[String]) -> Result<Self, String> {
+        let value = |name: &String| {
+            let Some(value) = object.get(name) else { return Ok(None) };
+            let wrong = || format!("it reported `{name}` as {value}, which is no number");
+            number(value).map(Some).ok_or_else(wrong)
         };
-        let Some(score) = number(score) else {
-            return Some(Err(format!("it reported `{metric}` as {score}, which is no number")));
+        let values = names.iter().map(value).collect::<Result<_, String>>()?;
+        let whole = |step| {
+            whole(step).ok_or_else(|| format!("it reported step {step}; steps are 0, 1, 2, …"))
         };
-        Some(match object.get("step") {
-            None => Ok(Self::Final(score)),
-            Some(step) => match whole(step) {
-                Some(step) => Ok(Self::Step { step, score }),
-                None => Err(format!("it reported step {step}; steps are 0, 1, 2, …")),
-            },
-        })
+        Ok(Self::Values { step: object.get("step").map(whole).transpose()?, values })
     }
 }
 
@@ -99,17 +106,27 @@ mod tests {
     fn check(line: &str, expected: Option<Result<Report, &str>>) {
         let expected = expected.map(|result| result.map_err(str::to_owned));
         // Debug texts, because NaN is not equal to itself.
-        let found = Report::read(line.as_bytes(), "f1");
+        let found = Report::read(line.as_bytes(), &["f1".to_owned(), "ms".to_owned()]);
         assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{line}");
+    }
+
+    fn values(
+        step: Option<u64>,
+        f1: Option<f64>,
+        ms: Option<f64>,
+    ) -> Option<Result<Report, &'static str>> {
+        Some(Ok(Report::Values { step, values: vec![f1, ms] }))
     }
 
     #[test]
     fn reports_are_read() {
-        let step = |step, score| Some(Ok(Report::Step { step, score }));
+        let step = |step, score| values(Some(step), Some(score), None);
         check(r#"{"step": 3, "f1": 0.81}"#, step(3, 0.81));
         check(r#"{"f1": 1, "step": 0, "loss": 0.4, "lr": [1, 2]}"#, step(0, 1.0));
         check(r#"  {"step": 12.0, "f1": -2e-3}  "#, step(12, -0.002));
-        check(r#"{"f1": 0.5}"#, Some(Ok(Report::Final(0.5))));
+        check(r#"{"f1": 0.5}"#, values(None, Some(0.5), None));
+        check(r#"{"ms": 20, "f1": 0.5}"#, values(None, Some(0.5), Some(20.0)));
+        check(r#"{"step": 2, "ms": 20}"#, values(Some(2), None, Some(20.0)));
         check("{\"step\": 1, \"f1\": 0.5}\r", step(1, 0.5));
         let other = |keys: &[&str]| {
             Some(Ok(Report::Other(keys.iter().map(|key| (*key).to_owned()).collect())))
@@ -120,11 +137,11 @@ mod tests {
 
     #[test]
     fn numbers_that_json_does_not_have_are_numbers() {
-        check(r#"{"step": 3, "f1": NaN}"#, Some(Ok(Report::Step { step: 3, score: f64::NAN })));
-        check(r#"{"f1": Infinity}"#, Some(Ok(Report::Final(f64::INFINITY))));
-        check(r#"{"f1":-Infinity}"#, Some(Ok(Report::Final(f64::NEG_INFINITY))));
-        check(r#"{"f1": 1, "loss": NaN}"#, Some(Ok(Report::Final(1.0))));
-        check(r#"{"note": "NaN \" NaN", "f1": NaN}"#, Some(Ok(Report::Final(f64::NAN))));
+        check(r#"{"step": 3, "f1": NaN}"#, values(Some(3), Some(f64::NAN), None));
+        check(r#"{"f1": Infinity}"#, values(None, Some(f64::INFINITY), None));
+        check(r#"{"f1":-Infinity}"#, values(None, Some(f64::NEG_INFINITY), None));
+        check(r#"{"f1": 1, "loss": NaN}"#, values(None, Some(1.0), None));
+        check(r#"{"note": "NaN \" NaN", "f1": NaN}"#, values(None, Some(f64::NAN), None));
     }
 
     #[test]
@@ -134,7 +151,7 @@ mod tests {
         {
             check(line, None);
         }
-        assert_eq!(Report::read(b"{\"f1\": 0.5, \"x\": \"\xff\"}", "f1"), None);
+        assert_eq!(Report::read(b"{\"f1\": 0.5, \"x\": \"\xff\"}", &["f1".to_owned()]), None);
         let deep = "{\"f1\": 0.5, \"x\": ".to_owned() + &"[".repeat(60_000);
         check(&deep, None);
     }
@@ -143,6 +160,7 @@ mod tests {
     fn what_cannot_be_meant_is_an_error() {
         let wrong = |text| Some(Err(text));
         check(r#"{"f1": "0.5"}"#, wrong("it reported `f1` as \"0.5\", which is no number"));
+        check(r#"{"f1": 1, "ms": true}"#, wrong("it reported `ms` as true, which is no number"));
         check(r#"{"f1": null}"#, wrong("it reported `f1` as null, which is no number"));
         check(r#"{"step": -1, "f1": 0}"#, wrong("it reported step -1; steps are 0, 1, 2, …"));
         check(r#"{"step": 1.5, "f1": 0}"#, wrong("it reported step 1.5; steps are 0, 1, 2, …"));

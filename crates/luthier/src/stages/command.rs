@@ -5,20 +5,21 @@ mod predictions;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use luthier_data::{Dataset, Part, Selection};
+use luthier_eval::Predictions;
 use luthier_study::{Failure as TrialFailure, Locator, Measured, Session, Study};
 use luthier_tune::Folds;
 
 use super::cross_validate::CrossValidation;
-use super::measure::{binary, predictions as scored, truth};
+use super::measure::binary;
 use super::train::fold_seed;
-use super::tune::{folds, tiebreak};
+use super::tune::folds;
+use super::valid::{Scored, Valid};
 use crate::failure::Failure;
-use crate::job::Job;
-use crate::program::{self, Guard, Left, Objective, Program, Rows, Setting, Turn};
+use crate::job::{Data, Job, Measure};
+use crate::program::{self, Aim, Guard, Left, Program, Rows, Setting, Turn};
 use predictions::Answers;
 
 /// Under which a trial's note says who has computed its score.
@@ -31,78 +32,59 @@ const PROGRAM: &str = "program";
 /// All that trials of a program need.
 pub(super) struct Programs<'a> {
     job: &'a Job,
-    dataset: &'a Dataset,
-    /// The rows with the labels of those to be judged by, for each fold or the only time.
-    rows: Vec<(Rows, Vec<u32>)>,
     program: &'a Program,
     setting: Setting,
+    /// The files with the rows, for each fold or all; none where the job has no rows.
+    rows: Vec<Rows>,
     /// Trials of this run whose scores are the program's own.
     reported: Mutex<BTreeSet<u64>>,
 }
 
+/// What a program has predicted of the rows that it is scored on.
+struct Answered {
+    scored: Predictions,
+    probabilities: Option<Vec<f32>>,
+}
+
 impl<'a> Programs<'a> {
-    /// Writes the rows as files below `folder`, where trials will have theirs too, and starts the
-    /// guard, if the job has a program.
+    /// Writes the rows, if there are any, as files below `folder`, where trials will have theirs too,
+    /// and starts the guard, if the job has a program.
     pub(super) fn start(
         job: &'a Job,
-        dataset: &'a Dataset,
+        valid: &[Valid<'_>],
         folder: &Path,
     ) -> Result<Option<Self>, Failure> {
         let Some(program) = &job.tune.program else { return Ok(None) };
-        let absolute = |path: &Path| std::path::absolute(path).map_err(Failure::io(path));
-        let splits = folder.join("splits");
-        program::fresh(&splits).map_err(Failure::io(&splits))?;
-        let metric = job.objective.metric;
+        let rows = match &job.data {
+            Some(data) => write_rows(data, valid, &folder.join("splits"))?,
+            None => Vec::new(),
+        };
         let setting = Setting {
-            objective: Objective {
-                metric: metric.to_string(),
-                direction: if metric.higher_is_better() { "maximize" } else { "minimize" },
-            },
+            aim: Aim::of(&job.objective),
             trials: absolute(&folder.join("trials"))?,
             guard: Guard::start(program.grace())?,
         };
-        let rows = |train: Selection, valid: Selection, folder: &Path| {
-            std::fs::create_dir_all(folder).map_err(Failure::io(folder))?;
-            let file = |selection, name| {
-                let file = dataset.file_of(selection, folder, name)?;
-                absolute(&file.ok_or_else(|| Failure::fault(format!("there are no {name} rows")))?)
-            };
-            let labels = dataset.labels();
-            let rows = Rows {
-                train: file(train, "train")?,
-                valid: file(valid, "valid")?,
-                text: job.dataset.text.clone(),
-                label: job.dataset.label.clone(),
-                labels: labels.to_vec(),
-                positive: binary(dataset).map(|class| labels[class].clone()),
-            };
-            Ok((rows, truth(dataset, valid)?))
-        };
-        let rows = match dataset.folds() {
-            0 => vec![rows(Part::Train.into(), Part::Valid.into(), &splits)?],
-            folds => {
-                let of_fold = |fold| {
-                    let folder = splits.join(format!("fold-{fold}"));
-                    rows(Selection::Outside(fold), Selection::Fold(fold), &folder)
-                };
-                (0..folds).map(of_fold).collect::<Result<Vec<_>, Failure>>()?
-            }
-        };
-        Ok(Some(Self { job, dataset, rows, program, setting, reported: Mutex::default() }))
+        Ok(Some(Self { job, program, setting, rows, reported: Mutex::default() }))
     }
 
     /// Runs the program for a trial, once for each fold where there are folds. Its score is that of its
     /// predictions, where there are any.
     pub(super) fn evaluate(
         &self,
+        valid: &[Valid<'_>],
         study: &Study,
         session: &Session<'_>,
     ) -> Result<Measured, TrialFailure> {
-        let number = session.number();
-        let (measured, by) = match folds(self.job, self.dataset) {
-            None => self.once(session)?,
-            Some(folds) => self.cross_validate(folds, study, session)?,
+        let folds = folds(self.job, valid.first().map(|valid| valid.dataset));
+        let (measured, by) = match (folds, valid.first()) {
+            (Some(folds), _) => self.cross_validate(folds, valid, study, session)?,
+            (None, valid) => {
+                let report = &mut |step, scores| session.report_all(step, scores);
+                let (scored, by) = self.run(None, valid, session.seed(), report, session)?;
+                (valid.map_or(scored.measured.clone(), |valid| scored.on(valid)), by)
+            }
         };
+        let number = session.number();
         if by == PROGRAM {
             self.reported.lock().unwrap_or_else(PoisonError::into_inner).insert(number);
         }
@@ -112,113 +94,123 @@ impl<'a> Programs<'a> {
         Ok(measured)
     }
 
+    fn cross_validate(
+        &self,
+        folds: Folds,
+        valid: &[Valid<'_>],
+        study: &Study,
+        session: &Session<'_>,
+    ) -> Result<(Measured, &'static str), TrialFailure> {
+        let mut all_by = LUTHIER;
+        let trial = CrossValidation { folds, valid, study };
+        let measured = trial.evaluate(session, &mut |fold, report| {
+            let (valid, seed) = (&valid[usize::from(fold)], fold_seed(session.seed(), fold));
+            let (scored, by) = self.run(Some(fold), Some(valid), seed, report, session)?;
+            if by == PROGRAM {
+                all_by = PROGRAM;
+            }
+            Ok(scored)
+        })?;
+        Ok((measured, all_by))
+    }
+
+    /// Starts the program, on a fold or all rows, and scores what it has left; who has computed the
+    /// score.
+    fn run(
+        &self,
+        fold: Option<u8>,
+        valid: Option<&Valid<'_>>,
+        seed: u64,
+        report: &mut dyn FnMut(u64, Vec<f64>) -> ControlFlow<()>,
+        session: &Session<'_>,
+    ) -> Result<(Scored, &'static str), TrialFailure> {
+        let rows = self.rows.get(fold.map_or(0, usize::from));
+        let left = self.program.evaluate(
+            &self.setting,
+            &mut Turn { rows, fold, seed, report },
+            session,
+        )?;
+        let answered = valid.map(|valid| self.answered(valid, &left)).transpose();
+        let answered = answered.map_err(TrialFailure::Error)?.flatten();
+        let measured = self.job.objective.measured(|measure| {
+            match (measure, valid.zip(answered.as_ref())) {
+                (Measure::Metric(metric), Some((valid, answered))) => {
+                    valid.score(*metric, &answered.scored).map_err(TrialFailure::Error)
+                }
+                _ => left.value(measure),
+            }
+        })?;
+        let by = if answered.is_some() { LUTHIER } else { PROGRAM };
+        let probabilities = answered.and_then(|answered| answered.probabilities);
+        Ok((Scored { measured, probabilities }, by))
+    }
+
     /// Whether this trial of this run has a score of the program's own.
     pub(super) fn is_reported(&self, trial: u64) -> bool {
         self.reported.lock().unwrap_or_else(PoisonError::into_inner).contains(&trial)
     }
 
-    fn once(&self, session: &Session<'_>) -> Result<(Measured, &'static str), TrialFailure> {
-        let report = &mut |step, score| session.report(step, score);
-        let scored = self.run(None, session.seed(), report, session)?;
-        let truth = &self.rows[0].1;
-        let tiebreak = match scored.probabilities.is_empty() {
-            true => None,
-            false => tiebreak(self.job, self.dataset, truth, &scored.probabilities),
-        };
-        Ok((Measured { tiebreak, ..scored.score.into() }, scored.by))
-    }
-
-    fn cross_validate(
-        &self,
-        folds: Folds,
-        study: &Study,
-        session: &Session<'_>,
-    ) -> Result<(Measured, &'static str), TrialFailure> {
-        let trial = CrossValidation {
-            job: self.job,
-            folds,
-            truth: self.rows.iter().map(|(_, truth)| truth.as_slice()).collect(),
-            classes: self.dataset.labels().len(),
-            study,
-        };
-        let mut all_by = LUTHIER;
-        let measured = trial.evaluate(session, &mut |fold, report| {
-            let seed = fold_seed(session.seed(), fold);
-            let Scored { score, probabilities, by } =
-                self.run(Some(fold), seed, report, session)?;
-            if by == PROGRAM {
-                all_by = PROGRAM;
-            }
-            Ok((score, probabilities))
-        })?;
-        Ok((measured, all_by))
-    }
-
-    /// Starts the program, on a fold or the only rows, and scores what it has left.
-    fn run(
-        &self,
-        fold: Option<u8>,
-        seed: u64,
-        report: &mut dyn FnMut(u64, f64) -> ControlFlow<()>,
-        session: &Session<'_>,
-    ) -> Result<Scored, TrialFailure> {
-        let (rows, truth) = &self.rows[fold.map_or(0, usize::from)];
-        let turn = &mut Turn { rows: Some(rows), fold, seed, report };
-        let left = self.program.evaluate(&self.setting, turn, session)?;
-        if let Some(scored) = self.answers(&left, truth).map_err(TrialFailure::Error)? {
-            return Ok(scored);
-        }
-        let score = left.score(&self.setting.objective.metric)?;
-        Ok(Scored { score, probabilities: Vec::new(), by: PROGRAM })
-    }
-
-    /// The score of the predictions that the program has left, if it has.
-    fn answers(&self, left: &Left, truth: &[u32]) -> Result<Option<Scored>, String> {
+    /// The predictions that the program has left, if it has.
+    fn answered(&self, valid: &Valid<'_>, left: &Left) -> Result<Option<Answered>, String> {
         let Some(path) = predictions::find(&left.folder)? else { return Ok(None) };
-        let labels = self.dataset.labels();
-        let Answers { probabilities, decided } = predictions::read(&path, labels, truth.len())?;
-        let metric = self.job.objective.metric;
-        let of_file = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
-        let scored = |score, probabilities| Scored { score, probabilities, by: LUTHIER };
-        let Some(probabilities) = probabilities else {
-            if !metric.reads_decisions() {
+        let labels = valid.dataset.labels();
+        let Answers { probabilities, decided } = predictions::read(&path, labels, valid.len())?;
+        let of_file = |what: String| format!("{}: {what}", path.display());
+        if probabilities.is_none() {
+            let needs_more = self.job.objective.measures().find(
+                |measure| matches!(measure, Measure::Metric(metric) if !metric.reads_decisions()),
+            );
+            if let Some(metric) = needs_more {
                 let what = format!("`{metric}` needs probabilities, in a column for each label");
-                return Err(of_file(&what));
+                return Err(of_file(what));
             }
-            let decided = decided.unwrap_or_default();
-            let certain: Vec<f32> = decided
-                .iter()
-                .flat_map(|label| (0..labels.len()).map(move |class| class == *label as usize))
-                .map(f32::from)
-                .collect();
-            let score = self.score(truth, &certain, Some(decided)).map_err(|e| of_file(&e))?;
-            return Ok(Some(scored(score, Vec::new())));
+        }
+        let certain = || {
+            let decided = decided.iter().flatten();
+            let row = |label: &u32| {
+                let label = *label as usize;
+                (0..labels.len()).map(move |class| f32::from(class == label))
+            };
+            decided.flat_map(row).collect::<Vec<f32>>()
         };
-        let score = self.score(truth, &probabilities, decided).map_err(|error| of_file(&error))?;
-        Ok(Some(scored(score, probabilities)))
-    }
-
-    fn score(
-        &self,
-        truth: &[u32],
-        probabilities: &[f32],
-        decided: Option<Vec<u32>>,
-    ) -> Result<f64, String> {
-        let metric = self.job.objective.metric;
-        let classes = self.dataset.labels().len();
-        let scored = scored(classes, truth.to_vec(), probabilities, decided);
-        metric
-            .score(&scored.map_err(|error| error.to_string())?, binary(self.dataset))
-            .ok_or_else(|| format!("`{metric}` is undefined on the validation rows"))
+        let scored = match &probabilities {
+            Some(probabilities) => valid.predictions(probabilities, decided),
+            None => valid.predictions(&certain(), decided.clone()),
+        };
+        Ok(Some(Answered { scored: scored.map_err(of_file)?, probabilities }))
     }
 }
 
-/// What one start of the program came to.
-struct Scored {
-    score: f64,
-    /// Of the rows to be judged by, row-major; none where the program has not told them.
-    probabilities: Vec<f32>,
-    by: &'static str,
+/// Files with the rows to learn from and those to be scored on, for each fold or all: those of the
+/// job, or written below `folder` where a file is split.
+fn write_rows(data: &Data, valid: &[Valid<'_>], folder: &Path) -> Result<Vec<Rows>, Failure> {
+    program::fresh(folder).map_err(Failure::io(folder))?;
+    let rows = |(fold, valid): (usize, &Valid<'_>)| {
+        let dataset = valid.dataset;
+        let folder = match dataset.folds() {
+            0 => folder.to_owned(),
+            _ => folder.join(format!("fold-{fold}")),
+        };
+        std::fs::create_dir_all(&folder).map_err(Failure::io(&folder))?;
+        let file = |selection, name| {
+            let file = dataset.file_of(selection, &folder, name)?;
+            absolute(&file.ok_or_else(|| Failure::fault(format!("there are no {name} rows")))?)
+        };
+        let labels = dataset.labels();
+        Ok(Rows {
+            train: file(valid.fitted, "train")?,
+            valid: file(valid.rows, "valid")?,
+            text: data.rows.text.clone(),
+            label: data.rows.label.clone(),
+            labels: labels.to_vec(),
+            positive: binary(dataset).map(|class| labels[class].clone()),
+        })
+    };
+    valid.iter().enumerate().map(rows).collect()
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(Failure::io(path))
 }
 
 /// The trials of a study whose scores are the program's own, those of other runs included.

@@ -50,6 +50,7 @@ const LOG_LOSS_SHARE: f64 = 0.25;
 /// Judges candidates on the rows that were held out.
 struct Judge<'a> {
     job: &'a Job,
+    metric: Metric,
     draft: Draft,
     folder: &'a RunFolder,
     threads: Threads,
@@ -77,7 +78,7 @@ impl Changed {
 /// Writes the bundle `compressed` and `compression.json`.
 pub(super) fn compress(
     job: &Job,
-    prepared: &Prepared,
+    prepared: &Prepared<'_>,
     trained: &Trained,
     folder: &mut RunFolder,
     reporter: &Reporter,
@@ -160,7 +161,7 @@ fn judged_search(
 impl<'a> Judge<'a> {
     fn new(
         job: &'a Job,
-        prepared: &Prepared,
+        prepared: &Prepared<'_>,
         trained: &Trained,
         folder: &'a RunFolder,
     ) -> Result<Self, Failure> {
@@ -172,6 +173,7 @@ impl<'a> Judge<'a> {
         let folds = (0u8..).zip(&trained.folds).map(of_fold);
         Ok(Self {
             job,
+            metric: prepared.data.metric,
             draft: trained.bundle.to_draft()?,
             folder,
             threads: Threads::new(1),
@@ -206,7 +208,7 @@ impl<'a> Judge<'a> {
         let _ = std::fs::remove_dir_all(&path);
         let truth = self.held_out.truth.clone();
         let scored = predictions(self.classes, truth, &probabilities, Some(predicted))?;
-        let metric = self.job.objective.metric;
+        let metric = self.metric;
         let mut judgement = Judgement {
             size_bytes: bundle.size_bytes(),
             p50_ms,
@@ -229,7 +231,7 @@ impl<'a> Judge<'a> {
         baseline: &Predictions,
         judgement: &mut Judgement,
     ) -> Result<(), Failure> {
-        let (metric, max_drop) = (self.job.objective.metric, self.job.compress.max_drop);
+        let (metric, max_drop) = (self.metric, self.job.compress.max_drop);
         let bootstrap = Bootstrap::default();
         let gate = non_inferiority(scored, baseline, metric, self.positive, max_drop, &bootstrap)?;
         judgement.difference = gate.difference;
@@ -325,7 +327,7 @@ impl<'a> Judge<'a> {
         recipe: &Recipe,
         model: Model,
         trained: &Trained,
-        prepared: &Prepared,
+        prepared: &Prepared<'_>,
     ) -> Result<(Bundle, Vec<Bundle>), Failure> {
         let path = self.folder.join("compressed");
         let changed = self.changed(recipe, model)?;
@@ -342,8 +344,7 @@ impl<'a> Judge<'a> {
         if !recipe.0.is_empty() {
             let (probabilities, _) =
                 self.held_out.answer(&self.predictors(changed.answering())?)?;
-            let (dataset, held_out) = (&prepared.dataset, &self.held_out);
-            draft.scores = vec![valid_score(self.job, dataset, held_out, &probabilities)?];
+            draft.scores = vec![valid_score(prepared, &self.held_out, &probabilities)?];
             draft.lineage.compression = Some(recipe.to_string());
             draft.lineage.compressed_from = Some(trained.bundle.manifest().digest.clone());
         }

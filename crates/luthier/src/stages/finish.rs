@@ -5,7 +5,7 @@ use luthier_bundle::{Bundle, Score};
 use luthier_data::Part;
 use luthier_engine::Threads;
 use luthier_eval::{
-    Bootstrap, Mistake, Predictions, Report, Suspect, suspect_labels, worst_mistakes,
+    Bootstrap, Metric, Mistake, Predictions, Report, Suspect, suspect_labels, worst_mistakes,
 };
 use luthier_model::{Extractor, Preprocess};
 use luthier_monitor::{Baseline, Observation};
@@ -18,7 +18,6 @@ use super::held_out::{self, HeldOut, answering};
 use super::measure::{answer, binary, labels, latency, predictions, texts, truth};
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
-use crate::job::Job;
 use crate::term::{Reporter, times};
 
 /// Rows that the report shows of each kind.
@@ -54,8 +53,7 @@ pub(super) struct Shown<T> {
 
 /// Writes `bundle` and `findings.json`.
 pub(super) fn finish(
-    job: &Job,
-    prepared: &Prepared,
+    prepared: &Prepared<'_>,
     compressed: &Compressed,
     folder: &mut RunFolder,
     reporter: &Reporter,
@@ -99,17 +97,17 @@ pub(super) fn finish(
         findings.mistakes = shown(prepared, Part::Test, worst_mistakes(&test, SHOWN), |m| m.row)?;
     }
     let baseline = baseline(compressed, &held_out, valid.predicted())?;
-    let bundle = write(job, compressed, &findings, baseline.as_ref(), openings, folder)?;
+    let bundle = write(prepared, compressed, &findings, baseline.as_ref(), openings, folder)?;
     folder.write("findings.json", &findings)?;
     folder.finish("bundle", &key)?;
     if let Some(test) = &findings.test {
-        reporter.line("finish", &test_line(job, test, openings));
+        reporter.line("finish", &test_line(prepared.data.metric, test, openings));
     }
     Ok(Finished { bundle, findings })
 }
 
 fn write(
-    job: &Job,
+    prepared: &Prepared<'_>,
     compressed: &Compressed,
     findings: &Findings,
     baseline: Option<&Baseline>,
@@ -133,7 +131,7 @@ fn write(
             })
         });
         let (mut first, rest): (Vec<_>, Vec<_>) =
-            chosen.partition(|score| score.metric == job.objective.metric.to_string());
+            chosen.partition(|score| score.metric == prepared.data.metric.name());
         first.extend(rest);
         draft.scores.extend(first);
     }
@@ -167,8 +165,7 @@ fn baseline(
     Ok(Baseline::new(models[0].decision.classes(), &rows))
 }
 
-fn test_line(job: &Job, test: &Report, openings: u32) -> String {
-    let metric = job.objective.metric;
+fn test_line(metric: Metric, test: &Report, openings: u32) -> String {
     let Some(found) = test.metric(metric) else { return String::new() };
     let value = found.value.map_or("undefined".to_owned(), |value| format!("{value:.4}"));
     let interval = match (found.low, found.high) {
@@ -181,7 +178,7 @@ fn test_line(job: &Job, test: &Report, openings: u32) -> String {
 
 /// Fetches the rows that findings speak of.
 fn shown<T>(
-    prepared: &Prepared,
+    prepared: &Prepared<'_>,
     part: Part,
     findings: Vec<T>,
     position: impl Fn(&T) -> usize,

@@ -120,7 +120,7 @@ impl<'a, 'd> Watch<'a, 'd> {
         if new.is_empty() {
             return Ok(());
         }
-        let best = luthier_tune::best(&trials, &self.search.study.spec().directions());
+        let best = self.search.best(&trials);
         let best = best.and_then(|best| Some((best.number, best.score()?)));
         for trial in new {
             if self.has_enough() {

@@ -19,6 +19,7 @@ mod report;
 mod train;
 mod training_rows;
 mod tune;
+mod valid;
 mod watch;
 
 use std::sync::atomic::AtomicBool;
@@ -29,7 +30,7 @@ use luthier_report::RunReport;
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::job::Job;
+use crate::job::{Data, Job};
 use crate::launch::Engine;
 use crate::program;
 use crate::term::Reporter;
@@ -42,7 +43,8 @@ use training_rows::TrainingRows;
 use tune::Search;
 
 /// The data of a job: opened, checked and described.
-pub(crate) struct Prepared {
+pub(crate) struct Prepared<'a> {
+    pub(crate) data: &'a Data,
     pub(crate) dataset: Dataset,
     pub(crate) profile: Profile,
     /// Digest of all that later stages take from the data.
@@ -65,20 +67,22 @@ pub(crate) struct Work {
     pub(crate) exhausted: bool,
 }
 
-/// Does the whole job, or, where the best trial is a program's, which leaves no model that could be
-/// taken further, what [`tune()`] does.
+/// Does the whole job, or, where there are no rows or the best trial is a program's, which leaves no
+/// model that could be taken further, what [`tune()`] does.
 pub(crate) fn run(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result<RunReport, Failure> {
+    let Some(data) = &job.data else { return tune(job, reporter, stop) };
     let start = Instant::now();
     let mut folder = RunFolder::open(&job.run_folder())?;
-    let prepared = prepare(job, &mut folder, reporter)?;
-    let rows = TrainingRows::of(&prepared.dataset, stop);
-    let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop, here)?;
+    let prepared = prepare(data, &mut folder, reporter)?;
+    let rows = TrainingRows::of(&prepared.dataset, data.metric, stop);
+    let source = Some((&prepared, &rows));
+    let tuned = tune::tune(job, source, &mut folder, reporter, stop, here)?;
     if tuned.learner() == program::LEARNER {
-        return end_tuned(job, &prepared, &tuned, &folder, start);
+        return end_tuned(job, Some(&prepared), &tuned, &folder, start);
     }
     let trained = train::train(job, &prepared, &rows, &tuned, &mut folder, reporter, stop)?;
     let compressed = compress::compress(job, &prepared, &trained, &mut folder, reporter, stop)?;
-    let finished = finish::finish(job, &prepared, &compressed, &mut folder, reporter)?;
+    let finished = finish::finish(&prepared, &compressed, &mut folder, reporter)?;
     let report = report::assemble(&report::Parts {
         job,
         prepared: &prepared,
@@ -118,10 +122,14 @@ fn tune_by(
 ) -> Result<RunReport, Failure> {
     let start = Instant::now();
     let mut folder = RunFolder::open(&job.run_folder())?;
-    let prepared = prepare(job, &mut folder, reporter)?;
-    let rows = TrainingRows::of(&prepared.dataset, stop);
-    let tuned = tune::tune(job, &prepared, &rows, &mut folder, reporter, stop, by)?;
-    end_tuned(job, &prepared, &tuned, &folder, start)
+    let data = job.data.as_ref();
+    let prepared = data.map(|data| prepare(data, &mut folder, reporter)).transpose()?;
+    let rows = prepared
+        .as_ref()
+        .map(|prepared| TrainingRows::of(&prepared.dataset, prepared.data.metric, stop));
+    let source = prepared.as_ref().zip(rows.as_ref());
+    let tuned = tune::tune(job, source, &mut folder, reporter, stop, by)?;
+    end_tuned(job, prepared.as_ref(), &tuned, &folder, start)
 }
 
 /// Evaluates trials of a job whose search another process has begun or, within `wait`, begins. The
@@ -132,18 +140,21 @@ pub(crate) fn work(
     reporter: &Reporter,
     stop: &AtomicBool,
 ) -> Result<Work, Failure> {
-    let dataset = open(job, reporter)?;
-    let study = tune::join(job, &dataset, wait, stop)?;
-    let rows = TrainingRows::of(&dataset, stop);
+    let data = job.data.as_ref();
+    let opened = data.map(|data| Ok::<_, Failure>((open(data, reporter)?, data.metric)));
+    let opened = opened.transpose()?;
+    let rows = opened.as_ref().map(|(dataset, metric)| TrainingRows::of(dataset, *metric, stop));
+    let rows = rows.as_ref();
+    let study = tune::join(job, rows.map(|rows| rows.dataset), wait, stop)?;
     let host = rustix::system::uname();
     let own = format!("{}-{}", host.nodename().to_string_lossy(), std::process::id());
     let folder = job.run_folder().join("workers").join(own);
     let deadline = job.tune.timeout.map(|timeout| Instant::now() + timeout);
-    let (dataset, rows, study, folder) = (&dataset, &rows, &study, &folder);
-    let search = Search { job, dataset, rows, study, folder, reporter, stop, deadline };
+    let (study, folder) = (&study, &folder);
+    let search = Search { job, rows, study, folder, reporter, stop, deadline };
     let searched = search.rounds()?;
     let trials = study.trials();
-    let best = luthier_tune::best(&trials, &study.spec().directions());
+    let best = search.best(&trials);
     Ok(Work {
         evaluated: searched.ended,
         finished: tune::finished(&trials),
@@ -162,7 +173,7 @@ fn here(search: &Search<'_, '_>) -> Result<(), Failure> {
 /// Writes `tuning.json` and `tuning.html`. The reports of a finished model stay as they are.
 fn end_tuned(
     job: &Job,
-    prepared: &Prepared,
+    prepared: Option<&Prepared<'_>>,
     tuned: &tune::Tuned,
     folder: &RunFolder,
     start: Instant,
@@ -173,8 +184,8 @@ fn end_tuned(
 }
 
 /// Opens the data and says what they are.
-fn open(job: &Job, reporter: &Reporter) -> Result<Dataset, Failure> {
-    let dataset = Dataset::open(&job.dataset)?;
+fn open(data: &Data, reporter: &Reporter) -> Result<Dataset, Failure> {
+    let dataset = Dataset::open(&data.rows)?;
     let rows = |part| dataset.len(part);
     let folds = match dataset.folds() {
         0 => String::new(),
@@ -192,8 +203,12 @@ fn open(job: &Job, reporter: &Reporter) -> Result<Dataset, Failure> {
 }
 
 /// Opens and profiles the data.
-fn prepare(job: &Job, folder: &mut RunFolder, reporter: &Reporter) -> Result<Prepared, Failure> {
-    let dataset = open(job, reporter)?;
+fn prepare<'a>(
+    data: &'a Data,
+    folder: &mut RunFolder,
+    reporter: &Reporter,
+) -> Result<Prepared<'a>, Failure> {
+    let dataset = open(data, reporter)?;
     let key = folder::key(&["data", &dataset.digest()]);
     let profile = match folder.finished("profile", &key).then(|| folder.read("profile.json")) {
         Some(Ok(profile)) => profile,
@@ -209,5 +224,5 @@ fn prepare(job: &Job, folder: &mut RunFolder, reporter: &Reporter) -> Result<Pre
     for finding in warnings {
         reporter.line("", &format!("warning: {}", finding.message));
     }
-    Ok(Prepared { dataset, profile, key })
+    Ok(Prepared { data, dataset, profile, key })
 }

@@ -1,7 +1,7 @@
 //! `report.json` and `report.html` from the finished values of all stages.
 
 use luthier_compress::Verdict as Judged;
-use luthier_data::{Part, Severity};
+use luthier_data::{Dataset, Part, Severity};
 use luthier_eval::{MetricReport, Report};
 use luthier_report::{
     Candidate, ClassScores, Compression, DataSummary, Estimate, Evaluation, Fact, Finding,
@@ -17,13 +17,13 @@ use super::held_out;
 use super::tune::Tuned;
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
-use crate::job::Job;
+use crate::job::{Goal, Job};
 use crate::term::{milliseconds, size};
 
 /// The finished values of a run.
 pub(super) struct Parts<'a> {
     pub(super) job: &'a Job,
-    pub(super) prepared: &'a Prepared,
+    pub(super) prepared: &'a Prepared<'a>,
     pub(super) tuned: &'a Tuned,
     pub(super) compressed: &'a Compressed,
     pub(super) finished: &'a Finished,
@@ -48,39 +48,41 @@ pub(super) fn assemble(parts: &Parts<'_>) -> RunReport {
         compression: Some(compression(parts)),
         commands: commands(parts),
         lineage: lineage(parts),
-        ..self::tuned(job, prepared, tuned, seconds)
+        ..self::tuned(job, Some(prepared), tuned, seconds)
     }
 }
 
 /// The report of a search without a model.
-pub(super) fn tuned(job: &Job, prepared: &Prepared, tuned: &Tuned, seconds: f64) -> RunReport {
-    let (dataset, metric) = (&prepared.dataset, job.objective.metric);
+pub(super) fn tuned(
+    job: &Job,
+    prepared: Option<&Prepared<'_>>,
+    tuned: &Tuned,
+    seconds: f64,
+) -> RunReport {
+    let dataset = prepared.map(|prepared| &prepared.dataset);
+    let labels = dataset.map_or(&[][..], Dataset::labels);
     let score = tuned.best.score();
     RunReport {
         format: luthier_report::FORMAT,
         name: job.name.clone(),
-        task: job.task.clone(),
+        task: prepared.map(|prepared| prepared.data.task.clone()),
         release: env!("CARGO_PKG_VERSION").to_owned(),
         created: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
-        labels: dataset.labels().to_vec(),
-        positive: dataset.positive().map(|class| dataset.labels()[class].clone()),
-        metric: Objective {
-            name: metric.to_string(),
-            higher_is_better: metric.higher_is_better(),
-            target: job.objective.target,
-        },
+        labels: labels.to_vec(),
+        positive: dataset.and_then(Dataset::positive).map(|class| labels[class].clone()),
+        metric: Objective { target: job.objective.target, ..objective(job.objective.first()) },
         headline: Headline {
             score: Estimate {
                 value: score,
                 low: tuned.folds.as_ref().map(|folds| folds.low),
                 high: tuned.folds.as_ref().map(|folds| folds.high),
             },
-            rows: dataset.len(held_out::part(dataset)),
+            rows: dataset.map_or(0, |dataset| dataset.len(held_out::part(dataset))),
             wall_seconds: Some(seconds),
             verdicts: target_verdict(job, score).into_iter().collect(),
             ..Headline::default()
         },
-        data: Some(data(prepared)),
+        data: prepared.map(data),
         learning_curve: None,
         tuning: Some(tuning(job, tuned)),
         evaluation: None,
@@ -89,6 +91,14 @@ pub(super) fn tuned(job: &Job, prepared: &Prepared, tuned: &Tuned, seconds: f64)
         compression: None,
         commands: Vec::new(),
         lineage: Vec::new(),
+    }
+}
+
+fn objective(goal: &Goal) -> Objective {
+    Objective {
+        name: goal.measure.to_string(),
+        higher_is_better: goal.higher_is_better(),
+        target: None,
     }
 }
 
@@ -104,7 +114,7 @@ fn headline(parts: &Parts<'_>) -> Headline {
     let Finished { bundle, findings } = parts.finished;
     let judged = findings.test.as_ref().unwrap_or(&findings.valid);
     Headline {
-        score: estimate(judged.metric(parts.job.objective.metric)),
+        score: estimate(judged.metric(parts.prepared.data.metric)),
         rows: judged.rows as u64,
         test_openings: bundle.manifest().test_openings.into(),
         size_bytes: Some(bundle.size_bytes()),
@@ -118,7 +128,7 @@ fn headline(parts: &Parts<'_>) -> Headline {
 fn verdicts(parts: &Parts<'_>, judged: &Report) -> Vec<Verdict> {
     let objective = &parts.job.objective;
     let Finished { bundle, findings } = parts.finished;
-    let score = judged.metric(objective.metric).and_then(|found| found.value);
+    let score = judged.metric(parts.prepared.data.metric).and_then(|found| found.value);
     let mut verdicts: Vec<Verdict> = target_verdict(parts.job, score).into_iter().collect();
     let mut add = |holds: bool, text: String| {
         let outcome = if holds { Outcome::Holds } else { Outcome::Fails };
@@ -142,14 +152,14 @@ fn verdicts(parts: &Parts<'_>, judged: &Report) -> Vec<Verdict> {
 
 /// What the score is to the target, where there is one.
 fn target_verdict(job: &Job, score: Option<f64>) -> Option<Verdict> {
-    let metric = job.objective.metric;
+    let first = job.objective.first();
     let (target, score) = (job.objective.target?, score?);
-    let reached = if metric.higher_is_better() { score >= target } else { score <= target };
-    let (outcome, verb) = match reached {
+    let (outcome, verb) = match first.reaches(score, target) {
         true => (Outcome::Holds, "reaches"),
         false => (Outcome::Fails, "is short of"),
     };
-    Some(Verdict { outcome, text: format!("{metric} {score:.4} {verb} the target {target}") })
+    let text = format!("{} {score:.4} {verb} the target {target}", first.measure);
+    Some(Verdict { outcome, text })
 }
 
 fn compression_verdict(parts: &Parts<'_>) -> Option<Verdict> {
@@ -159,7 +169,7 @@ fn compression_verdict(parts: &Parts<'_>) -> Option<Verdict> {
     }
     let chosen = &search.candidates[search.chosen];
     let max_drop = parts.job.compress.max_drop;
-    let metric = parts.job.objective.metric;
+    let metric = parts.prepared.data.metric;
     let difference = chosen.judgement.difference;
     let (outcome, text) = match (search.chosen, chosen.judgement.verdict) {
         (0, _) => (
@@ -188,7 +198,7 @@ fn compression_verdict(parts: &Parts<'_>) -> Option<Verdict> {
     Some(Verdict { outcome, text })
 }
 
-fn data(prepared: &Prepared) -> DataSummary {
+fn data(prepared: &Prepared<'_>) -> DataSummary {
     let parts = prepared.profile.parts.iter().map(|part| PartSummary {
         part: part.part.to_string(),
         rows: part.rows,
@@ -210,12 +220,15 @@ fn data(prepared: &Prepared) -> DataSummary {
 }
 
 fn tuning(job: &Job, tuned: &Tuned) -> Tuning {
+    let (goals, constraints) = (&job.objective.goals, &job.objective.constraints);
     let trials = tuned.trials.iter().map(|trial| Trial {
         number: trial.number,
         state: trial_state(trial.state),
         score: trial.score(),
         reported: tuned.reported.contains(&trial.number),
         again: tuned.again.get(&trial.number).and_then(luthier_tune::Trial::score),
+        also: trial.scores.iter().skip(1).copied().map(Some).collect(),
+        violations: trial.violations.iter().copied().map(Some).collect(),
         loss: trial.tiebreak.map(|tiebreak| tiebreak.loss),
         seconds: trial.seconds,
         values: values(&trial.values),
@@ -226,6 +239,9 @@ fn tuning(job: &Job, tuned: &Tuned) -> Tuning {
         trials: trials.collect(),
         space: parameters(&job.tune.space),
         best: Some(tuned.best.number),
+        also: goals.iter().skip(1).map(objective).collect(),
+        front: job.objective.front(&tuned.trials).iter().map(|trial| trial.number).collect(),
+        limits: constraints.iter().map(|held| held.goal.measure.to_string()).collect(),
         margin: tuned.margin,
         sampler: job.tune.sampler.clone(),
         pruner: job.tune.pruner.to_string(),

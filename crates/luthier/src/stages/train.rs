@@ -39,7 +39,7 @@ pub(super) struct Trained {
 /// has not seen.
 pub(super) fn train(
     job: &Job,
-    prepared: &Prepared,
+    prepared: &Prepared<'_>,
     rows: &TrainingRows<'_>,
     tuned: &Tuned,
     folder: &mut RunFolder,
@@ -58,7 +58,7 @@ pub(super) fn train(
         return Ok(Trained { bundle, folds, key });
     }
     let fits = Fits::of(job, rows, tuned, folds, stop)?;
-    let score = fits.score(job, &prepared.dataset)?;
+    let score = fits.score(prepared)?;
     let draft = draft(job, prepared, tuned, rows.all()?, (&fits.model, score))?;
     let bundle = draft.write(&path)?;
     let of_fold = |fold: u8| {
@@ -69,15 +69,15 @@ pub(super) fn train(
     let folds = write_folds(&path, fits.folds.len(), &of_fold)?;
     folder.finish("model", &key)?;
     let trained = Trained { bundle, folds, key };
-    reporter.line("train", &summary(job, tuned, &trained));
+    reporter.line("train", &summary(prepared, tuned, &trained));
     Ok(trained)
 }
 
-fn summary(job: &Job, tuned: &Tuned, trained: &Trained) -> String {
+fn summary(prepared: &Prepared<'_>, tuned: &Tuned, trained: &Trained) -> String {
     let manifest = trained.bundle.manifest();
     let score = manifest.scores.first().map_or(f64::NAN, |score| score.value);
     let size = crate::term::size(trained.bundle.size_bytes());
-    let (number, metric) = (tuned.best.number, job.objective.metric);
+    let (number, metric) = (tuned.best.number, prepared.data.metric);
     match trained.folds.is_empty() {
         true => format!("trial {number} again: valid {metric} {score:.4}, {size}"),
         false => format!("trial {number} on all rows: {metric} out of fold {score:.4}, {size}"),
@@ -156,11 +156,15 @@ impl Fits {
     }
 
     /// The objective on the rows that were held out.
-    fn score(&self, job: &Job, dataset: &Dataset) -> Result<Score, Failure> {
-        let held_out = HeldOut::of(dataset)?;
+    fn score(&self, prepared: &Prepared<'_>) -> Result<Score, Failure> {
+        let held_out = HeldOut::of(&prepared.dataset)?;
         let fits = answering(&self.model, &self.folds);
         let of_folds: Vec<Vec<f32>> = fits.iter().map(|fitted| fitted.valid.clone()).collect();
-        valid_score(job, dataset, &held_out, &held_out.in_order(dataset.labels().len(), &of_folds))
+        valid_score(
+            prepared,
+            &held_out,
+            &held_out.in_order(prepared.dataset.labels().len(), &of_folds),
+        )
     }
 }
 
@@ -226,7 +230,7 @@ fn exported(
 
 fn draft(
     job: &Job,
-    prepared: &Prepared,
+    prepared: &Prepared<'_>,
     tuned: &Tuned,
     data: &TextData<'_>,
     (fitted, score): (&Fitted, Score),
@@ -238,14 +242,14 @@ fn draft(
         model,
         probes,
         name: job.name.clone(),
-        task: job.task.clone(),
+        task: prepared.data.task.clone(),
         route: job.route.clone().map(|route| Route {
             path: route.path,
             input: route.input,
             output: route.output,
         }),
         scores: vec![score],
-        lineage: lineage(dataset, job, tuned),
+        lineage: lineage(job, prepared, tuned),
         test_openings: 0,
         documents: vec![("profile.json".to_owned(), profile)],
     })
@@ -253,14 +257,14 @@ fn draft(
 
 /// The objective on the rows that were held out, with its interval.
 pub(super) fn valid_score(
-    job: &Job,
-    dataset: &Dataset,
+    prepared: &Prepared<'_>,
     held_out: &HeldOut,
     probabilities: &[f32],
 ) -> Result<Score, Failure> {
+    let dataset = &prepared.dataset;
     let truth = held_out.truth.clone();
     let scored = predictions(dataset.labels().len(), truth, probabilities, None)?;
-    let (metric, positive) = (job.objective.metric, binary(dataset));
+    let (metric, positive) = (prepared.data.metric, binary(dataset));
     let value = metric.score(&scored, positive).ok_or_else(|| {
         Failure::input(format!("metric `{metric}` is undefined on the validation rows"))
     })?;
@@ -276,13 +280,13 @@ pub(super) fn valid_score(
     })
 }
 
-fn lineage(dataset: &Dataset, job: &Job, tuned: &Tuned) -> Lineage {
+fn lineage(job: &Job, prepared: &Prepared<'_>, tuned: &Tuned) -> Lineage {
     let values = match serde_json::to_value(&tuned.best.values) {
         Ok(serde_json::Value::Object(values)) => values,
         _ => serde_json::Map::new(),
     };
     Lineage {
-        data: data_digests(dataset, job),
+        data: data_digests(prepared),
         trial: Some(TrialOrigin {
             study: job.name.clone(),
             number: tuned.best.number,
@@ -295,9 +299,9 @@ fn lineage(dataset: &Dataset, job: &Job, tuned: &Tuned) -> Lineage {
 }
 
 /// One entry per part: the digest of the file that its rows come from.
-fn data_digests(dataset: &Dataset, job: &Job) -> Vec<DataDigest> {
+fn data_digests(prepared: &Prepared<'_>) -> Vec<DataDigest> {
+    let (dataset, spec) = (&prepared.dataset, &prepared.data.rows);
     let files = dataset.files();
-    let spec = &job.dataset;
     let homes = [
         (Part::Train, Some(&spec.train)),
         (Part::Valid, spec.valid.as_ref()),

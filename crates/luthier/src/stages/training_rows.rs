@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use luthier_data::{Dataset, Part, Selection};
+use luthier_eval::Metric;
 use luthier_train::{Row, Subset, TextData};
 
 use super::tune::interrupted;
@@ -11,7 +12,9 @@ use crate::failure::Failure;
 
 /// The rows of a data set as training takes them, read on first use.
 pub(super) struct TrainingRows<'a> {
-    dataset: &'a Dataset,
+    pub(super) dataset: &'a Dataset,
+    /// What decides on the rows that trials are judged by.
+    pub(super) metric: Metric,
     stop: &'a AtomicBool,
     /// All that there is to learn from.
     all: OnceCell<TextData<'a>>,
@@ -21,8 +24,8 @@ pub(super) struct TrainingRows<'a> {
 
 impl<'a> TrainingRows<'a> {
     /// Rows whose reading ends with an error once `stop` is set.
-    pub(super) fn of(dataset: &'a Dataset, stop: &'a AtomicBool) -> Self {
-        Self { dataset, stop, all: OnceCell::new(), folds: OnceCell::new() }
+    pub(super) fn of(dataset: &'a Dataset, metric: Metric, stop: &'a AtomicBool) -> Self {
+        Self { dataset, metric, stop, all: OnceCell::new(), folds: OnceCell::new() }
     }
 
     /// All training rows, with the validation rows if there are any.

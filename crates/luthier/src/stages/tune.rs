@@ -8,28 +8,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use luthier_bundle::model_bytes;
 use luthier_data::Dataset;
-use luthier_eval::{Bootstrap, Metric, calibrated_log_loss, standard_error};
 use luthier_space::{Dimension, Distribution, Space, Values};
 use luthier_study::{
     Event, Failure as TrialFailure, Locator, Measured, Objective, Retries, Run, Session, Study,
     StudyError, StudySpec, Summary,
 };
-use luthier_train::{Job as Fit, Learner, TextData, TrainError};
+use luthier_train::{Job as Fit, Learner, Step, TextData, TrainError};
 use luthier_tune::{
-    Folds, Request, State, Tiebreak, Trial, around_best, choose, finalists, trial_seed,
+    Direction, Folds, Request, State, Trial, around_best, choose, finalists, trial_seed,
 };
 
 use super::command::{Programs, reported};
 use super::cross_validate::{CrossValidation, OfFolds, of_folds};
 use super::folder::key;
-use super::measure::{binary, predictions};
+use super::measure::{binary, labels};
 use super::train::fold_seed;
 use super::training_rows::TrainingRows;
+use super::valid::{Scored, Valid};
 use super::watch::{best_so_far, show_running, watch};
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
-use crate::job::Job;
+use crate::job::{Constraint, Goal, Job, Measure};
 use crate::program;
 use crate::term::{Bar, Reporter};
 
@@ -41,9 +42,6 @@ const EPOCHS: &str = ".epochs";
 
 /// Steps of a program on one fold that are told apart.
 const PROGRAM_STEPS: i64 = 100;
-
-/// Resamples that tell how noisy a trial's score is.
-const NOISE_RESAMPLES: usize = 50;
 
 /// A finished search.
 pub(super) struct Tuned {
@@ -84,26 +82,27 @@ pub(super) fn interrupted() -> Failure {
 /// earlier runs count.
 pub(super) fn tune(
     job: &Job,
-    prepared: &Prepared,
-    rows: &TrainingRows<'_>,
+    source: Option<(&Prepared<'_>, &TrainingRows<'_>)>,
     folder: &mut RunFolder,
     reporter: &Reporter,
     stop: &AtomicBool,
     by: impl FnOnce(&Search<'_, '_>) -> Result<(), Failure>,
 ) -> Result<Tuned, Failure> {
     let start = Instant::now();
-    let spec = spec(job, &prepared.dataset);
+    let (prepared, rows) = source.unzip();
+    let spec = spec(job, rows.map(|rows| rows.dataset));
     let (seed, lag) = (spec.seed.to_string(), job.tune.lag.to_string());
-    let objective = spec.objectives[0].to_string();
+    let objectives: Vec<String> = spec.objectives.iter().map(Objective::to_string).collect();
     let context = serde_json::to_string(&spec.context).unwrap_or_default();
-    let study_key = key(&["tune", &prepared.key, &objective, &seed, &lag, &context]);
+    let data_key = prepared.map_or("", |prepared| prepared.key.as_str());
+    let study_key = key(&["tune", data_key, &objectives.join(", "), &seed, &lag, &context]);
     let space = serde_json::to_string(&spec.space).unwrap_or_default();
     let key = key(&[&study_key, &space]);
     let (study, locator) = open(job, &spec, &study_key, folder, reporter)?;
 
-    let (dataset, folder) = (&prepared.dataset, &job.run_folder());
+    let folder = &job.run_folder();
     let deadline = job.tune.timeout.map(|timeout| start + timeout);
-    let search = Search { job, dataset, rows, study: &study, folder, reporter, stop, deadline };
+    let search = Search { job, rows, study: &study, folder, reporter, stop, deadline };
     by(&search)?;
     let trials = study.trials();
     if !trials.iter().any(|trial| trial.score().is_some()) {
@@ -195,7 +194,7 @@ fn refused(job: &Job, error: StudyError) -> Failure {
 /// Joins the study of this job that another process has begun or, within `wait`, begins.
 pub(super) fn join(
     job: &Job,
-    dataset: &Dataset,
+    dataset: Option<&Dataset>,
     wait: Duration,
     stop: &AtomicBool,
 ) -> Result<Study, Failure> {
@@ -221,17 +220,15 @@ pub(super) fn finished(trials: &[Trial]) -> u64 {
     trials.iter().filter(|trial| trial.state.is_finished()).count() as u64
 }
 
-fn spec(job: &Job, dataset: &Dataset) -> StudySpec {
-    let metric = job.objective.metric.to_string();
-    let objective = match job.objective.metric.higher_is_better() {
-        true => Objective::maximize(metric),
-        false => Objective::minimize(metric),
-    };
+fn spec(job: &Job, dataset: Option<&Dataset>) -> StudySpec {
+    let objective =
+        |goal: &Goal| Objective { metric: goal.measure.to_string(), direction: goal.direction };
+    let constraint = |constraint: &Constraint| constraint.goal.measure.to_string();
     StudySpec {
         name: job.name.clone(),
         space: job.tune.space.clone(),
-        objectives: vec![objective],
-        constraints: Vec::new(),
+        objectives: job.objective.goals.iter().map(objective).collect(),
+        constraints: job.objective.constraints.iter().map(constraint).collect(),
         seed: job.tune.seed,
         sampler: job.tune.sampler.clone(),
         pruner: match folds(job, dataset) {
@@ -244,7 +241,7 @@ fn spec(job: &Job, dataset: &Dataset) -> StudySpec {
 }
 
 /// How trials go over the folds of the data, if there are any.
-pub(super) fn folds(job: &Job, dataset: &Dataset) -> Option<Folds> {
+pub(super) fn folds(job: &Job, dataset: Option<&Dataset>) -> Option<Folds> {
     let epochs = |dimension: &Dimension| match dimension.distribution {
         Distribution::Int { high, .. } if dimension.name.ends_with(EPOCHS) => Some(high),
         _ => None,
@@ -252,17 +249,22 @@ pub(super) fn folds(job: &Job, dataset: &Dataset) -> Option<Folds> {
     let of_program = job.tune.program.as_ref().map(|_| PROGRAM_STEPS);
     let most = job.tune.space.dimensions().iter().filter_map(epochs).chain(of_program).max();
     let most = most.unwrap_or(1);
-    let (count, steps) = (dataset.folds(), u64::try_from(most).unwrap_or(1).max(1));
+    let (count, steps) =
+        (dataset.map_or(0, Dataset::folds), u64::try_from(most).unwrap_or(1).max(1));
     (count > 0).then_some(Folds { count, steps, seed: job.tune.seed })
 }
 
 /// What else decides which scores values get. Whoever works on a study must agree on it.
-fn context(job: &Job, dataset: &Dataset) -> BTreeMap<String, String> {
+fn context(job: &Job, dataset: Option<&Dataset>) -> BTreeMap<String, String> {
     let digest = |digest: &str| digest.chars().take(16).collect::<String>();
-    let mut context = BTreeMap::from([
-        ("data".to_owned(), digest(&dataset.digest())),
-        ("release".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-    ]);
+    let release = ("release".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+    let mut context = BTreeMap::from([release]);
+    if let Some(dataset) = dataset {
+        context.insert("data".to_owned(), digest(&dataset.digest()));
+    }
+    for Constraint { goal, limit } in &job.objective.constraints {
+        context.insert(format!("limit of {}", goal.measure), limit.to_string());
+    }
     if let Some(program) = &job.tune.program {
         context.insert("program".to_owned(), digest(&key(&[program.key()])));
     }
@@ -298,8 +300,8 @@ fn file_name(path: &Path) -> String {
 /// A study with all that evaluating its trials takes.
 pub(super) struct Search<'a, 'd> {
     pub(super) job: &'a Job,
-    pub(super) dataset: &'a Dataset,
-    pub(super) rows: &'a TrainingRows<'d>,
+    /// The rows, where the job has any.
+    pub(super) rows: Option<&'a TrainingRows<'d>>,
     pub(super) study: &'a Study,
     /// Where programs get rows and leave files.
     pub(super) folder: &'a Path,
@@ -362,7 +364,7 @@ impl Search<'_, '_> {
         }
         let mut earlier = self.study.trials();
         earlier.retain(|trial| trial.number < before);
-        let best = luthier_tune::best(&earlier, &self.study.spec().directions())?;
+        let best = self.best(&earlier)?;
         let short = short_of_target(self.job, best)?;
         let within = around_best(&self.request(&earlier))?;
         Some(Round { short: Some(short), within: Some(within), trials })
@@ -394,11 +396,19 @@ impl Search<'_, '_> {
         }
     }
 
+    /// The best trial so far: as everywhere after the search, by the first objective.
+    pub(super) fn best<'t>(&self, trials: &'t [Trial]) -> Option<&'t Trial> {
+        luthier_tune::best(trials, self.direction())
+    }
+
+    fn direction(&self) -> &[Direction] {
+        std::slice::from_ref(&self.study.spec().objectives[0].direction)
+    }
+
     /// What a decision about trials is made from.
     fn request<'t>(&'t self, trials: &'t [Trial]) -> Request<'t> {
         let StudySpec { ref space, seed, .. } = *self.study.spec();
-        let direction = &self.study.spec().objectives[0].direction;
-        let directions = std::slice::from_ref(direction);
+        let directions = self.direction();
         Request { space, directions, trials, number: trials.len() as u64, seed }
     }
 
@@ -470,31 +480,37 @@ impl Search<'_, '_> {
 /// Evaluates trials of all learners of a job.
 struct Evaluator<'a, 'd> {
     job: &'a Job,
-    dataset: &'a Dataset,
     study: &'a Study,
-    /// What trials are fitted to, one set of rows for each fold; none where no learner is ours.
+    /// The rows that trials are judged by, for each fold or all; none where the job has no rows.
+    valid: Vec<Valid<'d>>,
+    /// What trials are fitted to, likewise; none where no learner is ours.
     data: &'a [TextData<'d>],
     programs: Option<Programs<'a>>,
 }
 
 impl<'a, 'd> Evaluator<'a, 'd> {
     fn start(search: &Search<'a, 'd>) -> Result<Self, Failure> {
-        let Search { job, dataset, rows, study, folder, .. } = *search;
-        let programs = Programs::start(job, dataset, folder)?;
-        let data = if job.tune.learners.is_empty() { &[] } else { rows.judged()? };
-        Ok(Self { job, dataset, study, data, programs })
+        let Search { job, rows, study, folder, .. } = *search;
+        let valid = rows.map(Valid::of).transpose()?.unwrap_or_default();
+        let programs = Programs::start(job, &valid, folder)?;
+        let rows = rows.filter(|_| !job.tune.learners.is_empty());
+        let data = rows.map(TrainingRows::judged).transpose()?.unwrap_or_default();
+        Ok(Self { job, study, valid, data, programs })
     }
 
     fn evaluate(&self, session: &Session<'_>) -> Result<Measured, TrialFailure> {
         let name = session.values().text("learner");
         let name = name.map_err(|error| TrialFailure::Error(error.to_string()))?;
         match (name, &self.programs, self.data) {
-            (program::LEARNER, Some(programs), _) => programs.evaluate(self.study, session),
+            (program::LEARNER, Some(programs), _) => {
+                programs.evaluate(&self.valid, self.study, session)
+            }
             (name, _, []) => Err(TrialFailure::Error(format!("there is no learner `{name}`"))),
             (name, _, data) => {
-                let fitting = Fitting::of(self.job, self.dataset, name)?;
-                match folds(self.job, self.dataset) {
-                    None => evaluate(&fitting, &data[0], session),
+                let (job, valid) = (self.job, &self.valid);
+                let fitting = Fitting::of(job, name)?;
+                match folds(job, Some(valid[0].dataset)) {
+                    None => evaluate(&fitting, &valid[0], &data[0], session),
                     Some(folds) => self.cross_validate(&fitting, folds, session),
                 }
             }
@@ -507,16 +523,10 @@ impl<'a, 'd> Evaluator<'a, 'd> {
         folds: Folds,
         session: &Session<'_>,
     ) -> Result<Measured, TrialFailure> {
-        let trial = CrossValidation {
-            job: self.job,
-            folds,
-            truth: self.data.iter().map(|data| data.valid().labels.as_slice()).collect(),
-            classes: self.dataset.labels().len(),
-            study: self.study,
-        };
+        let trial = CrossValidation { folds, valid: &self.valid, study: self.study };
         trial.evaluate(session, &mut |fold, report| {
-            let (data, seed) = (&self.data[usize::from(fold)], fold_seed(session.seed(), fold));
-            fitting.fit(data, session.values(), seed, report)
+            let (place, seed) = (usize::from(fold), fold_seed(session.seed(), fold));
+            fitting.fit(&self.valid[place], &self.data[place], session.values(), seed, report)
         })
     }
 
@@ -528,62 +538,62 @@ impl<'a, 'd> Evaluator<'a, 'd> {
 
 /// What the best score is to the target, if it does not reach it.
 fn short_of_target(job: &Job, best: &Trial) -> Option<String> {
-    let (target, score) = (job.objective.target?, best.score()?);
-    let metric = job.objective.metric;
-    let text = format!("best valid {metric} {score:.4} is short of the target {target}");
-    (!reaches(job, score)).then_some(text)
+    let (first, target, score) = (job.objective.first(), job.objective.target?, best.score()?);
+    let text = format!("best {}{} {score:.4}", valid(job), first.measure);
+    (!first.reaches(score, target)).then(|| format!("{text} is short of the target {target}"))
 }
 
-/// Whether a score is as good as the target.
-fn reaches(job: &Job, score: f64) -> bool {
-    let higher = job.objective.metric.higher_is_better();
-    job.objective.target.is_none_or(|target| if higher { score >= target } else { score <= target })
+/// The word before the name of a score that was computed on the validation rows.
+fn valid(job: &Job) -> &'static str {
+    if job.data.is_some() { "valid " } else { "" }
 }
 
 /// What all fits of a trial have in common.
 struct Fitting<'a> {
     job: &'a Job,
-    dataset: &'a Dataset,
     learner: &'a dyn Learner,
 }
 
 impl<'a> Fitting<'a> {
-    fn of(job: &'a Job, dataset: &'a Dataset, name: &str) -> Result<Self, TrialFailure> {
+    fn of(job: &'a Job, name: &str) -> Result<Self, TrialFailure> {
         let learner = job.tune.learners.iter().find(|learner| learner.name() == name);
         let none = || TrialFailure::Error(format!("there is no learner `{name}`"));
-        Ok(Self { job, dataset, learner: learner.ok_or_else(none)?.as_ref() })
+        Ok(Self { job, learner: learner.ok_or_else(none)?.as_ref() })
     }
 
-    /// Fits to `data` with the values of a trial and hands each epoch's score to `report`; the last
-    /// score and the probabilities of the validation rows.
+    /// Fits to `data` with the values of a trial and hands each epoch's scores on the rows of `valid`
+    /// to `report`.
     fn fit(
         &self,
+        valid: &Valid<'_>,
         data: &TextData<'_>,
         values: &Values,
         seed: u64,
-        report: &mut dyn FnMut(u64, f64) -> ControlFlow<()>,
-    ) -> Result<(f64, Vec<f32>), TrialFailure> {
-        let fail = |error: &dyn std::fmt::Display| TrialFailure::Error(error.to_string());
-        let (metric, positive) = (self.job.objective.metric, binary(self.dataset));
-        let mut last: Result<f64, TrialFailure> = Err(TrialFailure::Pruned);
+        report: &mut dyn FnMut(u64, Vec<f64>) -> ControlFlow<()>,
+    ) -> Result<Scored, TrialFailure> {
+        let mut last = Err(TrialFailure::Pruned);
+        // The same in all epochs.
+        let mut size = None;
         let fit = Fit { data, values: &values.scope(self.learner.name()), seed };
         let fitted = self.learner.fit(&fit, &mut |step| {
-            let truth = data.valid().labels.clone();
-            let scored = predictions(data.classes(), truth, step.valid, None);
-            last = match scored.map(|scored| metric.score(&scored, positive)) {
-                Ok(Some(score)) => Ok(score),
-                Ok(None) => Err(fail(&format!("{metric} is undefined on the validation rows"))),
-                Err(error) => Err(fail(&error)),
-            };
+            let scored = valid.predictions(step.valid, None);
+            let measured = scored.and_then(|scored| {
+                self.job.objective.measured(|measure| match measure {
+                    Measure::Metric(metric) => valid.score(*metric, &scored),
+                    Measure::Size => Ok(*size.get_or_insert_with(|| megabytes(valid, &step))),
+                    Measure::Reported(name) => Err(format!("there is no `{name}`")),
+                })
+            });
+            last = measured.map_err(TrialFailure::Error);
             match &last {
-                Ok(score) => report(step.epoch, *score),
+                Ok(measured) => report(step.epoch, measured.scores.clone()),
                 Err(_) => ControlFlow::Break(()),
             }
         });
         match fitted {
-            Ok(fitted) => Ok((last?, fitted.valid)),
+            Ok(fitted) => Ok(Scored { measured: last?, probabilities: Some(fitted.valid) }),
             Err(TrainError::Stopped) => Err(last.err().unwrap_or(TrialFailure::Pruned)),
-            Err(error) => Err(fail(&error)),
+            Err(error) => Err(TrialFailure::Error(error.to_string())),
         }
     }
 }
@@ -591,38 +601,21 @@ impl<'a> Fitting<'a> {
 /// Fits one trial and scores each of its epochs.
 fn evaluate(
     fitting: &Fitting<'_>,
+    valid: &Valid<'_>,
     data: &TextData<'_>,
     session: &Session<'_>,
 ) -> Result<Measured, TrialFailure> {
-    let report = &mut |epoch, score| session.report(epoch, score);
-    let (score, valid) = fitting.fit(data, session.values(), session.seed(), report)?;
-    let tiebreak = tiebreak(fitting.job, fitting.dataset, &data.valid().labels, &valid);
-    Ok(Measured { tiebreak, ..score.into() })
+    let report = &mut |epoch, scores| session.report_all(epoch, scores);
+    let scored = fitting.fit(valid, data, session.values(), session.seed(), report)?;
+    Ok(scored.on(valid))
 }
 
-/// Scores of decisions on a few hundred rows are noisy, and the best of thirty is the luckiest. The
-/// log loss after calibration sees how sure each row was, so it decides among trials within one
-/// standard error of the best. Scores that see as much themselves need no such help.
-pub(super) fn tiebreak(
-    job: &Job,
-    dataset: &Dataset,
-    truth: &[u32],
-    valid: &[f32],
-) -> Option<Tiebreak> {
-    let metric = job.objective.metric;
-    if !has_tiebreak(job) {
-        return None;
-    }
-    let scored = predictions(dataset.labels().len(), truth.to_vec(), valid, None).ok()?;
-    let bootstrap = Bootstrap { resamples: NOISE_RESAMPLES, ..Bootstrap::default() };
-    let margin = standard_error(&scored, metric, binary(dataset), &bootstrap)?;
-    let loss = calibrated_log_loss(valid, dataset.labels().len(), truth)?;
-    Some(Tiebreak { margin, loss })
-}
-
-/// Whether a loss decides among trials whose scores are too close to tell apart.
-pub(super) fn has_tiebreak(job: &Job) -> bool {
-    !matches!(job.objective.metric, Metric::LogLoss | Metric::Brier)
+/// Megabytes of the model as it is, without the reports that a bundle has besides.
+fn megabytes(valid: &Valid<'_>, step: &Step<'_>) -> f64 {
+    let (dataset, mut network) = (valid.dataset, (step.network)());
+    // It will be calibrated, which takes the same few bytes for any number but 1.
+    network.network.temperature = 2.0;
+    model_bytes(&network.to_model(labels(dataset), binary(dataset))) as f64 / 1e6
 }
 
 /// Tells of a trial that has finished, where there is no terminal.
@@ -634,12 +627,12 @@ pub(super) fn show(
     best: Option<(u64, f64)>,
     (finished, wanted): (u64, u64),
 ) {
-    let metric = job.objective.metric;
+    let metric = &job.objective.first().measure;
     let outcome = match (trial.state, trial.score()) {
         (State::Complete, Some(score)) if reported => format!("{metric} {score:.4} (reported)"),
         (State::Complete, Some(score)) => format!("{metric} {score:.4}"),
         (State::Failed, _) => format!("failed: {}", first_line(trial.reason.as_deref())),
-        (_, _) if job.dataset.folds.is_some() => {
+        (_, _) if job.data.as_ref().is_some_and(|data| data.rows.folds.is_some()) => {
             format!("pruned after {} steps", trial.steps.len())
         }
         (_, _) => format!("pruned after {} epochs", trial.steps.len()),
@@ -663,7 +656,7 @@ fn summary(
     let count = |state| trials.iter().filter(|trial| trial.state == state).count();
     let score = best.score().unwrap_or(f64::NAN);
     let (part, interval) = match folds {
-        None => ("valid ", String::new()),
+        None => (valid(job), String::new()),
         Some(OfFolds { scores, low, high }) => {
             ("", format!(" over {} folds (95 % {low:.4} to {high:.4})", scores.len()))
         }
@@ -673,13 +666,21 @@ fn summary(
         count(State::Complete) + count(State::Pruned) + count(State::Failed),
         count(State::Pruned),
         count(State::Failed),
-        job.objective.metric,
+        job.objective.first().measure,
         if twice { " (mean of two)" } else { "" },
         best.number,
         best.values.text("learner").unwrap_or_default(),
     );
-    if job.objective.target.is_some() {
-        text += if reaches(job, score) { ", target reached" } else { ", short of the target" };
+    match job.objective.front(trials).len() {
+        0 => {}
+        count => text += &format!(", {count} on the Pareto front"),
+    }
+    if best.violation() > 0.0 {
+        text += ", beyond its limits, as all are";
+    }
+    if let Some(target) = job.objective.target {
+        let reached = job.objective.first().reaches(score, target);
+        text += if reached { ", target reached" } else { ", short of the target" };
     }
     text
 }

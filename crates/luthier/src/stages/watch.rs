@@ -30,7 +30,7 @@ pub(super) fn show_running(job: &Job, study: &Study, bar: &Bar) {
     let Overview { complete, pruned, failed, running, .. } = overview;
     bar.set_search(Search {
         counts: format!("{complete} complete, {pruned} pruned, {failed} failed"),
-        metric: job.objective.metric.to_string(),
+        metric: job.objective.first().measure.to_string(),
         trials: running.into_iter().map(shown).collect(),
     });
 }
@@ -50,7 +50,7 @@ fn shown(Running { number, values, last, elapsed }: Running) -> Trial {
 
 /// The best trial in words; nothing where there is none.
 pub(super) fn best_so_far(job: &Job, best: Option<(u64, f64)>) -> String {
-    let metric = job.objective.metric;
+    let metric = &job.objective.first().measure;
     best.map_or(String::new(), |(number, score)| {
         format!("best {metric} {score:.4} (trial {number})")
     })

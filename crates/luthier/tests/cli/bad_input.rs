@@ -47,8 +47,9 @@ fn unknown_keys_are_placed_and_the_nearest_known_one_is_named() {
     );
     check_setting(
         "[tune]",
-        "[objective]\nlimits = { weight = 3 }\n\n[tune]",
-        "luthier.toml:12:12: unknown field `weight`, expected `p99_latency_ms` or `size_mb`",
+        "[objective]\nlimits = { siz_mb = 3 }\n\n[tune]",
+        "luthier.toml: `objective.limits`: linear and embedding cannot tell `siz_mb` of a trial\n \
+         hint: did you mean `size_mb`?",
     );
     check_setting(
         "workers = 2",

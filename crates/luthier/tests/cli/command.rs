@@ -327,7 +327,7 @@ fn why_a_program_failed_is_said() {
         "exit code 9: line 2\nstandard error ended with\nline 1\nline 2",
     );
     check("echo '{\"f1\": 1}'; kill -9 $$", "ended by signal 9");
-    let without = "it ended without a score: no line such as {\"f1\": 0.5} on standard output";
+    let without = "it ended without `f1`: no line such as {\"f1\": 0.5} on standard output";
     check("echo done", without);
     check(
         "echo '{\"step\": 1, \"F1\": 0.5}'",

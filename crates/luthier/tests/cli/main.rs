@@ -9,6 +9,7 @@ mod folds;
 mod gate;
 mod help;
 mod launch;
+mod objectives;
 mod predict_eval;
 mod resume;
 mod run;

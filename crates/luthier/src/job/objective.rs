@@ -1,0 +1,263 @@
+//! `[objective]`: what trials are scored by, and what they are held to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use luthier_eval::Metric;
+use luthier_study::Measured;
+use luthier_tune::{Direction, Trial};
+use serde::Deserialize;
+
+use crate::failure::{Failure, meant_or_known, nearest};
+
+/// Key of what trials and models are held to.
+const LIMITS: &str = "objective.limits";
+/// Name of the size of a model.
+const SIZE: &str = "size_mb";
+/// Name of the time that one row takes.
+const LATENCY: &str = "p99_latency_ms";
+/// What programs number their reports with.
+const STEP: &str = "step";
+
+/// What a search is for.
+pub(crate) struct Objective {
+    /// What trials are scored by, at least one thing; the first decides between them at the end.
+    pub(crate) goals: Vec<Goal>,
+    /// What trials are held to.
+    pub(crate) constraints: Vec<Constraint>,
+    /// The score of the first goal that is enough.
+    pub(crate) target: Option<f64>,
+    /// What the finished model is held to.
+    pub(crate) limits: Limits,
+}
+
+/// One thing that trials are scored by.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Goal {
+    pub(crate) measure: Measure,
+    pub(crate) direction: Direction,
+}
+
+/// A limit that a trial must keep: at most so much, or at least so much where more is better.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Constraint {
+    pub(crate) goal: Goal,
+    pub(crate) limit: f64,
+}
+
+/// Something that is measured of a trial. A program may say any of them.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Measure {
+    /// A score of its predictions on the validation rows.
+    Metric(Metric),
+    /// Megabytes (10⁶ bytes) of its model, before compression.
+    Size,
+    /// What its program says under this name.
+    Reported(String),
+}
+
+/// What the finished model may cost.
+#[derive(Default, Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Milliseconds for one raw row, one thread, 99th percentile.
+    pub(crate) p99_latency_ms: Option<f64>,
+    /// Megabytes (10⁶ bytes) of the whole bundle.
+    pub(crate) size_mb: Option<f64>,
+}
+
+/// `[objective]`.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ObjectiveForm {
+    metric: Option<String>,
+    direction: Option<Direction>,
+    #[serde(default)]
+    also: BTreeMap<String, Direction>,
+    target: Option<f64>,
+    #[serde(default)]
+    limits: BTreeMap<String, f64>,
+}
+
+/// Who can tell what of a trial.
+pub(super) struct Tellers<'a> {
+    /// Whether there are rows that predictions are scored on.
+    pub(super) has_rows: bool,
+    /// Names of learners that are part of this program.
+    pub(super) learners: Vec<&'a str>,
+    /// Whether a finished model is as large as its trial was.
+    pub(super) as_large: bool,
+}
+
+impl Objective {
+    /// What decides between trials at the end.
+    pub(crate) fn first(&self) -> &Goal {
+        &self.goals[0]
+    }
+
+    /// The trials between which nothing but a preference among several goals decides.
+    pub(crate) fn front<'t>(&self, trials: &'t [Trial]) -> Vec<&'t Trial> {
+        let directions: Vec<Direction> = self.goals.iter().map(|goal| goal.direction).collect();
+        if directions.len() > 1 { luthier_tune::front(trials, &directions) } else { Vec::new() }
+    }
+
+    /// The metric that decides, where it is computed from predictions.
+    pub(super) fn metric(&self) -> Option<Metric> {
+        match self.first().measure {
+            Measure::Metric(metric) => Some(metric),
+            _ => None,
+        }
+    }
+
+    /// All measures that a trial must have.
+    pub(crate) fn measures(&self) -> impl Iterator<Item = &Measure> {
+        let held_to = self.constraints.iter().map(|constraint| &constraint.goal.measure);
+        self.goals.iter().map(|goal| &goal.measure).chain(held_to)
+    }
+
+    /// What a trial comes to, from the `value` of each measure.
+    pub(crate) fn measured<E>(
+        &self,
+        mut value: impl FnMut(&Measure) -> Result<f64, E>,
+    ) -> Result<Measured, E> {
+        let scores =
+            self.goals.iter().map(|goal| value(&goal.measure)).collect::<Result<_, E>>()?;
+        let beyond = |constraint: &Constraint| {
+            let value = value(&constraint.goal.measure)?;
+            Ok(match constraint.goal.direction {
+                Direction::Minimize => value - constraint.limit,
+                Direction::Maximize => constraint.limit - value,
+            })
+        };
+        let violations = self.constraints.iter().map(beyond).collect::<Result<_, E>>()?;
+        Ok(Measured { scores, violations, tiebreak: None })
+    }
+}
+
+impl Goal {
+    /// Whether a score is as good as the target.
+    pub(crate) fn reaches(&self, score: f64, target: f64) -> bool {
+        !self.direction.better(target, score)
+    }
+
+    pub(crate) fn higher_is_better(&self) -> bool {
+        self.direction == Direction::Maximize
+    }
+}
+
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Metric(metric) => metric.fmt(f),
+            Self::Size => f.write_str(SIZE),
+            Self::Reported(name) => f.write_str(name),
+        }
+    }
+}
+
+impl ObjectiveForm {
+    pub(super) fn check(self, tellers: &Tellers<'_>) -> Result<Objective, Failure> {
+        let first = self.first(tellers)?;
+        let also = self.also.iter().map(|(name, direction)| {
+            let goal = tellers.goal("objective.also", name, Some(*direction))?;
+            match goal.measure == first.measure {
+                false => Ok(goal),
+                true => Err(Failure::input(format!(
+                    "`objective.also` names `{name}`, which is the metric itself"
+                ))),
+            }
+        });
+        let also = also.collect::<Result<Vec<_>, Failure>>()?;
+        let goals: Vec<Goal> = std::iter::once(first).chain(also).collect();
+        let (mut limits, mut constraints) = (Limits::default(), Vec::new());
+        for (name, limit) in self.limits {
+            let is_of_model = [SIZE, LATENCY].contains(&name.as_str());
+            if !limit.is_finite() || (is_of_model && limit <= 0.0) {
+                let what = if is_of_model { "above 0" } else { "a number" };
+                return Err(Failure::input(format!("`{LIMITS}.{name}` must be {what}")));
+            }
+            match name.as_str() {
+                SIZE => limits.size_mb = Some(limit),
+                LATENCY => limits.p99_latency_ms = Some(limit),
+                _ => {}
+            }
+            if tellers.leave_to_the_end(&name) {
+                continue;
+            }
+            let known = goals.iter().find(|goal| goal.measure.to_string() == name).cloned();
+            let goal = known.map_or_else(|| tellers.goal(LIMITS, &name, None), Ok)?;
+            constraints.push(Constraint { goal, limit });
+        }
+        Ok(Objective { goals, constraints, target: self.target, limits })
+    }
+
+    fn first(&self, tellers: &Tellers<'_>) -> Result<Goal, Failure> {
+        let name = match (&self.metric, tellers.has_rows) {
+            (Some(name), _) => name.as_str(),
+            (None, true) => Metric::F1.name(),
+            (None, false) => {
+                return Err(Failure::input("`objective.metric` is missing").hint(
+                    "name what the program reports, as metric = \"loss\" and direction = \"minimize\"",
+                ));
+            }
+        };
+        if tellers.has_rows {
+            // What decides is computed from predictions where there are any.
+            name.parse::<Metric>()?;
+        } else if self.direction.is_none() && known_direction(name).is_none() {
+            let message =
+                format!("`objective.metric` is `{name}`, and nothing says what is better");
+            return Err(Failure::input(message)
+                .hint("write direction = \"minimize\" or direction = \"maximize\" below it"));
+        }
+        tellers.goal("objective.metric", name, self.direction)
+    }
+}
+
+impl Tellers<'_> {
+    /// Something that trials are scored by or held to, as `key` of the job names it.
+    fn goal(&self, key: &str, name: &str, direction: Option<Direction>) -> Result<Goal, Failure> {
+        if name.is_empty() || name == STEP {
+            return Err(Failure::input(format!("`{key}`: `{name}` is no name for a score")));
+        }
+        let measure = match name.parse::<Metric>() {
+            Ok(metric) if self.has_rows => Measure::Metric(metric),
+            _ if name == SIZE => Measure::Size,
+            _ if self.learners.is_empty() => Measure::Reported(name.to_owned()),
+            _ => return Err(self.unknown(key, name)),
+        };
+        let known = known_direction(name);
+        match (direction, known) {
+            (Some(direction), Some(known)) if direction != known => {
+                let which = if known == Direction::Maximize { "higher" } else { "lower" };
+                Err(Failure::input(format!("`{key}`: of `{name}`, {which} is better")))
+            }
+            _ => {
+                let direction = direction.or(known).unwrap_or(Direction::Minimize);
+                Ok(Goal { measure, direction })
+            }
+        }
+    }
+
+    /// Whether a limit is for the finished model alone.
+    fn leave_to_the_end(&self, name: &str) -> bool {
+        let finishes = !self.learners.is_empty();
+        finishes && (name == LATENCY || (name == SIZE && !self.as_large))
+    }
+
+    fn unknown(&self, key: &str, name: &str) -> Failure {
+        let of_model = if key == LIMITS { vec![SIZE, LATENCY] } else { vec![SIZE] };
+        let known = || of_model.iter().copied().chain(Metric::ALL.iter().map(|m| m.name()));
+        let learners = self.learners.join(" and ");
+        Failure::input(format!("`{key}`: {learners} cannot tell `{name}` of a trial"))
+            .hint(meant_or_known(nearest(name, known()), &known().collect::<Vec<_>>()))
+    }
+}
+
+/// Which values are better of what has a meaning of its own.
+fn known_direction(name: &str) -> Option<Direction> {
+    match name.parse::<Metric>() {
+        Ok(metric) if metric.higher_is_better() => Some(Direction::Maximize),
+        Ok(_) => Some(Direction::Minimize),
+        Err(_) => [SIZE, LATENCY].contains(&name).then_some(Direction::Minimize),
+    }
+}

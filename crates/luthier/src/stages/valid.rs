@@ -1,0 +1,96 @@
+//! The rows that trials are scored on.
+
+use luthier_data::{Dataset, Part, Selection};
+use luthier_eval::{Bootstrap, Metric, Predictions, calibrated_log_loss, standard_error};
+use luthier_study::Measured;
+use luthier_tune::Tiebreak;
+
+use super::measure::{binary, predictions, truth};
+use super::training_rows::TrainingRows;
+use crate::failure::Failure;
+
+/// Resamples that tell how noisy a trial's score is.
+const NOISE_RESAMPLES: usize = 50;
+
+/// Rows that a model has not been fitted to, with what decides on them.
+pub(super) struct Valid<'a> {
+    pub(super) dataset: &'a Dataset,
+    /// Which rows a model is fitted to that is scored on these.
+    pub(super) fitted: Selection,
+    /// Which they are.
+    pub(super) rows: Selection,
+    metric: Metric,
+    pub(super) truth: Vec<u32>,
+}
+
+/// What one model came to.
+pub(super) struct Scored {
+    /// Without a tiebreak.
+    pub(super) measured: Measured,
+    /// Probabilities of the rows that it was scored on, row-major `[rows, classes]`, if they are known.
+    pub(super) probabilities: Option<Vec<f32>>,
+}
+
+impl Scored {
+    /// What a trial has measured whose only model was scored on these rows.
+    pub(super) fn on(self, valid: &Valid<'_>) -> Measured {
+        let tiebreak = self.probabilities.and_then(|probabilities| valid.tiebreak(&probabilities));
+        Measured { tiebreak, ..self.measured }
+    }
+}
+
+impl<'a> Valid<'a> {
+    /// The validation rows or, where there are folds, those of each fold.
+    pub(super) fn of(rows: &TrainingRows<'a>) -> Result<Vec<Self>, Failure> {
+        let TrainingRows { dataset, metric, .. } = *rows;
+        let of = |fitted: Selection, rows: Selection| {
+            Ok(Self { dataset, fitted, rows, metric, truth: truth(dataset, rows)? })
+        };
+        match dataset.folds() {
+            0 => Ok(vec![of(Part::Train.into(), Part::Valid.into())?]),
+            folds => (0..folds).map(|n| of(Selection::Outside(n), Selection::Fold(n))).collect(),
+        }
+    }
+
+    /// Number of rows.
+    pub(super) fn len(&self) -> usize {
+        self.truth.len()
+    }
+
+    /// Probabilities, row-major `[rows, classes]`, and what was `decided`, if it was, as predictions.
+    pub(super) fn predictions(
+        &self,
+        probabilities: &[f32],
+        decided: Option<Vec<u32>>,
+    ) -> Result<Predictions, String> {
+        let classes = self.dataset.labels().len();
+        predictions(classes, self.truth.clone(), probabilities, decided)
+            .map_err(|error| error.to_string())
+    }
+
+    pub(super) fn score(&self, metric: Metric, scored: &Predictions) -> Result<f64, String> {
+        metric
+            .score(scored, binary(self.dataset))
+            .ok_or_else(|| format!("`{metric}` is undefined on the validation rows"))
+    }
+
+    /// Whether a loss decides among trials whose scores are too close to tell apart: scores that see
+    /// as much themselves need no such help.
+    pub(super) fn has_tiebreak(&self) -> bool {
+        !matches!(self.metric, Metric::LogLoss | Metric::Brier)
+    }
+
+    /// Scores of decisions on a few hundred rows are noisy, and the best of thirty is the luckiest.
+    /// The log loss after calibration sees how sure each row was, so it decides among trials within
+    /// one standard error of the best.
+    fn tiebreak(&self, probabilities: &[f32]) -> Option<Tiebreak> {
+        if !self.has_tiebreak() {
+            return None;
+        }
+        let scored = self.predictions(probabilities, None).ok()?;
+        let bootstrap = Bootstrap { resamples: NOISE_RESAMPLES, ..Bootstrap::default() };
+        let margin = standard_error(&scored, self.metric, binary(self.dataset), &bootstrap)?;
+        let loss = calibrated_log_loss(probabilities, self.dataset.labels().len(), &self.truth)?;
+        Some(Tiebreak { margin, loss })
+    }
+}
