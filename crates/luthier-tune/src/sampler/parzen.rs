@@ -120,26 +120,28 @@ impl<'a> Mixture<'a> {
     /// Logarithm of the density at each point: of the dimensions that are active there, so that a
     /// point with one of them has the density of that one alone.
     pub(super) fn log_densities(&self, points: &[Point]) -> Vec<f64> {
+        let prior = self.weights.len() - 1;
+        let of_prior = self.log_scales(points, &[prior as u32]);
         // The prior's term is a part of the sum, so what is far below it does not count. With a few
         // continuous dimensions that goes for nearly all kernels.
-        let floors: Vec<f64> =
-            points.iter().map(|point| self.log_prior(point) - NEGLIGIBLE).collect();
-        let near = self.near(points, &floors);
-        let scales = self.log_scales(points, &near);
-        let points = points.iter().zip(floors).zip(near);
-        points.map(|((point, floor), near)| self.log_density(point, floor, near, &scales)).collect()
-    }
-
-    /// The logarithm of the prior's kernel with its weight.
-    fn log_prior(&self, point: &Point) -> f64 {
-        let prior = self.weights.len() - 1;
-        let factors = self.active(point).map(|(_, column, axis, x)| match (column, axis) {
-            (Column::Real(normals), Axis::Range(range)) => {
-                normals.log_scale(prior, range) - 0.5 * normals.squared(prior, x)
-            }
-            _ => column.log_probability(axis, x, prior),
+        let floors = points.iter().map(|point| {
+            let factors = self.active(point).map(|(index, column, axis, x)| match column {
+                Column::Real(normals) => of_prior[index][0] - 0.5 * normals.squared(prior, x),
+                _ => column.log_probability(axis, x, prior),
+            });
+            self.weights[prior].ln() + factors.sum::<f64>() - NEGLIGIBLE
         });
-        self.weights[prior].ln() + factors.sum::<f64>()
+        let floors: Vec<f64> = floors.collect();
+        let near = self.near(points, &floors);
+        let mut kernels: Vec<u32> = near.iter().flatten().copied().collect();
+        kernels.sort_unstable();
+        kernels.dedup();
+        let mut places = vec![0; self.weights.len()];
+        kernels.iter().zip(0..).for_each(|(kernel, place)| places[*kernel as usize] = place);
+        let of_columns = self.log_scales(points, &kernels);
+        let scale = |index: usize, kernel: usize| of_columns[index][places[kernel]];
+        let points = points.iter().zip(floors).zip(near);
+        points.map(|((point, floor), near)| self.log_density(point, floor, near, scale)).collect()
     }
 
     /// Columns of the dimensions that are active in a point, with their places and coordinates.
@@ -153,7 +155,14 @@ impl<'a> Mixture<'a> {
     /// For each point the kernels, ascending, whose terms may be above its floor, by how far they are
     /// in the continuous dimensions.
     fn near(&self, points: &[Point], floors: &[f64]) -> Vec<Vec<u32>> {
-        let limits = points.iter().zip(floors).map(|(point, floor)| self.farthest(point, *floor));
+        let weight = self.weights.iter().copied().fold(0.0, f64::max);
+        let limits = points.iter().zip(floors).map(|(point, floor)| {
+            let highest = self.active(point).map(|(_, column, axis, _)| match (column, axis) {
+                (Column::Real(_), Axis::Range(range)) => highest_log_scale(range),
+                _ => 0.0,
+            });
+            2.0 * (weight.ln() + highest.sum::<f64>() - floor)
+        });
         let limits: Vec<f64> = limits.collect();
         let mut near = vec![Vec::new(); points.len()];
         // A block of kernels stays in the cache while all points are compared with it.
@@ -173,43 +182,28 @@ impl<'a> Mixture<'a> {
         near
     }
 
-    /// The squared distance from a point, in standard deviations, beyond which no kernel's term is
-    /// above a floor.
-    fn farthest(&self, point: &Point, floor: f64) -> f64 {
-        let highest = self.active(point).map(|(_, column, axis, _)| match (column, axis) {
-            (Column::Real(_), Axis::Range(range)) => highest_log_scale(range),
-            _ => 0.0,
-        });
-        let weight = self.weights.iter().copied().fold(0.0, f64::max);
-        2.0 * (weight.ln() + highest.sum::<f64>() - floor)
-    }
-
-    /// The logarithms of the factors before the exponential, of the continuous dimensions that are
-    /// active in any of the points, for the kernels that are near any of them.
-    fn log_scales(&self, points: &[Point], near: &[Vec<u32>]) -> Vec<Vec<f64>> {
-        let mut is_near = vec![false; self.weights.len()];
-        near.iter().flatten().for_each(|kernel| is_near[*kernel as usize] = true);
-        let of_column = |(index, (column, axis)): (usize, (&Column, &Axis))| {
-            let (Column::Real(normals), Axis::Range(range)) = (column, axis) else {
-                return Vec::new();
-            };
-            if points.iter().all(|point| point[index].is_nan()) {
-                return Vec::new();
+    /// For each column the logarithms of some kernels' factors before the exponential, if it is of a
+    /// continuous dimension that is active in any of the points.
+    fn log_scales(&self, points: &[Point], kernels: &[u32]) -> Vec<Vec<f64>> {
+        let of_column = |(index, (column, axis)): (usize, (&Column, &Axis))| match (column, axis) {
+            (Column::Real(normals), Axis::Range(range))
+                if points.iter().any(|point| !point[index].is_nan()) =>
+            {
+                kernels.iter().map(|kernel| normals.log_scale(*kernel as usize, range)).collect()
             }
-            let kernels = is_near.iter().enumerate();
-            kernels
-                .map(|(kernel, near)| if *near { normals.log_scale(kernel, range) } else { 0.0 })
-                .collect()
+            _ => Vec::new(),
         };
         self.columns.iter().zip(&self.frame.axes).enumerate().map(of_column).collect()
     }
 
+    /// Given for each column of a continuous dimension and each near kernel the logarithm of the
+    /// factor before the exponential.
     fn log_density(
         &self,
         point: &Point,
         floor: f64,
         mut kernels: Vec<u32>,
-        scales: &[Vec<f64>],
+        log_scale: impl Fn(usize, usize) -> f64,
     ) -> f64 {
         let mut terms: Vec<f64> =
             kernels.iter().map(|kernel| self.weights[*kernel as usize].ln()).collect();
@@ -221,21 +215,24 @@ impl<'a> Mixture<'a> {
             };
             for (term, &kernel) in terms.iter_mut().zip(&kernels) {
                 let kernel = kernel as usize;
-                *term += scales[index][kernel] - 0.5 * normals.squared(kernel, x);
+                *term += log_scale(index, kernel) - 0.5 * normals.squared(kernel, x);
             }
         }
         // The other factors are probabilities, at most 1.
-        let mut place = 0;
-        kernels.retain(|_| {
-            place += 1;
-            terms[place - 1] >= floor
-        });
-        terms.retain(|term| *term >= floor);
+        keep_above(floor, &mut terms, &mut kernels);
         for (column, axis, x) in discrete {
-            column.add_log_probabilities(axis, x, &kernels, &mut terms);
+            column.add_log_probabilities(axis, x, floor, &kernels, &mut terms);
+            keep_above(floor, &mut terms, &mut kernels);
         }
         log_sum_exp(&terms)
     }
+}
+
+/// Drops terms that are below a floor, with their kernels.
+fn keep_above(floor: f64, terms: &mut Vec<f64>, kernels: &mut Vec<u32>) {
+    let mut of_kernels = terms.iter();
+    kernels.retain(|_| of_kernels.next().is_some_and(|term| *term >= floor));
+    terms.retain(|term| *term >= floor);
 }
 
 /// Kernels that are looked at together.
@@ -369,19 +366,34 @@ impl Column {
     }
 
     /// Adds the logarithms of the kernels' probabilities at `x`, of a discrete dimension, to their
-    /// terms.
-    fn add_log_probabilities(&self, axis: &Axis, x: f64, kernels: &[u32], terms: &mut [f64]) {
+    /// terms. One that would be below a floor may be as low as can be instead.
+    fn add_log_probabilities(
+        &self,
+        axis: &Axis,
+        x: f64,
+        floor: f64,
+        kernels: &[u32],
+        terms: &mut [f64],
+    ) {
+        let highest = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let terms = terms.iter_mut().zip(kernels);
         match (self, axis) {
             (Self::Discrete { normals, log_kept, shares }, Axis::Range(range)) => {
                 let cell = range.cell(x);
-                let log_probability = |index| normals.log_mass(index, cell) - log_kept[index];
+                let log_probability = |index: usize, term: f64| {
+                    let bound = normals.log_mass_bound(index, cell) - log_kept[index];
+                    if term + bound < floor {
+                        return f64::NEG_INFINITY;
+                    }
+                    normals.log_mass(index, cell) - log_kept[index]
+                };
                 if kernels.len() < log_kept.len() {
                     return terms.for_each(|(term, &kernel)| {
-                        *term += log_probability(shares[kernel as usize] as usize);
+                        *term += log_probability(shares[kernel as usize] as usize, *term);
                     });
                 }
-                let shared: Vec<f64> = (0..log_kept.len()).map(log_probability).collect();
+                let shared: Vec<f64> =
+                    (0..log_kept.len()).map(|index| log_probability(index, highest)).collect();
                 for (term, &kernel) in terms {
                     *term += shared[shares[kernel as usize] as usize];
                 }
@@ -531,6 +543,13 @@ impl Normals {
     fn log_mass(&self, index: usize, (low, high): (f64, f64)) -> f64 {
         let (mean, precision) = (self.means[index], self.precisions[index]);
         log_mass((low - mean) * precision, (high - mean) * precision)
+    }
+
+    /// What [`Normals::log_mass`] is at most, which is quicker to tell.
+    fn log_mass_bound(&self, index: usize, (low, high): (f64, f64)) -> f64 {
+        let mean = self.means[index];
+        let z = (low - mean).max(mean - high).max(0.0) * self.precisions[index];
+        -0.5 * z * z
     }
 
     /// Logarithm of the probability that the truncation keeps.

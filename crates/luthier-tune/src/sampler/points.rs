@@ -98,3 +98,36 @@ impl<'v> Layout<'v> {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use luthier_space::{Distribution, Space};
+
+    use super::*;
+
+    #[test]
+    fn values_are_found_by_name_and_those_that_do_not_fit_have_no_point() {
+        let space = Space::of([
+            ("x", Distribution::float(0.0, 1.0)),
+            ("kind", Distribution::choice(["a", "b"])),
+        ])
+        .when("kind", "b", Space::of([("n", Distribution::int(1, 9))]));
+        let frame = Frame::new(&space).unwrap();
+        let values = |pairs: &[(&str, Value)]| -> Values { pairs.iter().cloned().collect() };
+        let all = [
+            values(&[("x", 0.5.into()), ("kind", "b".into()), ("n", 3.into())]),
+            values(&[("n", 4.into()), ("kind", "b".into()), ("x", 0.25.into())]),
+            values(&[("x", 0.5.into()), ("kind", "b".into())]),
+            values(&[("x", 0.75.into()), ("kind", "a".into())]),
+            values(&[("x", 2.0.into()), ("kind", "a".into())]),
+            values(&[("x", 1.0.into()), ("kind", "b".into()), ("n", 5.into())]),
+        ];
+        let points = Points::of(&frame, all.iter());
+        let found: Vec<Option<&[f64]>> = points.iter().collect();
+        assert_eq!(found[0], Some(&[0.5, 1.0, 3.0][..]));
+        assert_eq!(found[1], Some(&[0.25, 1.0, 4.0][..]));
+        assert_eq!((found[2], found[4]), (None, None));
+        assert!(found[3].is_some_and(|point| point[..2] == [0.75, 0.0] && point[2].is_nan()));
+        assert_eq!(found[5], Some(&[1.0, 1.0, 5.0][..]));
+    }
+}

@@ -96,3 +96,67 @@ fn a_continuous_density_integrates_to_one() {
     let sum: f64 = mixture.log_densities(&grid).into_iter().map(f64::exp).sum();
     assert_close(sum * width / f64::from(steps), 1.0, 1e-6, "integral");
 }
+
+#[test]
+fn deviations_are_those_of_all_observations_in_order() {
+    let range = |distribution: Distribution| match Axis::of(&distribution) {
+        Axis::Range(range) => range,
+        _ => panic!("not a range"),
+    };
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    for range in [range(Distribution::float(-1.0, 3.0)), range(Distribution::int(1, 40))] {
+        for count in [0, 1, 2, 7, 60, 900] {
+            // Crowded at one end, and some of them not active.
+            let mut draw = || match rng.random::<f64>() {
+                share if share < 0.1 => f64::NAN,
+                share => range.snap(range.at(share.powi(3))),
+            };
+            let coordinates: Vec<f64> = (0..count).map(|_| draw()).collect();
+            let mut order: Vec<usize> =
+                (0..count).filter(|at| !coordinates[*at].is_nan()).collect();
+            order.sort_by(|a, b| coordinates[*a].total_cmp(&coordinates[*b]));
+            let width = range.high - range.low;
+            let narrowest = width / (order.len() as f64 + 2.0).min(100.0);
+            let mut expected = vec![width; count + 1];
+            for (place, &at) in order.iter().enumerate() {
+                let x = coordinates[at];
+                let below = place.checked_sub(1).map(|place| x - coordinates[order[place]]);
+                let above = order.get(place + 1).map(|next| coordinates[*next] - x);
+                let gap = match order.len() {
+                    1 => (x - range.low).max(range.high - x),
+                    _ => below.unwrap_or(0.0).max(above.unwrap_or(0.0)),
+                };
+                expected[at] = gap.clamp(narrowest, width);
+            }
+            assert_eq!(deviations(&range, &coordinates), expected, "{count} observations");
+        }
+    }
+}
+
+/// Kernels that are left out do not change the sum, however many observations there are.
+#[test]
+fn a_density_is_the_sum_of_all_kernels() {
+    let space = mixed();
+    let frame = Frame::new(&space).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    let observations: Vec<Point> = (0..700).map(|_| frame.draw(&mut rng).unwrap()).collect();
+    let mixture = fit(&frame, &observations);
+    let drawn = (0..20).map(|_| mixture.draw(&mut rng).unwrap());
+    let points: Vec<Point> = drawn.chain(observations[..20].to_vec()).collect();
+    let term = |point: &Point, kernel: usize| {
+        let factors = mixture.active(point).map(|(_, column, axis, x)| match (column, axis) {
+            (Column::Real(normals), Axis::Range(range)) => {
+                normals.log_scale(kernel, range) - 0.5 * normals.squared(kernel, x)
+            }
+            _ => column.log_probability(axis, x, kernel),
+        });
+        mixture.weights[kernel].ln() + factors.sum::<f64>()
+    };
+    let sum = |point: &Point| {
+        let terms: Vec<f64> =
+            (0..mixture.weights.len()).map(|kernel| term(point, kernel)).collect();
+        log_sum_exp(&terms)
+    };
+    let expected: Vec<f64> = points.iter().map(sum).collect();
+    assert_all_close(&mixture.log_densities(&points), &expected, 1e-12, "log densities");
+}
