@@ -23,7 +23,7 @@ pub(crate) fn run(args: &RunArgs, format: Format, stop: &AtomicBool) -> Result<(
         (Format::Text, false) => {
             print(&best(&job, &report))?;
             print(
-                "\nThe run ends here: the best trial is a program's, which leaves no model to finish.\n",
+                "\nThe run ends here: the best trial is a program's, which has left no model.onnx.\n",
             )?;
         }
     }

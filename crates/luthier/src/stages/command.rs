@@ -1,6 +1,7 @@
 //! Trials of the `command` learner: what its program is told of the job, and what its answers are
 //! worth.
 
+mod model;
 mod predictions;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,8 @@ use crate::failure::Failure;
 use crate::job::Job;
 use crate::program::{self, Guard, Left, Objective, Program, Rows, Setting};
 use predictions::Answers;
+
+pub(super) use model::adopt;
 
 /// Under which a trial's note says who has computed its score.
 const SCORED_BY: &str = "scored_by";

@@ -10,6 +10,7 @@ use luthier_bundle::{
 };
 use luthier_data::{Dataset, Part, Selection};
 use luthier_eval::{Bootstrap, interval, temperature};
+use luthier_model::Model;
 use luthier_train::{Fitted, Job as Fit, Row, Subset, TextData, learner_by_name};
 use luthier_tune::trial_seed;
 
@@ -23,7 +24,7 @@ use crate::job::Job;
 use crate::term::Reporter;
 
 /// Texts that are stored in a bundle with their answers.
-const PROBES: usize = 16;
+pub(super) const PROBES: usize = 16;
 
 /// The trained model, uncompressed.
 pub(super) struct Trained {
@@ -124,12 +125,15 @@ pub(super) fn train(
     let fits = Fits::of(job, rows, tuned, folds, stop)?;
     let held_out = HeldOut::of(&prepared.dataset)?;
     let score = fits.score(job, &prepared.dataset, &held_out)?;
-    let draft = draft(job, prepared, tuned, rows.all()?, (&fits.model, score))?;
+    let network = fits.model.text_network();
+    let model = network.to_model(labels(&prepared.dataset), binary(&prepared.dataset));
+    let probes = probes(network.probes(rows.all()?, PROBES)?);
+    let draft = draft(job, prepared, tuned, (model, probes, score));
     let bundle = draft.write(&path)?;
     let of_fold = |((fold, data), fitted): ((u8, &TextData<'_>), &Fitted)| {
         let network = fitted.text_network();
         let model = network.to_model(labels(&prepared.dataset), binary(&prepared.dataset));
-        let probes = probes(network.probes(data, PROBES)?);
+        let probes = self::probes(network.probes(data, PROBES)?);
         let draft = Draft { model, probes, scores: Vec::new(), ..draft.clone() };
         Ok(draft.write(&fold_path(&path, fold))?)
     };
@@ -261,20 +265,16 @@ fn probes(probes: Vec<luthier_train::Probe>) -> Vec<Probe> {
     probes.into_iter().map(probe).collect()
 }
 
-fn draft(
+/// A bundle of what the best trial has come to.
+pub(super) fn draft(
     job: &Job,
     prepared: &Prepared,
     tuned: &Tuned,
-    data: &TextData<'_>,
-    (fitted, score): (&Fitted, Score),
-) -> Result<Draft, Failure> {
-    let dataset = &prepared.dataset;
-    let (labels, positive) = (labels(dataset), binary(dataset));
-    let network = fitted.text_network();
-    let probes = probes(network.probes(data, PROBES)?);
+    (model, probes, score): (Model, Vec<Probe>, Score),
+) -> Draft {
     let profile = serde_json::to_vec(&prepared.profile).unwrap_or_default();
-    Ok(Draft {
-        model: network.to_model(labels, positive),
+    Draft {
+        model,
         probes,
         name: job.name.clone(),
         task: job.task.clone(),
@@ -284,10 +284,10 @@ fn draft(
             output: route.output,
         }),
         scores: vec![score],
-        lineage: lineage(dataset, job, tuned),
+        lineage: lineage(&prepared.dataset, job, tuned),
         test_openings: 0,
         documents: vec![("profile.json".to_owned(), profile)],
-    })
+    }
 }
 
 /// The objective on the rows that were held out, with its interval.
