@@ -2,7 +2,7 @@
 //!
 //! Start from [`Bundle::open`] and [`Draft::write`]. A bundle is a folder, or the same files
 //! packed into one ([`Bundle::pack`]): `manifest.json` with what a reader needs to know, the graph
-//! as `model.onnx`, the feature index, and JSON documents that travel along (`profile.json`,
+//! as `model.onnx`, the feature index or the tokenizer, and JSON documents that travel along (`profile.json`,
 //! `report.json`). The manifest holds the SHA-256 of every other file and of itself; all are
 //! checked before anything is used. [`Predictor`] turns a bundle into answers, and
 //! [`Bundle::publish`] makes it the next version of a model that servers watch.
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use luthier_engine::{EngineError, Threads};
 use luthier_graph::{Graph, GraphError};
-use luthier_model::{DecisionError, Model, Preprocess, PreprocessError};
+use luthier_model::{DecisionError, Model, Preprocess, PreprocessError, PreprocessForm};
 
 pub use digest::sha256_hex;
 pub use manifest::{
@@ -33,7 +33,10 @@ use files::Files;
 
 const MANIFEST: &str = "manifest.json";
 const MODEL: &str = "model.onnx";
+/// The index of an n-gram model.
 const INDEX: &str = "features.idx";
+/// The tokenizer of a model of tokens.
+const TOKENIZER: &str = "tokenizer.json";
 /// Largest difference between a probe's stored and recomputed probability.
 const PROBE_TOLERANCE: f32 = 1e-5;
 
@@ -146,6 +149,17 @@ pub enum BundleError {
         /// The path.
         path: PathBuf,
     },
+    /// A text cannot be read as the model takes it.
+    #[error(transparent)]
+    Text(PreprocessError),
+    /// The graph does not give one number for each text and class.
+    #[error("the graph gives numbers of shape {found:?} and not {expected:?}, texts by classes")]
+    Shape {
+        /// Shape of what it gives.
+        found: Vec<usize>,
+        /// Texts and classes.
+        expected: [usize; 2],
+    },
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -195,7 +209,9 @@ impl Bundle {
         let (ours, theirs) = (&self.manifest, &other.manifest);
         ours.decision == theirs.decision
             && ours.preprocess == theirs.preprocess
-            && [MODEL, INDEX].iter().all(|name| self.document(name) == other.document(name))
+            && [MODEL, INDEX, TOKENIZER]
+                .iter()
+                .all(|name| self.document(name) == other.document(name))
     }
 
     /// The document called `name`, such as `profile.json`.
@@ -212,10 +228,13 @@ impl Bundle {
         };
         let decision = &self.manifest.decision;
         decision.check().map_err(|e: DecisionError| damaged(MANIFEST, e.to_string()))?;
-        let preprocess = Preprocess::from_form(&self.manifest.preprocess, self.required(INDEX)?)
-            .map_err(|e: PreprocessError| damaged(INDEX, e.to_string()))?;
+        let form = &self.manifest.preprocess;
+        let beside = beside(form);
+        let preprocess = Preprocess::from_form(form, self.required(beside)?)
+            .map_err(|e: PreprocessError| damaged(beside, e.to_string()))?;
         let graph = Graph::from_onnx(self.required(MODEL)?)
             .map_err(|e: GraphError| damaged(MODEL, e.to_string()))?;
+        preprocess.check(&graph).map_err(|e| damaged(MODEL, e.to_string()))?;
         let signature = self.manifest.signature.clone();
         Ok(Model { preprocess, graph, decision: decision.clone(), signature })
     }
@@ -229,7 +248,7 @@ impl Bundle {
 
     /// The model and documents as a draft, to write a changed bundle from.
     pub fn to_draft(&self) -> Result<Draft, BundleError> {
-        let carried = |name: &str| ![MANIFEST, MODEL, INDEX].contains(&name);
+        let carried = |name: &str| ![MANIFEST, MODEL, INDEX, TOKENIZER].contains(&name);
         let documents = self.files.iter().filter(|(name, _)| carried(name));
         Ok(Draft {
             model: self.model()?,
@@ -277,10 +296,10 @@ impl Draft {
     }
 
     fn files(&self) -> Result<Files, BundleError> {
-        let (preprocess, index) = self.model.preprocess.to_form();
+        let (preprocess, bytes) = self.model.preprocess.to_form();
         let mut files = Files::default();
         files.insert(MODEL, self.model.graph.to_onnx());
-        files.insert(INDEX, index);
+        files.insert(beside(&preprocess), bytes);
         for (name, bytes) in &self.documents {
             files.insert(name, bytes.clone());
         }
@@ -302,5 +321,13 @@ impl Draft {
         };
         files.insert(MANIFEST, manifest.to_bytes());
         Ok(files)
+    }
+}
+
+/// Name of the file with the bytes that travel beside a form.
+fn beside(form: &PreprocessForm) -> &'static str {
+    match form {
+        PreprocessForm::NgramText { .. } => INDEX,
+        PreprocessForm::Tokens { .. } => TOKENIZER,
     }
 }

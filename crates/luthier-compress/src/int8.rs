@@ -2,8 +2,8 @@
 //!
 //! A table that feeds `Gather` → `MatMul` as the right operand becomes int8 with one scale per
 //! column; since the scale is the same for all rows, it is applied once, after the weighted sum:
-//! `Gather` → `Cast` → `MatMul` → `Mul`. A single column gets one scale. Dense weights become int8
-//! constants behind `DequantizeLinear`. Only operators of the default set are used, so every engine
+//! `Gather` → `Cast` → `MatMul` → `Mul`. Single columns and embeddings that are used otherwise are
+//! scaled when they have been gathered. Dense weights become int8 constants behind `DequantizeLinear`. Only operators of the default set are used, so every engine
 //! reads the result.
 
 use luthier_graph::{Attribute, Graph, Node, Tensor, TensorData};
@@ -19,13 +19,21 @@ const FLOAT: i64 = 1;
 const MAX_LEVEL: f32 = 127.0;
 
 pub(crate) fn quantize(model: &Model) -> Result<Model, CompressError> {
-    let name = table_name(&model.graph)
-        .ok_or(CompressError::NotFound { step: "int8", what: "table of n-gram rows" })?;
+    if !applies(&model.graph) {
+        return Err(CompressError::NotFound { step: "int8", what: "large table or dense weights" });
+    }
     let mut model = model.clone();
-    quantize_table(&mut model.graph, &name);
-    quantize_columns(&mut model.graph);
+    if let Some(name) = table_name(&model.graph) {
+        quantize_table(&mut model.graph, &name);
+    }
+    quantize_gathered(&mut model.graph);
     quantize_dense(&mut model.graph);
     Ok(model)
+}
+
+/// Whether a graph has anything to store as 8-bit integers.
+pub(crate) fn applies(graph: &Graph) -> bool {
+    table_name(graph).is_some() || !gathered(graph).is_empty() || !dense(graph).is_empty()
 }
 
 /// The constant, `[rows, width]` float32, that is gathered from by ids that are fed, and summed by
@@ -72,47 +80,52 @@ fn quantize_table(graph: &mut Graph, table: &str) {
     graph.nodes.insert(product + 1, node("Mul", vec![unscaled, scale], &sum, Vec::new()));
 }
 
-/// Single columns that are gathered from: int8 with one scale, applied to what was gathered.
-fn quantize_columns(graph: &mut Graph) {
-    let columns: Vec<String> = graph
-        .nodes
-        .iter()
-        .filter(|node| node.op == "Gather")
-        .filter_map(|node| graph.tensor(node.inputs.first()?))
-        .filter(|tensor| tensor.shape.len() == 1 && tensor.data.len() >= MIN_DENSE)
-        .map(|tensor| tensor.name.clone())
-        .collect();
-    for name in columns {
-        let Some(Tensor { data: TensorData::F32(values), .. }) = graph.tensor(&name) else {
-            continue;
-        };
-        let scale = column_scale(values, 1, 0);
-        let levels = values.iter().map(|value| level(*value, scale)).collect();
-        set_data(graph, &name, TensorData::I8(levels));
-        let factor = format!("{name}.scale");
+/// Other constants that rows are gathered from, single columns and embeddings: int8 with one scale per
+/// column, applied to what was gathered.
+fn quantize_gathered(graph: &mut Graph) {
+    for name in gathered(graph) {
+        let scale = format!("{name}.scale");
+        let Some(scales) = replace_by_int8(graph, &name) else { continue };
         graph.tensors.push(Tensor {
-            name: factor.clone(),
-            shape: vec![1],
-            data: TensorData::F32(vec![scale]),
+            name: scale.clone(),
+            shape: vec![scales.len()],
+            data: TensorData::F32(scales),
         });
-        let Some(gather) = graph.nodes.iter().position(|node| node.inputs.first() == Some(&name))
-        else {
-            continue;
-        };
-        let values = graph.nodes[gather].outputs[0].clone();
-        let (levels, floats) = (format!("{values}.int8"), format!("{values}.unscaled"));
-        graph.nodes[gather].outputs[0].clone_from(&levels);
-        let to_float = vec![("to".to_owned(), Attribute::Int(FLOAT))];
-        let cast = node("Cast", vec![levels], &floats, to_float);
-        let scaled = node("Mul", vec![floats, factor], &values, Vec::new());
-        graph.nodes.splice(gather + 1..gather + 1, [cast, scaled]);
+        let mut position = 0;
+        while position < graph.nodes.len() {
+            if graph.nodes[position].inputs.first() == Some(&name) {
+                let values = graph.nodes[position].outputs[0].clone();
+                let (levels, floats) = (format!("{values}.int8"), format!("{values}.unscaled"));
+                graph.nodes[position].outputs[0].clone_from(&levels);
+                let to_float = vec![("to".to_owned(), Attribute::Int(FLOAT))];
+                let cast = node("Cast", vec![levels], &floats, to_float);
+                let scaled = node("Mul", vec![floats, scale.clone()], &values, Vec::new());
+                graph.nodes.splice(position + 1..position + 1, [cast, scaled]);
+            }
+            position += 1;
+        }
     }
 }
 
-fn set_data(graph: &mut Graph, name: &str, data: TensorData) {
-    if let Some(tensor) = graph.tensors.iter_mut().find(|tensor| tensor.name == name) {
-        tensor.data = data;
-    }
+/// The large constants of float32, single columns and matrices, that are only read by gathering rows.
+fn gathered(graph: &Graph) -> Vec<String> {
+    let by_row = |node: &Node| {
+        let axis =
+            |(name, value): &(String, Attribute)| name != "axis" || *value == Attribute::Int(0);
+        node.op == "Gather" && node.attributes.iter().all(axis)
+    };
+    let is_gathered = |tensor: &&Tensor| {
+        let mut readers = graph.nodes.iter().filter(|node| node.inputs.contains(&tensor.name));
+        is_large(tensor)
+            && matches!(tensor.shape.len(), 1 | 2)
+            && graph.nodes.iter().any(|node| node.inputs.contains(&tensor.name))
+            && readers.all(|node| by_row(node) && node.inputs[0] == tensor.name)
+    };
+    graph.tensors.iter().filter(is_gathered).map(|tensor| tensor.name.clone()).collect()
+}
+
+fn is_large(tensor: &Tensor) -> bool {
+    matches!(tensor.data, TensorData::F32(_)) && tensor.data.len() >= MIN_DENSE
 }
 
 fn level(value: f32, scale: f32) -> i8 {
@@ -120,15 +133,7 @@ fn level(value: f32, scale: f32) -> i8 {
 }
 
 fn quantize_dense(graph: &mut Graph) {
-    let dense: Vec<String> = graph
-        .nodes
-        .iter()
-        .filter(|node| node.op == "MatMul")
-        .filter_map(|node| graph.tensor(node.inputs.get(1)?))
-        .filter(|t| t.shape.len() == 2 && t.data.len() >= MIN_DENSE)
-        .map(|tensor| tensor.name.clone())
-        .collect();
-    for name in dense {
+    for name in dense(graph) {
         let Some(scales) = replace_by_int8(graph, &name) else { continue };
         let (scale, floats) = (format!("{name}.scale"), format!("{name}.float"));
         graph.tensors.push(Tensor {
@@ -147,6 +152,19 @@ fn quantize_dense(graph: &mut Graph) {
     }
 }
 
+/// The large matrices of float32 that something is multiplied by.
+fn dense(graph: &Graph) -> Vec<String> {
+    let products = graph.nodes.iter().filter(|node| node.op == "MatMul" || node.op == "Gemm");
+    let weights = products.filter_map(|node| graph.tensor(node.inputs.get(1)?));
+    let mut names = Vec::new();
+    for weights in weights.filter(|weights| weights.shape.len() == 2 && is_large(weights)) {
+        if !names.contains(&weights.name) {
+            names.push(weights.name.clone());
+        }
+    }
+    names
+}
+
 pub(crate) fn node(
     op: &str,
     inputs: Vec<String>,
@@ -163,11 +181,12 @@ pub(crate) fn node(
     }
 }
 
-/// Turns a float32 matrix into int8 with one scale per column, and gives the scales.
+/// Turns a float32 matrix, or a single column, into int8 with one scale per column, and gives the
+/// scales.
 fn replace_by_int8(graph: &mut Graph, name: &str) -> Option<Vec<f32>> {
     let tensor = graph.tensors.iter_mut().find(|tensor| tensor.name == name)?;
     let TensorData::F32(values) = &tensor.data else { return None };
-    let width = *tensor.shape.last()?;
+    let width = if tensor.shape.len() == 1 { 1 } else { *tensor.shape.last()? };
     let scales: Vec<f32> = (0..width).map(|column| column_scale(values, width, column)).collect();
     let positions = values.iter().enumerate();
     let levels = positions.map(|(position, value)| level(*value, scales[position % width]));

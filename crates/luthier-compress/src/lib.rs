@@ -13,7 +13,7 @@ mod prune;
 
 use std::fmt;
 
-use luthier_model::Model;
+use luthier_model::{Model, Preprocess};
 use serde::{Deserialize, Serialize};
 
 /// What to do to a model, in order.
@@ -35,7 +35,7 @@ pub enum Step {
     /// table of squared scales goes, decisions stay but where the bias weighs, and probabilities
     /// are to be calibrated afresh.
     EvenLengths,
-    /// Stores n-gram tables and large dense weights as 8-bit integers with one scale per column.
+    /// Stores n-gram tables, embeddings and large dense weights as 8-bit integers with one scale per column.
     Int8,
     /// Stores one byte per row of a binary linear model: a code for its weight and its square
     /// together, out of at most 256 pairs.
@@ -183,10 +183,11 @@ impl fmt::Display for Recipe {
 /// 1. the model as trained, which the others are compared with;
 /// 2. ways to store all rows: 8-bit integers, one-byte codes where the model has weights with
 ///    squares, and even lengths in 8-bit integers where it has lengths;
-/// 3. fewer rows, stored in the smallest way that was accepted, by bisection, since what is
+/// 3. where there is a table of n-gram rows, fewer rows, stored in the smallest way that was accepted, by bisection, since what is
 ///    rejected would be rejected with still fewer rows.
 ///
-/// Those are 8 candidates for a binary linear model and 6 for one without lengths. Where nothing is
+/// Those are 8 candidates for a binary linear model, 6 for one without lengths and 2 for one without
+/// n-grams. Where nothing is
 /// accepted, the smallest whose loss cannot be decided and is not seen takes its place. Where there
 /// is none of those either, part 3 stores rows as codes if it can, as 8-bit integers if not, and in
 /// the end the model stays as it is. `judge` gets the recipe and the model that it gives; `usage`
@@ -198,19 +199,22 @@ pub fn search(
 ) -> Result<Found, CompressError> {
     let mut search = Search { model, usage, judge, candidates: Vec::new() };
     search.judged(Recipe::default())?;
+    let has_ngrams = matches!(model.preprocess, Preprocess::NgramText(_));
     let mut stored = vec![Step::Int8];
-    search.judged(Recipe(stored.clone()))?;
-    if codes::has_columns(&model.graph) {
+    if int8::applies(&model.graph) {
+        search.judged(Recipe(stored.clone()))?;
+    }
+    if has_ngrams && codes::has_columns(&model.graph) {
         stored = vec![Step::Codes];
         search.judged(Recipe(stored.clone()))?;
     }
-    if lengths::has_lengths(&model.graph) {
+    if has_ngrams && lengths::has_lengths(&model.graph) {
         search.judged(Recipe(vec![Step::EvenLengths, Step::Int8]))?;
     }
     if let Some(best) = search.best() {
         stored.clone_from(&search.candidates[best].recipe.0);
     }
-    let (mut gentle, mut harsh) = (0, SHARES.len());
+    let (mut gentle, mut harsh) = (0, if has_ngrams { SHARES.len() } else { 0 });
     while gentle < harsh {
         let middle = gentle.midpoint(harsh);
         let mut steps = stored.clone();

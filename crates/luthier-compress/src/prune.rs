@@ -36,7 +36,7 @@ pub(crate) fn prune_rows(
     for tensor in model.graph.tensors.iter_mut().filter(|tensor| alike.contains(&tensor.name)) {
         keep_rows(tensor, &kept);
     }
-    let Preprocess::NgramText(text) = &mut model.preprocess;
+    let Preprocess::NgramText(text) = &mut model.preprocess else { return Err(missing) };
     *text = text.with_index(text.index().retain(|row| kept[row]));
     let usage = usage.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(usage, _)| *usage);
     Ok((model, usage.collect()))

@@ -26,6 +26,13 @@ pub(crate) fn model(width: usize) -> Model {
     fitted.to_model(vec!["a".into(), "b".into(), "c".into()], None)
 }
 
+pub(crate) fn ngrams(model: &Model) -> &NgramText {
+    match &model.preprocess {
+        Preprocess::NgramText(ngrams) => ngrams,
+        Preprocess::Tokens(_) => panic!("a model of n-grams"),
+    }
+}
+
 pub(crate) fn run(model: &Model, ids: &[i32]) -> Vec<f32> {
     let session = Session::load(model.graph.to_onnx(), &Threads::new(1)).unwrap();
     let shape = [1, ids.len()];
@@ -68,8 +75,7 @@ fn pruning_keeps_the_rows_that_move_answers_and_their_features() {
     let model = model(1);
     let usage: Vec<u32> = (0..ROWS as u32).map(|row| row % 5).collect();
     let small = Recipe(vec![Step::PruneRows { keep: 0.25 }]).apply(&model, &usage).unwrap();
-    let (Preprocess::NgramText(before), Preprocess::NgramText(after)) =
-        (&model.preprocess, &small.preprocess);
+    let (before, after) = (ngrams(&model), ngrams(&small));
     assert_eq!(after.index().len(), ROWS / 4);
     let rows = |model: &Model| match &model.graph.tensor("table").unwrap().data {
         TensorData::F32(values) => values.chunks(1).map(<[f32]>::to_vec).collect::<Vec<_>>(),
@@ -107,8 +113,7 @@ fn chosen(width: usize, verdict: impl Fn(f64, &[Step]) -> Verdict) -> (String, u
     let model = model(width);
     let found = search(&model, &[1; ROWS], &mut |recipe, changed| {
         changed.graph.check().unwrap();
-        let Preprocess::NgramText(text) = &changed.preprocess;
-        let keep = text.index().len() as f64 / ROWS as f64;
+        let keep = ngrams(changed).index().len() as f64 / ROWS as f64;
         Ok(Judgement {
             size_bytes: changed.graph.weight_bytes() as u64,
             p50_ms: 0.0,

@@ -13,7 +13,7 @@ mod onnx;
 mod wire;
 
 pub use builder::GraphBuilder;
-pub use onnx::GraphError;
+pub use onnx::{ExternalData, GraphError};
 
 /// A directed acyclic graph of operators over named tensors.
 #[derive(Debug, Clone, PartialEq)]
@@ -185,6 +185,20 @@ impl Graph {
     pub fn bypass(&mut self, name: &str, other: &str) {
         let inputs = self.nodes.iter_mut().flat_map(|node| &mut node.inputs);
         inputs.filter(|input| *input == name).for_each(|input| other.clone_into(input));
+        self.prune();
+    }
+
+    /// Calls what nodes or constants give `other` instead of `name`, wherever it is read.
+    pub fn rename(&mut self, name: &str, other: &str) {
+        let nodes = self.nodes.iter_mut().flat_map(|n| n.inputs.iter_mut().chain(&mut n.outputs));
+        let tensors = self.tensors.iter_mut().map(|tensor| &mut tensor.name);
+        let outputs = self.outputs.iter_mut().map(|output| &mut output.name);
+        let names = nodes.chain(tensors).chain(outputs);
+        names.filter(|known| *known == name).for_each(|known| other.clone_into(known));
+    }
+
+    /// Drops what no output needs.
+    pub fn prune(&mut self) {
         let mut needed: std::collections::HashSet<String> =
             self.outputs.iter().map(|output| output.name.clone()).collect();
         self.nodes.reverse();

@@ -32,6 +32,14 @@ pub enum GraphError {
         /// Bytes that the shape asks for.
         expected: usize,
     },
+    /// The data of a tensor are in a file that cannot be read.
+    #[error("the external data of tensor `{tensor}` {reason}")]
+    External {
+        /// The tensor.
+        tensor: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A name is used and nothing before it gives it.
     #[error("node `{node}` reads `{name}`, which nothing before it gives")]
     Dangling {
@@ -52,6 +60,31 @@ pub enum GraphError {
         /// The output.
         name: String,
     },
+}
+
+/// Data of a tensor in a file beside the model. Nothing of it is to be trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExternalData {
+    /// Path of the file, as the model has it: it may lead anywhere.
+    pub location: String,
+    /// Where in the file the data begin.
+    pub offset: u64,
+    /// Bytes of the data; all to the end of the file where absent.
+    pub length: Option<u64>,
+}
+
+type ReadExternal<'a> = dyn FnMut(&ExternalData) -> Result<Vec<u8>, String> + 'a;
+
+impl ExternalData {
+    fn from_wire(proto: &wire::TensorProto) -> Result<Self, String> {
+        let entry = |key: &str| proto.external_data.iter().find(|entry| entry.key == key);
+        let number = |key: &str| {
+            let entry = entry(key).map(|entry| entry.value.parse::<u64>());
+            entry.transpose().map_err(|_| format!("have no number as {key}"))
+        };
+        let location = entry("location").ok_or("have no location")?.value.clone();
+        Ok(Self { location, offset: number("offset")?.unwrap_or(0), length: number("length")? })
+    }
 }
 
 impl Graph {
@@ -75,8 +108,14 @@ impl Graph {
         .encode_to_vec()
     }
 
-    /// Reads an ONNX model and checks it.
+    /// Reads an ONNX model that has all its data within, and checks it.
     pub fn from_onnx(bytes: &[u8]) -> Result<Self, GraphError> {
+        Self::from_onnx_with(bytes, &mut |_| Err("are not supported".to_owned()))
+    }
+
+    /// Reads an ONNX model and checks it; `read` gives what files beside it hold of its data, or says
+    /// why not.
+    pub fn from_onnx_with(bytes: &[u8], read: &mut ReadExternal<'_>) -> Result<Self, GraphError> {
         let model = wire::ModelProto::decode(bytes)
             .map_err(|error| GraphError::Decode(error.to_string()))?;
         if !model.functions.is_empty() {
@@ -88,8 +127,11 @@ impl Graph {
         }
         let opset =
             model.opset_import.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
-        let tensors: Vec<Tensor> =
-            proto.initializer.into_iter().map(tensor_from_wire).collect::<Result<_, _>>()?;
+        let tensors: Vec<Tensor> = proto
+            .initializer
+            .into_iter()
+            .map(|t| tensor_from_wire(t, read))
+            .collect::<Result<_, _>>()?;
         let constants: HashSet<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
         let inputs = proto.input.into_iter().filter(|i| !constants.contains(i.name.as_str()));
         let graph = Self {
@@ -97,7 +139,11 @@ impl Graph {
             opset: opset.map_or(1, |o| o.version),
             inputs: inputs.map(info_from_wire).collect::<Result<_, _>>()?,
             outputs: proto.output.into_iter().map(info_from_wire).collect::<Result<_, _>>()?,
-            nodes: proto.node.into_iter().map(node_from_wire).collect::<Result<_, _>>()?,
+            nodes: proto
+                .node
+                .into_iter()
+                .map(|n| node_from_wire(n, read))
+                .collect::<Result<_, _>>()?,
             tensors,
         };
         graph.check()?;
@@ -180,10 +226,16 @@ fn tensor_to_wire(tensor: &Tensor) -> wire::TensorProto {
     }
 }
 
-fn tensor_from_wire(proto: wire::TensorProto) -> Result<Tensor, GraphError> {
+fn tensor_from_wire(
+    mut proto: wire::TensorProto,
+    read: &mut ReadExternal<'_>,
+) -> Result<Tensor, GraphError> {
     let dtype = dtype_from_wire(proto.data_type, &proto.name)?;
     if proto.data_location != 0 {
-        return Err(unsupported(format!("external data of tensor `{}`", proto.name)));
+        let external = ExternalData::from_wire(&proto);
+        proto.raw_data = external
+            .and_then(|external| read(&external))
+            .map_err(|reason| GraphError::External { tensor: proto.name.clone(), reason })?;
     }
     let shape = proto
         .dims
@@ -273,8 +325,8 @@ fn node_to_wire(node: &Node) -> wire::NodeProto {
     }
 }
 
-fn node_from_wire(proto: wire::NodeProto) -> Result<Node, GraphError> {
-    let attributes = proto.attribute.into_iter().map(|a| attribute_from_wire(a, &proto.name));
+fn node_from_wire(proto: wire::NodeProto, read: &mut ReadExternal<'_>) -> Result<Node, GraphError> {
+    let attributes = proto.attribute.into_iter().map(|a| attribute_from_wire(a, &proto.name, read));
     Ok(Node {
         attributes: attributes.collect::<Result<_, _>>()?,
         name: proto.name,
@@ -305,6 +357,7 @@ fn attribute_to_wire((name, value): &(String, Attribute)) -> wire::AttributeProt
 fn attribute_from_wire(
     proto: wire::AttributeProto,
     node: &str,
+    read: &mut ReadExternal<'_>,
 ) -> Result<(String, Attribute), GraphError> {
     let here = || format!("attribute `{}` of node `{node}`", proto.name);
     let text = |bytes: Vec<u8>| {
@@ -322,7 +375,7 @@ fn attribute_from_wire(
         kind::TENSOR => {
             let tensor =
                 proto.t.ok_or_else(|| unsupported(format!("{} without a value", here())))?;
-            Attribute::Tensor(tensor_from_wire(tensor)?)
+            Attribute::Tensor(tensor_from_wire(tensor, read)?)
         }
         other => return Err(unsupported(format!("type {other} of {}", here()))),
     };

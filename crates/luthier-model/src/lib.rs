@@ -5,18 +5,22 @@
 //! format number; nothing here reads files, trains or runs a graph.
 
 mod decision;
+mod import;
 mod index;
 mod ngrams;
 mod signature;
 mod temperature;
+mod tokens;
 
 pub use decision::{Answer, Decision, DecisionError};
+pub use import::{ClassOutput, Gives, ImportError, PROBABILITIES};
 pub use index::{FeatureIndex, IndexError};
 pub use ngrams::{
     Extractor, Group, HASH_BITS, MAX_CHARS, MAX_WORDS, MIN_CHARS, NgramText, Scratch,
     feature_weight,
 };
 pub use signature::{Field, Kind, Signature};
+pub use tokens::{MAX_LENGTH, TokenInputs, TokenSettings, Tokens};
 
 use luthier_graph::Graph;
 use serde::{Deserialize, Serialize};
@@ -40,10 +44,12 @@ pub enum Preprocess {
     /// Text to hashed n-grams: input [`NgramText::IDS`], int32 `[batch, features]`, and
     /// [`NgramText::WEIGHTS`], float32 of the same shape.
     NgramText(NgramText),
+    /// Text to tokens: inputs as [`TokenInputs`] names them.
+    Tokens(Tokens),
 }
 
-/// The serialisable part of a [`Preprocess`]; the index travels beside it as bytes
-/// ([`FeatureIndex::to_bytes`]).
+/// The serialisable part of a [`Preprocess`]; the index ([`FeatureIndex::to_bytes`]) or the tokenizer
+/// ([`Tokens::file`]) travels beside it as bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum PreprocessForm {
@@ -59,6 +65,17 @@ pub enum PreprocessForm {
         hash_bits: u32,
         /// Number of features in the index.
         features: usize,
+    },
+    /// See [`Tokens`].
+    Tokens {
+        /// Number of this form; readers refuse numbers above the ones they know.
+        format: u32,
+        /// How many tokens of a text count.
+        max_length: usize,
+        /// Id that fills up the shorter texts of a batch.
+        pad: u32,
+        /// The graph's inputs.
+        inputs: TokenInputs,
     },
 }
 
@@ -82,42 +99,115 @@ pub enum PreprocessError {
     /// The index is broken.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// The tokenizer cannot be used, or fails over a text.
+    #[error("the tokenizer cannot be used: {reason}")]
+    Tokenizer {
+        /// Why.
+        reason: String,
+    },
+    /// The graph does not take what the preprocessing gives.
+    #[error("the graph's `{name}` {reason}")]
+    Input {
+        /// The input.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There are tokens without a row.
+    #[error("`{table}` has {rows} rows, and the tokenizer gives ids up to {}", .ids - 1)]
+    Table {
+        /// The constant that tokens are looked up in.
+        table: String,
+        /// Its rows.
+        rows: usize,
+        /// How many ids there are.
+        ids: usize,
+    },
 }
 
 impl Preprocess {
-    /// Splits into the form to store and the bytes of the index.
+    /// Splits into the form to store and the bytes that travel beside it.
     pub fn to_form(&self) -> (PreprocessForm, Vec<u8>) {
-        let Self::NgramText(text) = self;
-        let form = PreprocessForm::NgramText {
-            format: NgramText::FORMAT,
-            words: text.words(),
-            chars: text.chars(),
-            hash_bits: HASH_BITS,
-            features: text.index().len(),
-        };
-        (form, text.index().to_bytes())
+        match self {
+            Self::NgramText(text) => {
+                let form = PreprocessForm::NgramText {
+                    format: NgramText::FORMAT,
+                    words: text.words(),
+                    chars: text.chars(),
+                    hash_bits: HASH_BITS,
+                    features: text.index().len(),
+                };
+                (form, text.index().to_bytes())
+            }
+            Self::Tokens(tokens) => {
+                let form = PreprocessForm::Tokens {
+                    format: Tokens::FORMAT,
+                    max_length: tokens.settings().max_length,
+                    pad: tokens.pad(),
+                    inputs: tokens.settings().inputs.clone(),
+                };
+                (form, tokens.file().to_vec())
+            }
+        }
     }
 
-    /// Puts a stored form and its index together again.
-    pub fn from_form(form: &PreprocessForm, index: &[u8]) -> Result<Self, PreprocessError> {
-        let PreprocessForm::NgramText { format, words, chars, hash_bits, features } = form;
-        if *format > NgramText::FORMAT {
-            return Err(PreprocessError::Format { found: *format, known: NgramText::FORMAT });
+    /// Puts a stored form and its bytes together again.
+    pub fn from_form(form: &PreprocessForm, bytes: &[u8]) -> Result<Self, PreprocessError> {
+        match form {
+            PreprocessForm::NgramText { format, words, chars, hash_bits, features } => {
+                known(*format, NgramText::FORMAT)?;
+                if *hash_bits != HASH_BITS {
+                    return Err(PreprocessError::Field { field: "hash_bits" });
+                }
+                if *words > MAX_WORDS {
+                    return Err(PreprocessError::Field { field: "words" });
+                }
+                if *chars > MAX_CHARS {
+                    return Err(PreprocessError::Field { field: "chars" });
+                }
+                let index = FeatureIndex::from_bytes(bytes)?;
+                if index.len() != *features {
+                    return Err(PreprocessError::Field { field: "features" });
+                }
+                Ok(Self::NgramText(NgramText::new(*words, *chars, index)))
+            }
+            PreprocessForm::Tokens { format, max_length, pad, inputs } => {
+                known(*format, Tokens::FORMAT)?;
+                let settings = TokenSettings {
+                    max_length: *max_length,
+                    pad: Some(*pad),
+                    inputs: inputs.clone(),
+                };
+                Ok(Self::Tokens(Tokens::new(bytes.to_vec(), settings)?))
+            }
         }
-        if *hash_bits != HASH_BITS {
-            return Err(PreprocessError::Field { field: "hash_bits" });
+    }
+
+    /// Checks that `graph` takes what this gives.
+    pub fn check(&self, graph: &Graph) -> Result<(), PreprocessError> {
+        match self {
+            Self::NgramText(_) => Ok(()),
+            Self::Tokens(tokens) => tokens.check(graph),
         }
-        if *words > MAX_WORDS {
-            return Err(PreprocessError::Field { field: "words" });
+    }
+
+    /// The share of what `text` consists of, n-grams or tokens, that the model does not know.
+    pub fn unknown_share(&self, text: &str, scratch: &mut Scratch) -> Result<f64, PreprocessError> {
+        match self {
+            Self::NgramText(ngrams) => Ok(ngrams.unknown_share(text, scratch)),
+            Self::Tokens(tokens) => {
+                let (mut ids, mut types) = (Vec::new(), Vec::new());
+                tokens.encode(text, &mut ids, &mut types)?;
+                Ok(tokens.unknown_share(&ids))
+            }
         }
-        if *chars > MAX_CHARS {
-            return Err(PreprocessError::Field { field: "chars" });
-        }
-        let index = FeatureIndex::from_bytes(index)?;
-        if index.len() != *features {
-            return Err(PreprocessError::Field { field: "features" });
-        }
-        Ok(Self::NgramText(NgramText::new(*words, *chars, index)))
+    }
+}
+
+fn known(format: u32, newest: u32) -> Result<(), PreprocessError> {
+    match format > newest {
+        true => Err(PreprocessError::Format { found: format, known: newest }),
+        false => Ok(()),
     }
 }
 

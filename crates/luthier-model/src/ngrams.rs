@@ -159,6 +159,16 @@ impl NgramText {
         rows.dedup();
         (rows, feature_weight(rows.len()))
     }
+
+    /// The share of the n-grams of `text`, repeats included, that are not in the index.
+    pub fn unknown_share(&self, text: &str, scratch: &mut Scratch) -> f64 {
+        let (mut ngrams, mut unknown) = (0u64, 0u64);
+        scratch.extractor.extract(text, self.words, self.chars, |_, bucket| {
+            ngrams += 1;
+            unknown += u64::from(self.index.row(bucket).is_none());
+        });
+        unknown as f64 / ngrams.max(1) as f64
+    }
 }
 
 /// The weight that each feature of a text with `features` features carries: one over the root of

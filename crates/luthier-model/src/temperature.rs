@@ -5,7 +5,7 @@ use luthier_graph::{Graph, Node, Tensor, TensorData};
 use crate::Model;
 
 /// Name of the constant that logits are multiplied by before the last softmax.
-const FACTOR: &str = "inverse_temperature";
+pub(crate) const FACTOR: &str = "inverse_temperature";
 
 impl Model {
     /// Divides the logits by `temperature`, in place of an earlier temperature: above 1 makes the

@@ -25,7 +25,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Sender, TrySendError};
 use luthier_bundle::{Bundle, BundleError};
-use luthier_model::{Decision, NgramText, Preprocess};
+use luthier_model::{Decision, Preprocess};
 use luthier_monitor::{Baseline, Drift, Window, WindowSize};
 use tokio::sync::oneshot;
 
@@ -66,7 +66,7 @@ pub(crate) struct Tracked {
 
 /// A version whose bundle says what its texts were like.
 struct Watch {
-    ngrams: NgramText,
+    preprocess: Preprocess,
     drift: Mutex<Drift>,
 }
 
@@ -174,10 +174,7 @@ impl Tracked {
         let decision = &bundle.manifest().decision;
         let baseline = bundle.document(Baseline::DOCUMENT).map(Baseline::from_json);
         let watch = match baseline {
-            Some(Ok(baseline)) => {
-                let Preprocess::NgramText(ngrams) = bundle.model()?.preprocess;
-                Some((baseline, ngrams))
-            }
+            Some(Ok(baseline)) => Some((baseline, bundle.model()?.preprocess)),
             Some(Err(error)) => {
                 let document = Baseline::DOCUMENT;
                 tracing::warn!(model = name, version, %error, "{document} is passed over");
@@ -189,17 +186,17 @@ impl Tracked {
     }
 
     /// A version with the classes of `decision`. Its drift is watched where `watch` has a baseline
-    /// for as many classes, and its n-grams.
+    /// for as many classes, and what the model takes texts as.
     pub(crate) fn new(
         name: &str,
         version: i64,
         decision: &Decision,
-        watch: Option<(Baseline, NgramText)>,
+        watch: Option<(Baseline, Preprocess)>,
     ) -> Self {
         static SERIALS: AtomicU64 = AtomicU64::new(0);
-        let watch = watch
-            .filter(|(baseline, _)| baseline.classes() == decision.classes())
-            .map(|(baseline, ngrams)| Watch { ngrams, drift: Mutex::new(Drift::new(&baseline)) });
+        let watch = watch.filter(|(baseline, _)| baseline.classes() == decision.classes()).map(
+            |(baseline, preprocess)| Watch { preprocess, drift: Mutex::new(Drift::new(&baseline)) },
+        );
         Self {
             name: name.into(),
             version,

@@ -108,7 +108,7 @@ fn the_reported_probabilities_are_those_of_the_exported_features() {
         model.graph.check().unwrap();
         luthier_test::assert_close(model.temperature(), 1.7, 1e-6, "temperature");
         assert!(model.clone().shift_logit(0.5), "a bias stands before the softmax");
-        let Preprocess::NgramText(text) = &model.preprocess;
+        let Preprocess::NgramText(text) = &model.preprocess else { panic!("n-grams") };
         assert_eq!(text.index().len(), model.graph.tensor("table").unwrap().shape[0]);
         let mut scratch = Scratch::default();
         let (rows, _) = text.features("zzqqxxyy", &mut scratch);

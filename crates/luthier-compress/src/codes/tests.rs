@@ -1,8 +1,8 @@
 use luthier_graph::{Graph, Tensor, TensorData};
-use luthier_model::{Model, Preprocess};
+use luthier_model::Model;
 use luthier_test::assert_close;
 
-use crate::tests::{ROWS, model, run};
+use crate::tests::{ROWS, model, ngrams, run};
 use crate::{CompressError, Recipe, Step};
 
 const TEXTS: [&[i32]; 4] = [&[0, 3, 199], &[7], &[50, 60, 70, 80, 90, 100], &[3999, 1, 2, 1500]];
@@ -71,8 +71,7 @@ fn codes_after_pruning_weigh_the_rows_that_stay() {
     let usage: Vec<u32> = (0..ROWS as u32).map(|row| row * 7 % 50).collect();
     let prune = Step::PruneRows { keep: 0.25 };
     let pruned = Recipe(vec![prune]).apply(&model, &usage).unwrap();
-    let (Preprocess::NgramText(all), Preprocess::NgramText(kept)) =
-        (&model.preprocess, &pruned.preprocess);
+    let (all, kept) = (ngrams(&model), ngrams(&pruned));
     let rows = kept.index().buckets().map(|bucket| all.index().row(bucket).unwrap());
     let left: Vec<u32> = rows.map(|row| usage[row as usize]).collect();
     let both = Recipe(vec![prune, Step::Codes]).apply(&model, &usage).unwrap();

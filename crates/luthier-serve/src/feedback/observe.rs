@@ -1,25 +1,18 @@
 //! What drift looks at in a text.
 
-use luthier_model::{Extractor, NgramText};
+use luthier_model::{Preprocess, Scratch};
 use luthier_monitor::Observation;
 
-/// Measures a text that was answered with class `predicted` by a model with the n-grams `text_model`.
-/// Baselines and served texts are measured by this one function.
+/// Measures a text that was answered with class `predicted` by a model that takes it as `preprocess`
+/// does. Baselines and served texts are measured by this one function.
 pub fn observe(
     text: &str,
     predicted: u32,
-    text_model: &NgramText,
-    extractor: &mut Extractor,
+    preprocess: &Preprocess,
+    scratch: &mut Scratch,
 ) -> Observation {
-    let (words, chars, index) = (text_model.words(), text_model.chars(), text_model.index());
-    let (mut ngrams, mut unknown) = (0u64, 0u64);
-    extractor.extract(text, words, chars, |_, bucket| {
-        ngrams += 1;
-        unknown += u64::from(index.row(bucket).is_none());
-    });
-    Observation {
-        characters: u32::try_from(text.chars().count()).unwrap_or(u32::MAX),
-        unknown_share: unknown as f64 / ngrams.max(1) as f64,
-        predicted,
-    }
+    // A text that was answered could be read, and can be again.
+    let unknown_share = preprocess.unknown_share(text, scratch).unwrap_or(1.0);
+    let characters = u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
+    Observation { characters, unknown_share, predicted }
 }

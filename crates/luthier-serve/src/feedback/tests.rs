@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use luthier_model::{Decision, Extractor, FeatureIndex, NgramText};
+use luthier_model::{Decision, Extractor, FeatureIndex, NgramText, Preprocess, Scratch};
 use luthier_monitor::Baseline;
 use luthier_test::Scratch;
 use prometheus_client::encoding::text;
@@ -97,7 +97,7 @@ fn track(
     name: &str,
     version: i64,
     decision: &Decision,
-    watch: Option<(Baseline, NgramText)>,
+    watch: Option<(Baseline, Preprocess)>,
 ) -> Arc<Tracked> {
     Arc::new(Tracked::new(name, version, decision, watch))
 }
@@ -302,8 +302,8 @@ fn what_does_not_fit_is_dropped_and_counted() {
     let scratch = Scratch::new();
     let tracker = Tracker::start(Some(&scratch.path().join("feedback.db"))).unwrap();
     let known = FeatureIndex::new([]);
-    let baseline = Baseline::new(2, &[observe("a", 0, &text_model(), &mut Extractor::default())]);
-    let watch = (baseline.unwrap(), NgramText::new(1, 0, known));
+    let baseline = Baseline::new(2, &[observe("a", 0, &text_model(), &mut Scratch::default())]);
+    let watch = (baseline.unwrap(), Preprocess::NgramText(NgramText::new(1, 0, known)));
     let mood = track("mood", 1, &decision(), Some(watch));
     let mut texts = Texts::with_capacity(3);
     (0..3).for_each(|_| texts.push(&"x".repeat(16 << 20)));
@@ -320,16 +320,16 @@ fn what_does_not_fit_is_dropped_and_counted() {
 }
 
 /// The words `a` and `b`.
-fn text_model() -> NgramText {
+fn text_model() -> Preprocess {
     let mut buckets = Vec::new();
     Extractor::default().extract("a b", 1, 0, |_, bucket| buckets.push(bucket));
-    NgramText::new(1, 0, FeatureIndex::new(buckets))
+    Preprocess::NgramText(NgramText::new(1, 0, FeatureIndex::new(buckets)))
 }
 
 #[test]
 fn texts_are_measured() {
     let check = |text: &str, characters, unknown_share: f64| {
-        let found = observe(text, 1, &text_model(), &mut Extractor::default());
+        let found = observe(text, 1, &text_model(), &mut Scratch::default());
         assert_eq!((found.characters, found.predicted), (characters, 1), "{text}");
         assert!((found.unknown_share - unknown_share).abs() < 1e-12, "{text}: {found:?}");
     };
@@ -342,8 +342,8 @@ fn texts_are_measured() {
 #[test]
 fn drift_shows_from_the_hundredth_prediction() {
     let tracker = Tracker::start(None).unwrap();
-    let (text, mut extractor) = (text_model(), Extractor::default());
-    let rows: Vec<_> = (0..400).map(|n| observe("a b a b", n % 2, &text, &mut extractor)).collect();
+    let (text, mut scratch) = (text_model(), Scratch::default());
+    let rows: Vec<_> = (0..400).map(|n| observe("a b a b", n % 2, &text, &mut scratch)).collect();
     let baseline = Baseline::new(2, &rows).unwrap();
     let mood = track("mood", 3, &decision(), Some((baseline, text)));
     let answer = |number, text: &str, rows: usize| {
@@ -382,7 +382,7 @@ fn drift_shows_from_the_hundredth_prediction() {
 
 #[test]
 fn a_baseline_of_other_classes_is_not_used() {
-    let row = observe("a", 0, &text_model(), &mut Extractor::default());
+    let row = observe("a", 0, &text_model(), &mut Scratch::default());
     let baseline = Baseline::new(3, &[row]).unwrap();
     let mood = track("mood", 3, &decision(), Some((baseline, text_model())));
     assert!(mood.watch.is_none());

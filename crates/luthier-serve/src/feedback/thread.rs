@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use luthier_model::Extractor;
+use luthier_model::Scratch;
 use luthier_monitor::{Drift, WindowSize};
 use tokio::sync::oneshot;
 
@@ -39,7 +39,7 @@ struct Thread {
     waiting: Receiver<Command>,
     store: Option<Store>,
     shared: Arc<Shared>,
-    extractor: Extractor,
+    scratch: Scratch,
     /// By the serial number of their version.
     unmeasured: BTreeMap<u64, Unmeasured>,
     /// When texts were measured last.
@@ -65,7 +65,7 @@ pub(super) fn start(
         waiting,
         store,
         shared,
-        extractor: Extractor::default(),
+        scratch: Scratch::default(),
         unmeasured: BTreeMap::new(),
         measured: Instant::now(),
         pending: VecDeque::new(),
@@ -171,7 +171,7 @@ impl Thread {
         let shared = &self.shared;
         self.unmeasured.retain(|_, unmeasured| {
             let end = if all { None } else { Some(Instant::now() + share) };
-            if let Some(tracked) = unmeasured.measure(&mut self.extractor, end) {
+            if let Some(tracked) = unmeasured.measure(&mut self.scratch, end) {
                 shared.show(&tracked);
             }
             unmeasured.rows > 0
@@ -304,13 +304,13 @@ impl Unmeasured {
 
     /// Adds rows to the drift of their version, which is given: at least one if there is one, and then
     /// as long as it is not `end`.
-    fn measure(&mut self, extractor: &mut Extractor, end: Option<Instant>) -> Option<Arc<Tracked>> {
+    fn measure(&mut self, scratch: &mut Scratch, end: Option<Instant>) -> Option<Arc<Tracked>> {
         let tracked = Arc::clone(&self.answers.front()?.0);
-        let Watch { ngrams, drift } = tracked.watch.as_ref()?;
+        let Watch { preprocess, drift } = tracked.watch.as_ref()?;
         while let Some((_, texts, predicted)) = self.answers.front()
             && let Some(class) = predicted.get(self.next)
         {
-            let row = observe(texts.get(self.next), *class, ngrams, extractor);
+            let row = observe(texts.get(self.next), *class, preprocess, scratch);
             locked(drift).add(&row);
             self.skip(1);
             if end.is_some_and(|end| Instant::now() >= end) {

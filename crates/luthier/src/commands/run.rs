@@ -22,7 +22,7 @@ pub(crate) fn run(args: &RunArgs, format: Format, stop: &AtomicBool) -> Result<(
         (Format::Text, false) => {
             print(&best(&job, &report))?;
             let why = match job.data {
-                Some(_) => "the best trial is a program's, which leaves no model to finish",
+                Some(_) => "the best trial is a program's, which has left no model.onnx",
                 None => "without rows there is no model to finish",
             };
             print(&format!("\nThe run ends here: {why}.\n"))?;

@@ -1,6 +1,7 @@
 //! Trials of the `command` learner: what its program is told of the job, and what its answers are
 //! worth.
 
+mod model;
 mod predictions;
 
 use std::collections::BTreeSet;
@@ -21,6 +22,8 @@ use crate::failure::Failure;
 use crate::job::{Data, Job, Measure};
 use crate::program::{self, Aim, Guard, Left, Program, Rows, Setting, Turn};
 use predictions::Answers;
+
+pub(super) use model::adopt;
 
 /// Under which a trial's note says who has computed its score.
 const SCORED_BY: &str = "scored_by";

@@ -111,9 +111,10 @@ pub(super) fn compress(
     Ok(Compressed { bundle, folds, key, search })
 }
 
-/// How many of the texts that a model was trained on each row of the n-gram table takes part in.
+/// How many of the texts that a model was trained on each row of the n-gram table takes part in;
+/// nothing where there is none.
 fn usage(model: &Model, dataset: &Dataset, trained: Selection) -> Result<Vec<u32>, Failure> {
-    let Preprocess::NgramText(text) = &model.preprocess;
+    let Preprocess::NgramText(text) = &model.preprocess else { return Ok(Vec::new()) };
     let mut usage = vec![0u32; text.index().len()];
     let mut scratch = Scratch::default();
     for example in dataset.examples(trained)? {

@@ -7,7 +7,7 @@ use luthier_engine::Threads;
 use luthier_eval::{
     Bootstrap, Metric, Mistake, Predictions, Report, Suspect, suspect_labels, worst_mistakes,
 };
-use luthier_model::{Extractor, Preprocess};
+use luthier_model::Scratch;
 use luthier_monitor::{Baseline, Observation};
 use luthier_serve::observe;
 use serde::{Deserialize, Serialize};
@@ -154,12 +154,11 @@ fn baseline(
 ) -> Result<Option<Baseline>, Failure> {
     let bundles = answering(&compressed.bundle, &compressed.folds);
     let models = bundles.iter().map(Bundle::model).collect::<Result<Vec<_>, _>>()?;
-    let mut extractor = Extractor::default();
+    let mut scratch = Scratch::default();
     let rows = held_out.texts.iter().zip(predicted).enumerate();
     let rows: Vec<Observation> = rows
         .map(|(row, (text, class))| {
-            let Preprocess::NgramText(ngrams) = &held_out.of_row(row, &models).preprocess;
-            observe(text, *class, ngrams, &mut extractor)
+            observe(text, *class, &held_out.of_row(row, &models).preprocess, &mut scratch)
         })
         .collect();
     Ok(Baseline::new(models[0].decision.classes(), &rows))

@@ -67,8 +67,8 @@ pub(crate) struct Work {
     pub(crate) exhausted: bool,
 }
 
-/// Does the whole job, or, where there are no rows or the best trial is a program's, which leaves no
-/// model that could be taken further, what [`tune()`] does.
+/// Does the whole job, or, where there are no rows or the best trial is a program's and has left no
+/// model that can be taken further, what [`tune()`] does.
 pub(crate) fn run(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result<RunReport, Failure> {
     let Some(data) = &job.data else { return tune(job, reporter, stop) };
     let start = Instant::now();
@@ -77,10 +77,17 @@ pub(crate) fn run(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result<R
     let rows = TrainingRows::of(&prepared.dataset, data.metric, stop);
     let source = Some((&prepared, &rows));
     let tuned = tune::tune(job, source, &mut folder, reporter, stop, here)?;
-    if tuned.learner() == program::LEARNER {
-        return end_tuned(job, Some(&prepared), &tuned, &folder, start);
-    }
-    let trained = train::train(job, &prepared, &rows, &tuned, &mut folder, reporter, stop)?;
+    let trained = if tuned.learner() == program::LEARNER {
+        match command::adopt(job, &prepared, &tuned, &mut folder, reporter) {
+            Ok(Some(trained)) => trained,
+            other => {
+                let report = end_tuned(job, Some(&prepared), &tuned, &folder, start)?;
+                return other.map(|_| report);
+            }
+        }
+    } else {
+        train::train(job, &prepared, &rows, &tuned, &mut folder, reporter, stop)?
+    };
     let compressed = compress::compress(job, &prepared, &trained, &mut folder, reporter, stop)?;
     let finished = finish::finish(&prepared, &compressed, &mut folder, reporter)?;
     let report = report::assemble(&report::Parts {

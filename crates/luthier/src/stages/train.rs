@@ -24,7 +24,7 @@ use crate::job::Job;
 use crate::term::Reporter;
 
 /// Texts that are stored in a bundle with their answers.
-const PROBES: usize = 16;
+pub(super) const PROBES: usize = 16;
 
 /// The trained model, uncompressed.
 pub(super) struct Trained {
@@ -59,7 +59,8 @@ pub(super) fn train(
     }
     let fits = Fits::of(job, rows, tuned, folds, stop)?;
     let score = fits.score(prepared)?;
-    let draft = draft(job, prepared, tuned, rows.all()?, (&fits.model, score))?;
+    let (model, probes) = exported(&fits.model, rows.all()?, &prepared.dataset)?;
+    let draft = draft(job, prepared, tuned, (model, probes, score));
     let bundle = draft.write(&path)?;
     let of_fold = |fold: u8| {
         let (fitted, data) = (&fits.folds[usize::from(fold)], &rows.judged()?[usize::from(fold)]);
@@ -228,17 +229,15 @@ fn exported(
     Ok((network.to_model(labels(dataset), binary(dataset)), probes))
 }
 
-fn draft(
+/// A bundle of what the best trial has come to.
+pub(super) fn draft(
     job: &Job,
     prepared: &Prepared<'_>,
     tuned: &Tuned,
-    data: &TextData<'_>,
-    (fitted, score): (&Fitted, Score),
-) -> Result<Draft, Failure> {
-    let dataset = &prepared.dataset;
-    let (model, probes) = exported(fitted, data, dataset)?;
+    (model, probes, score): (Model, Vec<Probe>, Score),
+) -> Draft {
     let profile = serde_json::to_vec(&prepared.profile).unwrap_or_default();
-    Ok(Draft {
+    Draft {
         model,
         probes,
         name: job.name.clone(),
@@ -252,7 +251,7 @@ fn draft(
         lineage: lineage(job, prepared, tuned),
         test_openings: 0,
         documents: vec![("profile.json".to_owned(), profile)],
-    })
+    }
 }
 
 /// The objective on the rows that were held out, with its interval.

@@ -165,7 +165,7 @@ fn a_program_is_tuned_by_what_it_reports() {
     let out = outcome.ok();
     assert!(out.contains("reported by the program)\n"), "{out}");
     assert!(out.contains("\ncommand.x  0."), "{out}");
-    assert!(out.ends_with("a program's, which leaves no model to finish.\n"), "{out}");
+    assert!(out.ends_with("a program's, which has left no model.onnx.\n"), "{out}");
     let names = desk.names("job/run");
     for name in ["bundle/", "model/", "report.json"] {
         assert!(!names.iter().any(|known| known == name), "{names:?}");
