@@ -10,6 +10,7 @@ mod gate;
 mod help;
 mod launch;
 mod predict_eval;
+mod program_model;
 mod resume;
 mod run;
 mod serve;
