@@ -7,7 +7,7 @@
 //! reads the result.
 
 use luthier_graph::{Attribute, Graph, Node, Tensor, TensorData};
-use luthier_model::Model;
+use luthier_model::{Model, Preprocess};
 
 use crate::CompressError;
 
@@ -19,7 +19,7 @@ const FLOAT: i64 = 1;
 const MAX_LEVEL: f32 = 127.0;
 
 pub(crate) fn quantize(model: &Model) -> Result<Model, CompressError> {
-    if !applies(&model.graph) {
+    if !applies(model) {
         return Err(CompressError::NotFound { step: "int8", what: "large table or dense weights" });
     }
     let mut model = model.clone();
@@ -31,9 +31,14 @@ pub(crate) fn quantize(model: &Model) -> Result<Model, CompressError> {
     Ok(model)
 }
 
-/// Whether a graph has anything to store as 8-bit integers.
-pub(crate) fn applies(graph: &Graph) -> bool {
-    table_name(graph).is_some() || !gathered(graph).is_empty() || !dense(graph).is_empty()
+/// Whether a model has what is to be stored as 8-bit integers: its n-gram table, or anything large where
+/// there are no n-grams.
+pub(crate) fn applies(model: &Model) -> bool {
+    let graph = &model.graph;
+    match model.preprocess {
+        Preprocess::NgramText(_) => table_name(graph).is_some(),
+        Preprocess::Tokens(_) => !gathered(graph).is_empty() || !dense(graph).is_empty(),
+    }
 }
 
 /// The constant, `[rows, width]` float32, that is gathered from by ids that are fed, and summed by

@@ -201,7 +201,7 @@ pub fn search(
     search.judged(Recipe::default())?;
     let has_ngrams = matches!(model.preprocess, Preprocess::NgramText(_));
     let mut stored = vec![Step::Int8];
-    if int8::applies(&model.graph) {
+    if int8::applies(model) {
         search.judged(Recipe(stored.clone()))?;
     }
     if has_ngrams && codes::has_columns(&model.graph) {

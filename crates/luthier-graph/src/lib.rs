@@ -65,13 +65,15 @@ pub enum DType {
     I32 = 6,
     /// Signed 64-bit integer.
     I64 = 7,
+    /// True or false, a byte each.
+    Bool = 9,
 }
 
 impl DType {
     /// Bytes per element.
     pub fn size(self) -> usize {
         match self {
-            Self::U8 | Self::I8 => 1,
+            Self::U8 | Self::I8 | Self::Bool => 1,
             Self::F32 | Self::I32 => 4,
             Self::I64 => 8,
         }
@@ -102,6 +104,8 @@ pub enum TensorData {
     I32(Vec<i32>),
     /// Signed 64-bit integers.
     I64(Vec<i64>),
+    /// 1 for true, 0 for false.
+    Bool(Vec<u8>),
 }
 
 impl TensorData {
@@ -113,6 +117,7 @@ impl TensorData {
             Self::I8(v) => v.len(),
             Self::I32(v) => v.len(),
             Self::I64(v) => v.len(),
+            Self::Bool(v) => v.len(),
         }
     }
 
@@ -129,6 +134,7 @@ impl TensorData {
             Self::I8(_) => DType::I8,
             Self::I32(_) => DType::I32,
             Self::I64(_) => DType::I64,
+            Self::Bool(_) => DType::Bool,
         }
     }
 }

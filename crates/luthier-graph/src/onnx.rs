@@ -130,7 +130,7 @@ impl Graph {
         let tensors: Vec<Tensor> = proto
             .initializer
             .into_iter()
-            .map(|t| tensor_from_wire(t, read))
+            .map(|t| initializer_from_wire(t, read))
             .collect::<Result<_, _>>()?;
         let constants: HashSet<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
         let inputs = proto.input.into_iter().filter(|i| !constants.contains(i.name.as_str()));
@@ -202,17 +202,17 @@ fn check_size(tensor: &str, shape: &[usize], dtype: DType, found: usize) -> Resu
     }
 }
 
-fn dtype_from_wire(value: i32, name: &str) -> Result<DType, GraphError> {
-    [DType::F32, DType::U8, DType::I8, DType::I32, DType::I64]
+fn dtype_from_wire(value: i32, place: &str) -> Result<DType, GraphError> {
+    [DType::F32, DType::U8, DType::I8, DType::I32, DType::I64, DType::Bool]
         .into_iter()
         .find(|dtype| *dtype as i32 == value)
-        .ok_or_else(|| unsupported(format!("element type {value} of `{name}`")))
+        .ok_or_else(|| unsupported(format!("element type {value} of {place}")))
 }
 
 fn tensor_to_wire(tensor: &Tensor) -> wire::TensorProto {
     let raw_data = match &tensor.data {
         TensorData::F32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        TensorData::U8(v) => v.clone(),
+        TensorData::U8(v) | TensorData::Bool(v) => v.clone(),
         TensorData::I8(v) => v.iter().map(|x| x.cast_unsigned()).collect(),
         TensorData::I32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
         TensorData::I64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
@@ -226,11 +226,21 @@ fn tensor_to_wire(tensor: &Tensor) -> wire::TensorProto {
     }
 }
 
-fn tensor_from_wire(
-    mut proto: wire::TensorProto,
+fn initializer_from_wire(
+    proto: wire::TensorProto,
     read: &mut ReadExternal<'_>,
 ) -> Result<Tensor, GraphError> {
-    let dtype = dtype_from_wire(proto.data_type, &proto.name)?;
+    let place = format!("`{}`", proto.name);
+    tensor_from_wire(proto, &place, read)
+}
+
+/// Reads a tensor that stands at `place`.
+fn tensor_from_wire(
+    mut proto: wire::TensorProto,
+    place: &str,
+    read: &mut ReadExternal<'_>,
+) -> Result<Tensor, GraphError> {
+    let dtype = dtype_from_wire(proto.data_type, place)?;
     if proto.data_location != 0 {
         let external = ExternalData::from_wire(&proto);
         proto.raw_data = external
@@ -249,6 +259,9 @@ fn tensor_from_wire(
         (true, DType::I32) => TensorData::I32(proto.int32_data),
         (true, DType::I8) => TensorData::I8(proto.int32_data.iter().map(|&x| x as i8).collect()),
         (true, DType::U8) => TensorData::U8(proto.int32_data.iter().map(|&x| x as u8).collect()),
+        (true, DType::Bool) => {
+            TensorData::Bool(proto.int32_data.iter().map(|&x| u8::from(x != 0)).collect())
+        }
         (false, dtype) => {
             check_size(&proto.name, &shape, dtype, proto.raw_data.len())?;
             data_from_raw(dtype, proto.raw_data)
@@ -268,6 +281,7 @@ fn data_from_raw(dtype: DType, raw: Vec<u8>) -> TensorData {
         DType::I64 => TensorData::I64(words(&raw, i64::from_le_bytes)),
         DType::I8 => TensorData::I8(raw.into_iter().map(u8::cast_signed).collect()),
         DType::U8 => TensorData::U8(raw),
+        DType::Bool => TensorData::Bool(raw.into_iter().map(|x| u8::from(x != 0)).collect()),
     }
 }
 
@@ -308,7 +322,7 @@ fn info_from_wire(proto: wire::ValueInfoProto) -> Result<TensorInfo, GraphError>
         })
         .collect();
     Ok(TensorInfo {
-        dtype: dtype_from_wire(tensor.elem_type, &proto.name)?,
+        dtype: dtype_from_wire(tensor.elem_type, &format!("`{}`", proto.name))?,
         name: proto.name,
         shape,
     })
@@ -375,7 +389,7 @@ fn attribute_from_wire(
         kind::TENSOR => {
             let tensor =
                 proto.t.ok_or_else(|| unsupported(format!("{} without a value", here())))?;
-            Attribute::Tensor(tensor_from_wire(tensor, read)?)
+            Attribute::Tensor(tensor_from_wire(tensor, &here(), read)?)
         }
         other => return Err(unsupported(format!("type {other} of {}", here()))),
     };

@@ -84,7 +84,10 @@ impl Model {
         let declared = declared(&graph, output)?.clone();
         let mut last = output.name.clone();
         for name in [PROBABILITIES, FACTOR] {
-            let free = format!("{name}.imported");
+            let is_known =
+                |free: &String| graph.producer(free).is_some() || graph.tensor(free).is_some();
+            let free = (0..).map(|n| format!("{name}.imported.{n}")).find(|free| !is_known(free));
+            let free = free.unwrap_or_default();
             graph.rename(name, &free);
             if last == name {
                 last = free;

@@ -1,5 +1,10 @@
-use crate::{Decision, DecisionError, Extractor, FeatureIndex, Group, IndexError, NgramText};
-use crate::{Preprocess, Scratch};
+use luthier_graph::{Attribute, DType, Dim, Graph, GraphBuilder, TensorData};
+
+use crate::{
+    ClassOutput, Decision, DecisionError, Extractor, FeatureIndex, Gives, Group, IndexError,
+    MAX_LENGTH, Model, NgramText, Preprocess, PreprocessError, Scratch, TokenInputs, TokenSettings,
+    Tokens,
+};
 
 fn buckets(text: &str, words: u8, chars: u8) -> Vec<(Group, u32)> {
     let mut found = Vec::new();
@@ -231,4 +236,170 @@ fn decisions() {
     assert_eq!(decision.answer(&[0.5, 0.5]).label, 0, "the first wins a tie");
     decision.positive = Some(2);
     assert_eq!(decision.check(), Err(DecisionError::Positive(2)));
+}
+
+/// A tokenizer of the words `ab` and `cd`, with a token ahead of each text; `edit` changes the file.
+fn tokens(max_length: usize, edit: impl Fn(String) -> String) -> Result<Tokens, PreprocessError> {
+    let file = serde_json::json!({
+        "version": "1.0",
+        "added_tokens": [],
+        "truncation": null,
+        "padding": null,
+        "normalizer": { "type": "Lowercase" },
+        "pre_tokenizer": { "type": "WhitespaceSplit" },
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [
+                { "SpecialToken": { "id": "[CLS]", "type_id": 0 } },
+                { "Sequence": { "id": "A", "type_id": 1 } },
+            ],
+            "pair": [
+                { "Sequence": { "id": "A", "type_id": 0 } },
+                { "Sequence": { "id": "B", "type_id": 1 } },
+            ],
+            "special_tokens": { "[CLS]": { "id": "[CLS]", "ids": [9], "tokens": ["[CLS]"] } },
+        },
+        "decoder": null,
+        "model": {
+            "type": "WordLevel",
+            "vocab": { "[UNK]": 0, "[PAD]": 4, "ab": 2, "cd": 3 },
+            "unk_token": "[UNK]",
+        },
+    });
+    let settings = TokenSettings { max_length, pad: None, inputs: TokenInputs::default() };
+    Tokens::new(edit(file.to_string()).into_bytes(), settings)
+}
+
+fn encoded(tokens: &Tokens, text: &str) -> (Vec<u32>, Vec<u32>) {
+    let (mut ids, mut types) = (vec![7], vec![8]);
+    let count = tokens.encode(text, &mut ids, &mut types).unwrap();
+    assert_eq!((ids.len(), types.len()), (count + 1, count + 1), "{text}");
+    (ids.split_off(1), types.split_off(1))
+}
+
+#[test]
+fn texts_become_tokens_and_long_ones_are_cut() {
+    let tokens = tokens(4, |file| file).unwrap();
+    assert_eq!(tokens.pad(), 4);
+    assert_eq!(encoded(&tokens, "AB xy cd"), (vec![9, 2, 0, 3], vec![0, 1, 1, 1]));
+    assert_eq!(encoded(&tokens, ""), (vec![9], vec![0]));
+    assert_eq!(encoded(&tokens, "cd ab cd ab cd").0, [9, 3, 2, 3]);
+    assert_eq!(encoded(&tokens, &format!("ab {}", "好 ".repeat(100_000))).0, [9, 2, 0, 0]);
+    let blank = format!("ab{}cd", " ".repeat(4 * 128));
+    assert_eq!(encoded(&tokens, &blank).0, [9, 2], "what is far away is not looked at");
+    assert_eq!(tokens.unknown_share(&[9, 2, 0, 0]), 0.5);
+    for text in ["\0", "\u{202e}\u{feff}", "👩‍👩‍👧", "İΣς", &"a".repeat(9999), "\n\r\u{2028} \u{3000}"]
+    {
+        encoded(&tokens, text);
+    }
+    let (form, bytes) = Preprocess::Tokens(tokens).to_form();
+    let form = serde_json::from_str(&serde_json::to_string(&form).unwrap()).unwrap();
+    let Ok(Preprocess::Tokens(back)) = Preprocess::from_form(&form, &bytes) else {
+        panic!("tokens");
+    };
+    assert_eq!(encoded(&back, "AB xy cd").0, [9, 2, 0, 3]);
+}
+
+#[test]
+fn tokenizers_that_cannot_be_used_are_refused() {
+    let check = |max_length, from: &str, to: &str, error: &str| {
+        let found = tokens(max_length, |file| {
+            assert!(file.contains(from), "{from}");
+            file.replace(from, to)
+        });
+        let found = found.unwrap_err().to_string();
+        assert!(found.contains(error), "{found:?} says nothing of {error:?}");
+    };
+    check(1, "", "", "field `max_length` is out of range");
+    check(MAX_LENGTH + 1, "", "", "field `max_length` is out of range");
+    check(4, "\"version\"", "\"vers", "the tokenizer cannot be used: ");
+    check(4, "[9]", "[4294967295]", "its ids go up to 4294967295");
+    let left =
+        "{\"direction\":\"Left\",\"max_length\":3,\"strategy\":\"LongestFirst\",\"stride\":0}";
+    check(4, "\"truncation\":null", &format!("\"truncation\":{left}"), "at their beginning");
+    let file = tokens(4, |file| file).unwrap().file().to_vec();
+    let settings = TokenSettings { max_length: 4, pad: None, inputs: TokenInputs::default() };
+    for cut in (0..file.len()).step_by(7) {
+        assert!(Tokens::new(file[..cut].to_vec(), settings.clone()).is_err());
+    }
+}
+
+/// A graph that gives each text the mean row of a table with `rows` rows of two numbers.
+fn mean_graph(rows: usize, output: Dim) -> Graph {
+    let mut builder = GraphBuilder::new("mean");
+    let ragged = || vec![Dim::Named("batch".into()), Dim::Named("tokens".into())];
+    let ids = builder.input("input_ids", DType::I64, ragged());
+    builder.input("attention_mask", DType::I64, ragged());
+    let data = (0..rows * 2).map(|i| i as f32).collect();
+    let table = builder.constant("table", vec![rows, 2], TensorData::F32(data));
+    let found = builder.node("Gather", &[&table, &ids], "rows");
+    let axes = vec![("axes", Attribute::Ints(vec![1])), ("keepdims", Attribute::Int(0))];
+    let mean = builder.node_with("ReduceMean", &[&found], "probabilities", axes);
+    builder.finish(&[(&mean, DType::F32, vec![Dim::Named("batch".into()), output])])
+}
+
+#[test]
+fn imported_graphs_are_checked_and_end_in_a_softmax() {
+    let preprocess = Preprocess::Tokens(tokens(4, |file| file).unwrap());
+    let labels = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let import = |graph: Graph, name: &str, gives, classes: &[&str]| {
+        let output = ClassOutput { name: name.to_owned(), gives, labels: labels(classes) };
+        let decision =
+            Decision { labels: labels(&["no", "yes"]), positive: Some(1), threshold: None };
+        Model::import(graph, preprocess.clone(), &output, decision)
+    };
+    let graph = || mean_graph(10, Dim::Fixed(2));
+    let ops = |model: &Model| {
+        model.graph.nodes.iter().map(|node| node.op.as_str()).collect::<Vec<_>>().join(" ")
+    };
+    let mut model = import(graph(), "probabilities", Gives::Logits, &["no", "yes"]).unwrap();
+    assert_eq!(ops(&model), "Gather ReduceMean Softmax");
+    assert!(model.set_temperature(2.0) && ops(&model) == "Gather ReduceMean Mul Softmax");
+    assert_eq!(model.temperature(), 2.0);
+    let model = import(model.graph, "probabilities", Gives::Probabilities, &["yes", "no"]).unwrap();
+    assert_eq!(ops(&model), "Gather ReduceMean Mul Gather Softmax", "the softmax moves");
+    assert_eq!(model.temperature(), 1.0, "what it was made with is no calibration");
+    let model = import(graph(), "probabilities", Gives::Probabilities, &["no", "yes"]).unwrap();
+    assert_eq!(ops(&model), "Gather ReduceMean Log Softmax");
+
+    let check = |graph, name, classes: &[&str], error: &str| {
+        let found = import(graph, name, Gives::Logits, classes).unwrap_err();
+        assert_eq!(found.to_string(), error);
+    };
+    let both = ["no", "yes"];
+    let name = "probabilities";
+    check(graph(), "logits", &both, "the graph has no output `logits`; it has `probabilities`");
+    check(graph(), name, &["no"], "the model's classes are `no`, and not `no`, `yes`");
+    check(graph(), name, &["no", "no"], "the model's classes are `no`, `no`, and not `no`, `yes`");
+    check(
+        mean_graph(10, Dim::Fixed(3)),
+        name,
+        &both,
+        "the graph's output `probabilities` gives 3 numbers for a text, and there are 2 classes",
+    );
+    check(
+        mean_graph(9, Dim::Fixed(2)),
+        name,
+        &both,
+        "`table` has 9 rows, and the tokenizer gives ids up to 9",
+    );
+    let mut wrong = graph();
+    wrong.inputs[1].name = "mask".to_owned();
+    check(
+        wrong.clone(),
+        name,
+        &both,
+        "the graph's `attention_mask` is none of its inputs, which are `input_ids`, `mask`",
+    );
+    wrong.inputs.push(graph().inputs[1].clone());
+    check(wrong, name, &both, "the graph's `mask` is an input that the tokenizer does not give");
+    let mut fixed = graph();
+    fixed.inputs[0].shape[0] = Dim::Fixed(1);
+    check(
+        fixed,
+        name,
+        &both,
+        "the graph's `input_ids` has a fixed size; export the graph with sizes of batches and texts \
+         that vary",
+    );
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use luthier_model::{Decision, Extractor, FeatureIndex, NgramText, Preprocess, Scratch};
+use luthier_model::{Decision, Extractor, FeatureIndex, NgramText, Preprocess};
 use luthier_monitor::Baseline;
 use luthier_test::Scratch;
 use prometheus_client::encoding::text;
@@ -302,7 +302,8 @@ fn what_does_not_fit_is_dropped_and_counted() {
     let scratch = Scratch::new();
     let tracker = Tracker::start(Some(&scratch.path().join("feedback.db"))).unwrap();
     let known = FeatureIndex::new([]);
-    let baseline = Baseline::new(2, &[observe("a", 0, &text_model(), &mut Scratch::default())]);
+    let baseline =
+        Baseline::new(2, &[observe("a", 0, &text_model(), &mut luthier_model::Scratch::default())]);
     let watch = (baseline.unwrap(), Preprocess::NgramText(NgramText::new(1, 0, known)));
     let mood = track("mood", 1, &decision(), Some(watch));
     let mut texts = Texts::with_capacity(3);
@@ -329,7 +330,7 @@ fn text_model() -> Preprocess {
 #[test]
 fn texts_are_measured() {
     let check = |text: &str, characters, unknown_share: f64| {
-        let found = observe(text, 1, &text_model(), &mut Scratch::default());
+        let found = observe(text, 1, &text_model(), &mut luthier_model::Scratch::default());
         assert_eq!((found.characters, found.predicted), (characters, 1), "{text}");
         assert!((found.unknown_share - unknown_share).abs() < 1e-12, "{text}: {found:?}");
     };
@@ -342,7 +343,7 @@ fn texts_are_measured() {
 #[test]
 fn drift_shows_from_the_hundredth_prediction() {
     let tracker = Tracker::start(None).unwrap();
-    let (text, mut scratch) = (text_model(), Scratch::default());
+    let (text, mut scratch) = (text_model(), luthier_model::Scratch::default());
     let rows: Vec<_> = (0..400).map(|n| observe("a b a b", n % 2, &text, &mut scratch)).collect();
     let baseline = Baseline::new(2, &rows).unwrap();
     let mood = track("mood", 3, &decision(), Some((baseline, text)));
@@ -382,7 +383,7 @@ fn drift_shows_from_the_hundredth_prediction() {
 
 #[test]
 fn a_baseline_of_other_classes_is_not_used() {
-    let row = observe("a", 0, &text_model(), &mut Scratch::default());
+    let row = observe("a", 0, &text_model(), &mut luthier_model::Scratch::default());
     let baseline = Baseline::new(3, &[row]).unwrap();
     let mood = track("mood", 3, &decision(), Some((baseline, text_model())));
     assert!(mood.watch.is_none());

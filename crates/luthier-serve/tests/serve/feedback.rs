@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use luthier_bundle::{Draft, PredictScratch};
 use luthier_engine::Threads;
-use luthier_model::Scratch;
 use luthier_monitor::Baseline;
 use luthier_serve::{Models, ServeConfig, Server, observe};
 use luthier_test::{Process, Scratch, wait_for};
@@ -192,13 +191,13 @@ fn watched(folder: &Path) -> PathBuf {
     let plain = draft.write(&folder.join("plain")).unwrap();
     let predictor = plain.predictor(&Threads::new(1)).unwrap();
     let scores = predictor.predict(&texts, &mut PredictScratch::default()).unwrap();
-    let mut scratch = Scratch::default();
+    let mut reading = luthier_model::Scratch::default();
     let rows: Vec<_> = texts
         .iter()
         .zip(scores.chunks_exact(2))
         .map(|(text, scores)| {
             let class = predictor.decision().answer(scores).label as u32;
-            observe(text, class, &draft.model.preprocess, &mut scratch)
+            observe(text, class, &draft.model.preprocess, &mut reading)
         })
         .collect();
     let baseline = Baseline::new(2, &rows).unwrap().to_json();

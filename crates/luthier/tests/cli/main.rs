@@ -11,6 +11,7 @@ mod help;
 mod launch;
 mod objectives;
 mod predict_eval;
+mod program_model;
 mod resume;
 mod run;
 mod serve;

@@ -21,7 +21,7 @@ pub(crate) struct Served {
 
 impl Served {
     /// Starts the command, whose arguments choose port 0, and waits until its models answer.
-    fn start(desk: &Desk, args: &[&str]) -> Self {
+    pub(crate) fn start(desk: &Desk, args: &[&str]) -> Self {
         let mut served = Self::listening(desk, &[&["serve"], args].concat());
         served.event("every model answers");
         served

@@ -12,7 +12,8 @@ use luthier_engine::Threads;
 use luthier_eval::temperature;
 use luthier_graph::{ExternalData, Graph};
 use luthier_model::{
-    ClassOutput, Decision, Gives, Model, Preprocess, TokenInputs, TokenSettings, Tokens,
+    ClassOutput, Decision, Gives, Model, Preprocess, PreprocessError, TokenInputs, TokenSettings,
+    Tokens,
 };
 use serde::Deserialize;
 
@@ -186,8 +187,10 @@ impl TrialFolder {
             ..TokenInputs::default()
         });
         let settings = TokenSettings { max_length: form.max_length, pad: form.pad_id, inputs };
-        let tokens =
-            Tokens::new(tokenizer, settings).map_err(|error| self.wrong(&form.tokenizer, error))?;
+        let tokens = Tokens::new(tokenizer, settings).map_err(|error| match error {
+            PreprocessError::Field { .. } => self.wrong(SIGNATURE, error),
+            error => self.wrong(&form.tokenizer, error),
+        })?;
         let OutputForm { name, gives } = form.output;
         let output = ClassOutput { name, gives, labels: form.labels };
         let decision =
