@@ -86,6 +86,25 @@ fn a_trial_notes_what_each_fold_came_to() {
 }
 
 #[test]
+fn several_objectives_are_means_over_folds() {
+    let desk = desk();
+    desk.edit("trials = 6", "trials = 4\npruner = \"none\"\nreevaluate = 0");
+    desk.edit(
+        "[tune]",
+        "[objective]\nmetric = \"accuracy\"\nalso = { log_loss = \"minimize\", size_mb = \"minimize\" }\n\
+         limits = { ece = 0.5 }\n\n[tune]",
+    );
+    let report = desk.luthier(&["tune", "job", "--format", "json"]).json();
+    let tuning = &report["tuning"];
+    assert!(!tuning["front"].as_array().unwrap().is_empty(), "{tuning}");
+    for trial in tuning["trials"].as_array().unwrap() {
+        let [log_loss, size] = [0, 1].map(|also| trial["also"][also].as_f64().unwrap());
+        assert!(log_loss > 0.0 && log_loss < 1.0 && size > 0.001 && size < 1.0, "{trial}");
+        assert!(trial["violations"][0].as_f64().unwrap() < 0.0, "{trial}");
+    }
+}
+
+#[test]
 fn folds_that_make_no_sense_are_refused() {
     let check = |from: &str, to: &str, complaint: &str| {
         let desk = desk();
