@@ -23,7 +23,7 @@ pub(crate) fn has_lengths(graph: &Graph) -> bool {
 /// The division by a root of what a single column gives.
 fn division(graph: &Graph) -> Option<&Node> {
     let column = |node: &Node| {
-        let table = graph.tensor(&node.inputs[0]);
+        let table = node.inputs.first().and_then(|table| graph.tensor(table));
         node.op == "Gather"
             && table.is_some_and(|t| t.shape.len() == 1 && matches!(t.data, TensorData::F32(_)))
     };

@@ -40,6 +40,22 @@ pub enum GraphError {
         /// What is wrong.
         reason: String,
     },
+    /// A node has too few inputs for its operator, or no output.
+    #[error(
+        "node `{node}`: {op} takes {inputs} inputs or more and gives an output; it has {found_inputs} and gives {found_outputs}"
+    )]
+    Arity {
+        /// The node.
+        node: String,
+        /// The operator.
+        op: String,
+        /// The least number of inputs.
+        inputs: usize,
+        /// How many it has.
+        found_inputs: usize,
+        /// How many outputs it has.
+        found_outputs: usize,
+    },
     /// A name is used and nothing before it gives it.
     #[error("node `{node}` reads `{name}`, which nothing before it gives")]
     Dangling {
@@ -150,7 +166,8 @@ impl Graph {
         Ok(graph)
     }
 
-    /// Checks that names are unique, every read name is given earlier, and data fits shapes.
+    /// Checks that names are unique, every read name is given earlier, data fits shapes, and nodes have
+    /// as many inputs and outputs as their operators need.
     pub fn check(&self) -> Result<(), GraphError> {
         let mut known = HashSet::new();
         let mut define = |name: &str| match known.insert(name.to_owned()) {
@@ -168,6 +185,7 @@ impl Graph {
             )?;
         }
         for node in &self.nodes {
+            check_arity(node)?;
             for name in node.inputs.iter().filter(|name| !name.is_empty()) {
                 if !known.contains(name) {
                     return Err(GraphError::Dangling {
@@ -186,6 +204,36 @@ impl Graph {
             Some(output) => Err(GraphError::Output { name: output.name.clone() }),
             None => Ok(()),
         }
+    }
+}
+
+/// The least number of inputs of operators that are taken apart or put together somewhere.
+const INPUTS: [(&str, usize); 12] = [
+    ("Add", 2),
+    ("Cast", 1),
+    ("DequantizeLinear", 2),
+    ("Div", 2),
+    ("Gather", 2),
+    ("Log", 1),
+    ("MatMul", 2),
+    ("Mul", 2),
+    ("ReduceSum", 1),
+    ("Softmax", 1),
+    ("Sqrt", 1),
+    ("Sub", 2),
+];
+
+fn check_arity(node: &Node) -> Result<(), GraphError> {
+    let least = INPUTS.iter().find(|(op, _)| *op == node.op).map_or(0, |(_, least)| *least);
+    match node.inputs.len() >= least && !node.outputs.is_empty() {
+        true => Ok(()),
+        false => Err(GraphError::Arity {
+            node: node.name.clone(),
+            op: node.op.clone(),
+            inputs: least,
+            found_inputs: node.inputs.len(),
+            found_outputs: node.outputs.len(),
+        }),
     }
 }
 

@@ -54,6 +54,12 @@ fn broken_graphs_are_refused() {
         assert!(message.contains(expected), "{message}");
     };
     check(|g| g.nodes[0].inputs[0] = "nowhere".into(), "reads `nowhere`");
+    check(
+        |g| g.nodes[0].inputs.truncate(1),
+        "Gather takes 2 inputs or more and gives an output; it has 1",
+    );
+    check(|g| g.nodes[1].inputs.clear(), "Cast takes 1 inputs or more");
+    check(|g| g.nodes[3].outputs.clear(), "it has 2 and gives 0");
     check(|g| g.nodes.swap(0, 1), "reads `rows`");
     check(|g| g.nodes[1].outputs[0] = "rows".into(), "defined twice");
     check(|g| g.outputs[0].name = "ghost".into(), "output `ghost`");
