@@ -32,6 +32,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "luthier-data",
             "luthier-engine",
             "luthier-eval",
+            "luthier-graph",
             "luthier-model",
             "luthier-monitor",
             "luthier-report",
