@@ -553,9 +553,14 @@ fn slow_and_odd_beginnings_are_understood() {
             client.send(byte);
             thread::sleep(Duration::from_micros(200));
         }
-        client.finish();
-        let answer = client.receive_all();
-        assert!(method == "PRI" || answer.starts_with("HTTP/1.1 400"), "{method}: {answer}");
+        // Half of the preface of HTTP/2, which gets no answer.
+        if method == "PRI" {
+            client.finish();
+            client.drained();
+            continue;
+        }
+        // A client that closes its half would be taken for one that has gone.
+        assert_eq!(client.receive().map(|answer| answer.status), Some(400), "{method}");
     }
 }
 
