@@ -139,6 +139,7 @@ def an_interruption(luthier, folder, database, settings):
 
 
 def pods_that_all_fail(luthier, folder, database, settings):
+    database.empty()
     home = job(folder / "failed", with_job(settings, "/no/such/job"))
     with search(luthier, home, database) as searching:
         _, err = searching.communicate(timeout=60)

@@ -70,6 +70,7 @@ def an_interruption(luthier, folder, database):
 
 
 def tasks_that_all_fail(luthier, folder, database):
+    database.empty()
     settings = SETTINGS.replace("[tune.tasks]", '[tune.tasks]\njob = "/no/such/job"')
     with search(luthier, job(folder / "failed", settings), database) as searching:
         _, err = searching.communicate(timeout=120)
