@@ -141,9 +141,11 @@ pub struct Dataset {
     homes: [Option<usize>; 3],
     /// The part of each row of the first file, if that is split.
     assignment: Option<Arc<Vec<u8>>>,
+    /// How many folds there are.
+    folds: u8,
     /// The fold of each row of the first file, [`NO_FOLD`] for rows of other parts, if there are
     /// folds.
-    folds: Option<Arc<Vec<u8>>>,
+    dealt: Option<Arc<Vec<u8>>>,
     labels: Arc<LabelTable>,
     positive: Option<usize>,
     counts: [Vec<u64>; 3],
@@ -162,7 +164,8 @@ impl Dataset {
             files: Vec::new(),
             homes: [None; 3],
             assignment: None,
-            folds: None,
+            folds: 0,
+            dealt: None,
             labels: Arc::default(),
             positive: None,
             counts: Default::default(),
@@ -242,13 +245,12 @@ impl Dataset {
 
     /// Number of folds that the training rows are dealt into, 0 if they are not.
     pub fn folds(&self) -> u8 {
-        let dealt = self.folds.iter().flat_map(|folds| folds.iter());
-        dealt.filter(|fold| **fold != NO_FOLD).max().map_or(0, |last| last + 1)
+        self.folds
     }
 
     /// For each training row, in the order of [`Self::examples`], its fold; none if there are no folds.
     pub fn fold_of_row(&self) -> Vec<u8> {
-        let dealt = self.folds.iter().flat_map(|folds| folds.iter());
+        let dealt = self.dealt.iter().flat_map(|dealt| dealt.iter());
         dealt.copied().filter(|fold| *fold != NO_FOLD).collect()
     }
 
@@ -298,8 +300,8 @@ impl Dataset {
                 (&self.assignment, part as u8, true)
             }
             Selection::Part(_) => return None,
-            Selection::Fold(fold) => (&self.folds, fold, true),
-            Selection::Outside(fold) => (&self.folds, fold, false),
+            Selection::Fold(fold) => (&self.dealt, fold, true),
+            Selection::Outside(fold) => (&self.dealt, fold, false),
         };
         of.as_ref().map(|of| Filter { of: Arc::clone(of), number, inside })
     }
@@ -374,7 +376,9 @@ impl Dataset {
         for (row, fold) in rows.into_iter().zip(dealt) {
             fold_of_row[row] = fold;
         }
-        self.folds = Some(Arc::new(fold_of_row));
+        // `Deal` has refused more than there can be.
+        self.folds = u8::try_from(folds).unwrap_or(u8::MAX);
+        self.dealt = Some(Arc::new(fold_of_row));
         Ok(())
     }
 
