@@ -499,40 +499,17 @@ impl SplitForm {
     }
 }
 
+/// The learners that take part in a search.
+struct Taking {
+    /// The space of each, by name.
+    spaces: Vec<(String, Space)>,
+    program: Option<Program>,
+    learners: Vec<Box<dyn Learner>>,
+}
+
 impl TuneForm {
-    fn check(self, folder: &Path, has_rows: bool) -> Result<Tune, Failure> {
-        if !has_rows && self.command.is_none() {
-            return Err(Failure::input("there is no [data] to learn from, and no `tune.command`")
-                .hint("name labelled rows in [data], or give a program that needs none"));
-        }
-        let names = self.learners.unwrap_or_else(|| match has_rows {
-            true => learners().iter().map(|learner| learner.name().to_owned()).collect(),
-            false => vec![program::LEARNER.to_owned()],
-        });
-        if names.is_empty() {
-            return Err(Failure::input("`tune.learners` is empty"));
-        }
-        if let Some(twice) = names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)) {
-            return Err(Failure::input(format!("`tune.learners` names `{}` twice", twice.1)));
-        }
-        let spaces = spaces(&names, &self.space)?;
-        let program = match spaces.iter().find(|(name, _)| name == program::LEARNER) {
-            Some((_, space)) => Some(check_program(self.command, folder, space, has_rows)?),
-            None if self.command.is_some() => {
-                return Err(Failure::input("`tune.command` is given, and no learner uses it")
-                    .hint("name `command` in `tune.learners`"));
-            }
-            None => None,
-        };
-        let learners = names.iter().filter(|name| *name != program::LEARNER);
-        let learners = learners.map(|name| find_learner(name)).collect::<Result<Vec<_>, _>>()?;
-        if let (Some(learner), false) = (learners.first(), has_rows) {
-            let message =
-                format!("`tune.learners` names `{}`, and there is no [data]", learner.name());
-            return Err(Failure::input(message).hint(
-                "name the rows in [data], or have `command` alone, a program with data of its own",
-            ));
-        }
+    fn check(mut self, folder: &Path, has_rows: bool) -> Result<Tune, Failure> {
+        let Taking { spaces, program, learners } = self.taking(folder, has_rows)?;
         let storage = check_storage("`tune.storage`", self.storage.as_deref().unwrap_or(STUDY))?;
         let sampler = self.sampler.unwrap_or_else(|| "auto".to_owned());
         let pruner = self.pruner.map(pruner).transpose()?.unwrap_or_default();
@@ -580,6 +557,43 @@ impl TuneForm {
             extend: None,
             tasks: self.tasks.check()?,
         })
+    }
+
+    /// The learners that take part.
+    fn taking(&mut self, folder: &Path, has_rows: bool) -> Result<Taking, Failure> {
+        if !has_rows && self.command.is_none() {
+            return Err(Failure::input("there is no [data] to learn from, and no `tune.command`")
+                .hint("name labelled rows in [data], or give a program that needs none"));
+        }
+        let names = self.learners.take().unwrap_or_else(|| match has_rows {
+            true => learners().iter().map(|learner| learner.name().to_owned()).collect(),
+            false => vec![program::LEARNER.to_owned()],
+        });
+        if names.is_empty() {
+            return Err(Failure::input("`tune.learners` is empty"));
+        }
+        if let Some(twice) = names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)) {
+            return Err(Failure::input(format!("`tune.learners` names `{}` twice", twice.1)));
+        }
+        let spaces = spaces(&names, &self.space)?;
+        let program = match spaces.iter().find(|(name, _)| name == program::LEARNER) {
+            Some((_, space)) => Some(check_program(self.command.take(), folder, space, has_rows)?),
+            None if self.command.is_some() => {
+                return Err(Failure::input("`tune.command` is given, and no learner uses it")
+                    .hint("name `command` in `tune.learners`"));
+            }
+            None => None,
+        };
+        let learners = names.iter().filter(|name| *name != program::LEARNER);
+        let learners = learners.map(|name| find_learner(name)).collect::<Result<Vec<_>, _>>()?;
+        if let (Some(learner), false) = (learners.first(), has_rows) {
+            let message =
+                format!("`tune.learners` names `{}`, and there is no [data]", learner.name());
+            return Err(Failure::input(message).hint(
+                "name the rows in [data], or have `command` alone, a program with data of its own",
+            ));
+        }
+        Ok(Taking { spaces, program, learners })
     }
 }
 

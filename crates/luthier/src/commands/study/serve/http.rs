@@ -121,12 +121,7 @@ fn of_studies(
         Route::List => Ok(studies.all()?.iter().map(show::summary).collect()),
         Route::Study(name) => {
             if *method == Method::PUT {
-                let mut setup: Setup = read(body)?;
-                if !setup.name.is_empty() && setup.name != name {
-                    return Err(Fault::field("name", format!("the path says `{name}`")));
-                }
-                name.clone_into(&mut setup.name);
-                studies.set_up(setup)?;
+                set_up(studies, name, read(body)?)?;
             }
             let study = studies.read(name)?;
             let mut document = show::summary(&study);
@@ -140,11 +135,7 @@ fn of_studies(
         }
         Route::Attributes(name, number) => {
             if *method == Method::PATCH {
-                let changes: Attributes = read(body)?;
-                let study = studies.find(name)?;
-                for (key, value) in &changes {
-                    study.study().set_attribute(number, key, value)?;
-                }
+                note(studies, name, number, &read(body)?)?;
             }
             let study = studies.read(name)?;
             Ok(match number {
@@ -196,6 +187,29 @@ fn of_studies(
             Ok(json!({}))
         }
     }
+}
+
+/// Sets a study up under the name that the path gives it.
+fn set_up(studies: &Studies, name: &str, mut setup: Setup) -> Result<(), Fault> {
+    if !setup.name.is_empty() && setup.name != name {
+        return Err(Fault::field("name", format!("the path says `{name}`")));
+    }
+    name.clone_into(&mut setup.name);
+    studies.set_up(setup).map(drop)
+}
+
+/// Changes attributes of a trial or of the study.
+fn note(
+    studies: &Studies,
+    name: &str,
+    number: Option<u64>,
+    changes: &Attributes,
+) -> Result<(), Fault> {
+    let study = studies.find(name)?;
+    for (key, value) in changes {
+        study.study().set_attribute(number, key, value)?;
+    }
+    Ok(())
 }
 
 fn asked(asked: Asked) -> Value {
