@@ -51,11 +51,14 @@ fn check(open: bool) {
     let path = scratch.path().join("study.db");
     let mut known: Vec<Trial> = Vec::new();
     let mut kills = 0;
-    // Moments spread by a generator, from the creation of the file on.
-    let mut moment = 12_345u64;
-    while known.len() < TRIALS as usize || known.iter().any(|trial| !trial.state.is_finished()) {
+    // Moments spread by a generator, from the creation of the file on; later ones where the machine is
+    // so busy that nothing is finished by then.
+    let (mut moment, mut latest) = (12_345u64, 60);
+    let finished =
+        |trials: &[Trial]| trials.iter().filter(|trial| trial.state.is_finished()).count();
+    while finished(&known) < TRIALS as usize || finished(&known) < known.len() {
         moment = moment.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        run_child_for(&path, open, Duration::from_millis(1 + (moment >> 33) % (60 + kills)));
+        run_child_for(&path, open, Duration::from_millis(1 + (moment >> 33) % latest));
         kills += 1;
         assert!(kills < 200, "no end in sight");
         // The file may not exist yet, or be empty: opening creates what is missing.
@@ -67,6 +70,9 @@ fn check(open: bool) {
             if before.state.is_finished() {
                 assert_eq!(before, after);
             }
+        }
+        if finished(&now) == finished(&known) {
+            latest += latest / 8;
         }
         known = now;
     }
