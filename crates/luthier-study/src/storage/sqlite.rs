@@ -316,10 +316,6 @@ impl Sqlite {
 
     /// Takes the trials of a worker that is gone.
     fn bury(&mut self, worker: i64, retries: u32) -> Result<(), StudyError> {
-        // Another process may have done so.
-        let file = self.worker_file(worker);
-        let _ = std::fs::remove_file(file.with_added_extension(NEW));
-        let _ = std::fs::remove_file(file);
         self.write(|transaction, revision| {
             let mut select = transaction.prepare_cached(
                 "SELECT number, deaths FROM trials WHERE worker = ?1 AND state = ?2",
@@ -342,6 +338,11 @@ impl Sqlite {
             }
             transaction.execute("DELETE FROM workers WHERE id = ?1", [worker])
         })?;
+        // Last: were this process killed in between, nothing would tell the next one that a worker
+        // without a file is gone. Another process may have done so.
+        let file = self.worker_file(worker);
+        let _ = std::fs::remove_file(file.with_added_extension(NEW));
+        let _ = std::fs::remove_file(file);
         Ok(())
     }
 }
