@@ -9,10 +9,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::scan::{Extra, LabelTable, Layout, Scanned, reorder, scan};
-use crate::split::{Deal, RowKey, lone};
+use crate::choice::CategoryCounts;
+use crate::scan::{Extra, Fields, LabelTable, Layout, Scanned, reorder, scan};
+use crate::split::{Deal, RowKey, STRATA, lone, stratify};
 use crate::write::{write_some, written_as};
-use crate::{DataError, Row, Rows, Source, SplitPlan};
+use crate::{
+    Cell, ColumnKind, DataError, LeftOut, Row, Rows, Source, SplitPlan, Table, TableColumn,
+    TableSpec,
+};
 
 /// What to read and how to split it.
 ///
@@ -32,16 +36,45 @@ pub struct DatasetSpec {
     /// In place of validation rows: the number of folds, 2 to 255, that the training rows are dealt
     /// into, with the seed and the groups of the plan.
     pub folds: Option<u32>,
-    /// The text columns, joined by newlines.
-    pub text: Vec<String>,
+    /// What is learnt from.
+    pub content: ContentSpec,
     /// The label column.
     pub label: String,
+    /// What labels are.
+    pub target: Target,
     /// The class that binary metrics speak of.
     pub positive: Option<String>,
     /// A column that names rows.
     pub id: Option<String>,
     /// A column of weights, finite and at least 0.
     pub weight: Option<String>,
+}
+
+/// The columns that are learnt from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContentSpec {
+    /// Columns of text, joined by newlines.
+    Text(Vec<String>),
+    /// Columns of numbers and categories.
+    Table(TableSpec),
+}
+
+impl Default for ContentSpec {
+    /// The column `text`.
+    fn default() -> Self {
+        Self::Text(vec!["text".to_owned()])
+    }
+}
+
+/// What labels are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// One of two classes or more.
+    #[default]
+    Class,
+    /// A finite number.
+    Number,
 }
 
 /// One of the three parts of a data set.
@@ -107,12 +140,67 @@ pub struct Example {
     pub line: u64,
     /// The cell of the id column.
     pub id: Option<String>,
-    /// The text columns joined by newlines; a missing cell is empty.
-    pub text: String,
-    /// Position of the label among [`Dataset::labels`].
-    pub label: u32,
+    /// What is learnt from.
+    pub content: Content,
+    /// What is learnt.
+    pub label: Label,
     /// The weight, 1 without a weight column.
     pub weight: f32,
+}
+
+/// What a row consists of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// The text columns joined by newlines; a missing cell is empty.
+    Text(String),
+    /// A cell for each column of [`Dataset::table`], as it is in the file.
+    Cells(Vec<Option<String>>),
+}
+
+impl Content {
+    /// The text, if it is one.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Cells(_) => None,
+        }
+    }
+
+    /// The cells, none if it is a text.
+    pub fn cells(&self) -> impl Iterator<Item = Cell<'_>> {
+        let cells = match self {
+            Self::Text(_) => &[][..],
+            Self::Cells(cells) => cells,
+        };
+        cells.iter().map(|cell| Cell::of(cell.as_deref()))
+    }
+}
+
+/// What is learnt of a row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Label {
+    /// Position among [`Dataset::labels`].
+    Class(u32),
+    /// A finite number.
+    Number(f64),
+}
+
+impl Label {
+    /// The class, if it is one.
+    pub fn class(self) -> Option<u32> {
+        match self {
+            Self::Class(class) => Some(class),
+            Self::Number(_) => None,
+        }
+    }
+
+    /// The number, if it is one.
+    pub fn number(self) -> Option<f64> {
+        match self {
+            Self::Class(_) => None,
+            Self::Number(number) => Some(number),
+        }
+    }
 }
 
 /// What a file was when the data set was opened.
@@ -147,6 +235,8 @@ pub struct Dataset {
     /// folds.
     dealt: Option<Arc<Vec<u8>>>,
     labels: Arc<LabelTable>,
+    table: Option<Arc<Table>>,
+    left_out: Vec<LeftOut>,
     positive: Option<usize>,
     counts: [Vec<u64>; 3],
     digest: String,
@@ -154,10 +244,23 @@ pub struct Dataset {
 
 impl Dataset {
     /// Reads every file once to check all rows, learn the labels and assign parts, and once more
-    /// for its digest.
+    /// for its digest. Of tables the train file is read once before, to find what its columns are,
+    /// and the training rows once more, to learn their categories.
     pub fn open(spec: &DatasetSpec) -> Result<Self, DataError> {
         let plan = resolve(spec)?;
-        let layout = Layout::of(spec);
+        let source = Source::open(&spec.train)?;
+        let extra = plan.as_ref().map_or(Extra::None, SplitPlan::extra);
+        let of_plan = spec.split.iter().flat_map(|plan| [plan.group.as_ref(), plan.time.as_ref()]);
+        let taken = [Some(&spec.label), spec.id.as_ref(), spec.weight.as_ref()];
+        let taken: Vec<Option<&String>> = taken.into_iter().chain(of_plan).collect();
+        let chosen = spec.content.choose(&source, &taken)?;
+        let layout = Layout {
+            content: chosen.fields,
+            label: spec.label.clone(),
+            target: spec.target,
+            id: spec.id.clone(),
+            weight: spec.weight.clone(),
+        };
         let mut labels = LabelTable::default();
         let mut dataset = Self {
             layout,
@@ -167,40 +270,68 @@ impl Dataset {
             folds: 0,
             dealt: None,
             labels: Arc::default(),
+            table: None,
+            left_out: chosen.left_out,
             positive: None,
             counts: Default::default(),
             digest: String::new(),
         };
-        let extra = plan.as_ref().map_or(Extra::None, SplitPlan::extra);
-        let mut train = dataset.add(Part::Train, &spec.train, &extra, &mut labels)?;
+        let mut train = dataset.add(Part::Train, source, &extra, &mut labels)?;
         for (part, path) in [(Part::Valid, &spec.valid), (Part::Test, &spec.test)] {
             if let Some(path) = path {
-                let scanned = dataset.add(part, path, &Extra::None, &mut labels)?;
+                let source = Source::open(path)?;
+                let scanned = dataset.add(part, source, &Extra::None, &mut labels)?;
                 dataset.counts[part as usize] = scanned.counts;
             }
         }
-        let order = labels.sort();
-        train.renumber(&order);
-        dataset.counts[Part::Train as usize] = train.counts;
-        for part in [Part::Valid, Part::Test] {
-            let counts = &mut dataset.counts[part as usize];
-            *counts = reorder(counts, &order);
+        match spec.target {
+            Target::Class => {
+                let order = labels.sort();
+                train.renumber(&order);
+                for part in [Part::Valid, Part::Test] {
+                    let counts = &mut dataset.counts[part as usize];
+                    *counts = reorder(counts, &order);
+                }
+            }
+            Target::Number => stratify(&mut train.keys, &train.numbers),
         }
+        dataset.counts[Part::Train as usize] = std::mem::take(&mut train.counts);
         dataset.labels = Arc::new(labels);
         if let Some(plan) = plan.as_ref().filter(|plan| plan.valid + plan.test > 0.0) {
             dataset.split(plan, &train.keys);
         }
-        dataset.check_parts(spec, plan.as_ref())?;
+        dataset.check_parts(spec, plan.as_ref(), &train.numbers)?;
         if let Some(folds) = spec.folds {
             dataset.deal(folds, plan.as_ref(), &train.keys)?;
         }
+        dataset.table = dataset.learn_table(chosen.ignored)?.map(Arc::new);
         dataset.positive = dataset.find_positive(spec)?;
         dataset.digest = dataset.describe(spec, plan.as_ref());
         Ok(dataset)
     }
 
+    /// The label column.
+    pub fn label(&self) -> &str {
+        &self.layout.label
+    }
+
+    /// What labels are.
+    pub fn target(&self) -> Target {
+        self.layout.target
+    }
+
+    /// The columns of the rows' cells, with the categories of the training rows; `None` of texts.
+    pub fn table(&self) -> Option<&Table> {
+        self.table.as_deref()
+    }
+
+    /// Columns that are not learnt from though nobody said so.
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+
     /// The labels, trimmed of white space: in numeric order if all are integers, else in byte
-    /// order.
+    /// order. None where labels are numbers.
     pub fn labels(&self) -> &[String] {
         self.labels.names()
     }
@@ -221,7 +352,8 @@ impl Dataset {
         self.len(part) == 0
     }
 
-    /// Rows of each class in a part, in the order of [`Self::labels`].
+    /// Rows of each class in a part, in the order of [`Self::labels`]; where labels are numbers, one
+    /// count of all rows.
     pub fn class_counts(&self, part: Part) -> &[u64] {
         &self.counts[part as usize]
     }
@@ -315,13 +447,12 @@ impl Dataset {
     fn add(
         &mut self,
         part: Part,
-        path: &Path,
+        source: Source,
         extra: &Extra,
         labels: &mut LabelTable,
     ) -> Result<Scanned, DataError> {
-        let source = Source::open(path)?;
         let mut scanned = scan(&source, &self.layout, extra, labels)?;
-        let digest = digest_file(path, scanned.rows)?;
+        let digest = digest_file(source.path(), scanned.rows)?;
         if part != Part::Train {
             scanned.keys = Vec::new();
         }
@@ -331,18 +462,59 @@ impl Dataset {
     }
 
     fn split(&mut self, plan: &SplitPlan, keys: &[RowKey]) {
-        let parts = plan.assign(keys, self.labels.len());
+        let parts = plan.assign(keys, self.strata());
         for (part, fraction) in [(Part::Valid, plan.valid), (Part::Test, plan.test)] {
             if fraction > 0.0 {
                 self.homes[part as usize] = Some(0);
-                self.counts[part as usize] = vec![0; self.labels.len()];
+                self.counts[part as usize] = vec![0; self.counts[0].len()];
             }
         }
         self.counts[0].fill(0);
         for (part, key) in parts.iter().zip(keys) {
-            self.counts[usize::from(*part)][usize::from(key.label)] += 1;
+            let class = match self.target() {
+                Target::Class => usize::from(key.label),
+                Target::Number => 0,
+            };
+            self.counts[usize::from(*part)][class] += 1;
         }
         self.assignment = Some(Arc::new(parts));
+    }
+
+    /// Into how many kinds of rows a split divides each part evenly.
+    fn strata(&self) -> usize {
+        match self.target() {
+            Target::Class => self.labels.len(),
+            Target::Number => STRATA,
+        }
+    }
+
+    /// The table with the categories of the training rows.
+    fn learn_table(&self, ignored: Vec<String>) -> Result<Option<Table>, DataError> {
+        let Fields::Table(columns) = &self.layout.content else { return Ok(None) };
+        let is_category = |column: &TableColumn| matches!(column.kind, ColumnKind::Category(_));
+        let mut counts: Vec<Option<CategoryCounts>> = columns
+            .iter()
+            .map(|column| is_category(column).then(CategoryCounts::default))
+            .collect();
+        if columns.iter().any(is_category) {
+            for example in self.examples(Part::Train)? {
+                let Content::Cells(cells) = example?.content else { continue };
+                for (counts, cell) in counts.iter_mut().zip(&cells) {
+                    if let Some(counts) = counts {
+                        counts.see(cell.as_deref());
+                    }
+                }
+            }
+        }
+        let learnt = columns.iter().zip(counts).map(|(column, counts)| TableColumn {
+            name: column.name.clone(),
+            kind: match counts {
+                Some(counts) => ColumnKind::Category(counts.learn()),
+                None => column.kind.clone(),
+            },
+        });
+        let table = Table::new(learnt.collect(), ignored);
+        table.map(Some).map_err(|error| DataError::BadTable { path: self.path(Part::Train), error })
     }
 
     /// Deals the training rows into folds.
@@ -359,8 +531,9 @@ impl Dataset {
         let keys: Vec<RowKey> = rows.iter().map(|row| keys[*row]).collect();
         let seed = plan.map_or_else(|| SplitPlan::default().seed, |plan| plan.seed);
         let grouped = plan.is_some_and(|plan| plan.group.is_some());
-        let dealt = Deal { folds, seed, grouped }.assign(&keys, self.labels.len())?;
-        if let Some(lone) = lone(&keys, &dealt) {
+        let dealt = Deal { folds, seed, grouped }.assign(&keys, self.strata())?;
+        let lone = lone(&keys, &dealt).filter(|_| self.target() == Target::Class);
+        if let Some(lone) = lone {
             let line = match self.examples(Part::Train)?.nth(lone) {
                 Some(example) => example?.line,
                 None => 0,
@@ -382,7 +555,14 @@ impl Dataset {
         Ok(())
     }
 
-    fn check_parts(&self, spec: &DatasetSpec, plan: Option<&SplitPlan>) -> Result<(), DataError> {
+    /// Checks that all parts have rows and that there is something to learn; `numbers` are the labels
+    /// of the train file where they are some.
+    fn check_parts(
+        &self,
+        spec: &DatasetSpec,
+        plan: Option<&SplitPlan>,
+        numbers: &[f64],
+    ) -> Result<(), DataError> {
         let fractions = plan.map_or([0.0; 2], |plan| [plan.valid, plan.test]);
         let wanted = [
             (Part::Train, true),
@@ -393,6 +573,9 @@ impl Dataset {
             if wanted && self.is_empty(part) {
                 return Err(DataError::EmptySplit { path: self.path(part), part });
             }
+        }
+        if self.target() == Target::Number {
+            return self.check_numbers(numbers);
         }
         for part in [Part::Valid, Part::Test] {
             let pairs = self.class_counts(part).iter().zip(self.class_counts(Part::Train));
@@ -410,11 +593,24 @@ impl Dataset {
         }
     }
 
+    /// Checks that the training labels among those of the train file are not all the same.
+    fn check_numbers(&self, numbers: &[f64]) -> Result<(), DataError> {
+        let parts = self.assignment.as_ref().map(|parts| parts.as_slice()).unwrap_or_default();
+        let is_training = |row: usize| parts.get(row).is_none_or(|p| *p == Part::Train as u8);
+        let mut training = (0..).zip(numbers).filter(|(row, _)| is_training(*row)).map(|(_, x)| *x);
+        match training.next() {
+            Some(value) if training.all(|other| other == value) => {
+                Err(DataError::OneValue { path: self.path(Part::Train), value })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn unseen(&self, part: Part, class: usize) -> Result<DataError, DataError> {
         let mut line = 0;
         for example in self.examples(part)? {
             let example = example?;
-            if example.label as usize == class {
+            if example.label == Label::Class(class as u32) {
                 line = example.line;
                 break;
             }
@@ -423,9 +619,16 @@ impl Dataset {
         Ok(DataError::UnseenClass { path: self.path(part), line, class, part })
     }
 
-    fn path(&self, part: Part) -> PathBuf {
+    /// The file that a part's rows are in.
+    pub(crate) fn path(&self, part: Part) -> PathBuf {
         let home = self.homes[part as usize].unwrap_or(0);
         self.files.get(home).map(|(source, _)| source.path().to_owned()).unwrap_or_default()
+    }
+
+    /// Name and kind of each column of a table.
+    fn kinds(&self) -> Vec<(&str, &'static str)> {
+        let columns = self.table.iter().flat_map(|table| table.columns());
+        columns.map(|column| (column.name.as_str(), column.kind.name())).collect()
     }
 
     fn find_positive(&self, spec: &DatasetSpec) -> Result<Option<usize>, DataError> {
@@ -448,6 +651,9 @@ impl Dataset {
 
     /// The digest of everything that decides what examples there are.
     fn describe(&self, spec: &DatasetSpec, plan: Option<&SplitPlan>) -> String {
+        /// What was asked for, and what was found: names and kinds.
+        #[derive(Serialize)]
+        struct TableDescription<'a>(&'a TableSpec, Vec<(&'a str, &'static str)>);
         #[derive(Serialize)]
         struct Description<'a> {
             version: u32,
@@ -459,21 +665,31 @@ impl Dataset {
             split: Option<&'a SplitPlan>,
             #[serde(skip_serializing_if = "Option::is_none")]
             folds: Option<u32>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            target: Option<Target>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            table: Option<TableDescription<'a>>,
             files: Vec<(Part, &'static str, &'a str)>,
         }
         let file = |part: &Part| {
             let (source, digest) = &self.files[self.homes[*part as usize]?];
             Some((*part, source.format().extension(), digest.sha256.as_str()))
         };
+        let (text, table) = match &spec.content {
+            ContentSpec::Text(columns) => (columns.as_slice(), None),
+            ContentSpec::Table(table) => (&[][..], Some(TableDescription(table, self.kinds()))),
+        };
         let description = Description {
             version: 1,
-            text: &spec.text,
+            text,
             label: &spec.label,
             positive: self.positive,
             id: spec.id.as_deref(),
             weight: spec.weight.as_deref(),
             split: plan,
             folds: spec.folds,
+            target: Some(spec.target).filter(|target| *target != Target::Class),
+            table,
             files: Part::ALL.iter().filter_map(file).collect(),
         };
         // Strings and finite numbers always have a JSON form.
@@ -565,20 +781,22 @@ impl Iterator for Examples {
 
 impl Examples {
     fn example(&self, row: Row) -> Result<Example, DataError> {
-        let number = self.row;
-        let cells = self.layout.read(&self.path, row)?;
-        let label = self.labels.find(cells.label.trim());
-        let (Some(label), true) = (label, number <= self.expected) else {
-            return Err(DataError::Changed { path: self.path.clone() });
+        let (number, line) = (self.row, row.line);
+        let changed = || DataError::Changed { path: self.path.clone() };
+        let meaning = self.layout.read(&self.path, &row)?;
+        let label = match self.layout.target {
+            Target::Class => {
+                let class = self.labels.find(meaning.label);
+                class.map(|class| Label::Class(u32::from(class))).ok_or_else(changed)?
+            }
+            Target::Number => Label::Number(self.layout.number(&self.path, line, meaning.label)?),
         };
-        Ok(Example {
-            row: number,
-            line: cells.line,
-            id: cells.id,
-            text: cells.text,
-            label: u32::from(label),
-            weight: cells.weight,
-        })
+        if number > self.expected {
+            return Err(changed());
+        }
+        let (id, weight) = (meaning.id.map(str::to_owned), meaning.weight);
+        let content = self.layout.content(row);
+        Ok(Example { row: number, line, id, content, label, weight })
     }
 
     fn stop(&mut self, error: DataError) -> Result<Example, DataError> {

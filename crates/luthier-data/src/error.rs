@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::Part;
+use crate::{CellError, Part, TableError};
 
 /// Why a data set could not be read, split or written. Lines are 1-based and name the first line
 /// of a record; in Parquet files, which have none, they are 1-based row numbers.
@@ -151,6 +151,50 @@ pub enum DataError {
         line: u64,
         /// The label column.
         column: String,
+    },
+    /// A label that is to be a number is not a finite one.
+    #[error("{}:{line}: label `{value}` in column `{column}` is not a number", path.display())]
+    BadLabel {
+        /// The file.
+        path: PathBuf,
+        /// The record's first line.
+        line: u64,
+        /// The label column.
+        column: String,
+        /// The cell.
+        value: String,
+    },
+    /// A cell of a table is not what its column holds.
+    #[error("{}:{line}: {error}", path.display())]
+    BadCell {
+        /// The file.
+        path: PathBuf,
+        /// The record's first line.
+        line: u64,
+        /// The column, the cell and what is wrong with it.
+        error: CellError,
+    },
+    /// Columns are too many, or one is named twice.
+    #[error("{}: {error}", path.display())]
+    BadTable {
+        /// The file.
+        path: PathBuf,
+        /// Why they are no table.
+        error: TableError,
+    },
+    /// No column of a table is left to learn from.
+    #[error("{}: there is no column to learn from", path.display())]
+    NoColumns {
+        /// The file.
+        path: PathBuf,
+    },
+    /// All training rows have the same number for a label, so nothing can be learned.
+    #[error("{}: only one label in train, {value}", path.display())]
+    OneValue {
+        /// The file of the training rows.
+        path: PathBuf,
+        /// The number.
+        value: f64,
     },
     /// A class of the validation or test part does not occur in training.
     #[error("{}:{line}: class `{class}` of the {part} part is absent from train", path.display())]

@@ -10,12 +10,17 @@
 //! the *content* of a row, not from its position, so that shuffling, sorting or appending to a file
 //! does not move the rows that were there between parts more than the fractions demand.
 //!
+//! Rows are texts, or cells of a table ([`ContentSpec`]); a [`Table`] says what the columns are and turns
+//! the cells of a row, in a file or a request, into numbers. Labels are classes or numbers ([`Target`]).
+//!
 //! [`Source::schema`] describes the columns of a file, [`Dataset::profile`] a whole data set,
 //! [`assign_folds`] deals rows for cross-validation and [`write_split`] makes files of an
-//! assignment; [`write_table`] writes results. The crate knows no features, models or engines and prints nothing; a problem in a
-//! file is a [`DataError`] that says where.
+//! assignment; [`write_table`] writes results. The crate knows no models or engines and
+//! prints nothing; a problem in a file is a [`DataError`] that says where.
 
+mod choice;
 mod columnar;
+mod columns;
 mod dataset;
 mod delimited;
 mod error;
@@ -30,11 +35,20 @@ mod table;
 mod time;
 mod write;
 
-pub use dataset::{Dataset, DatasetSpec, Example, Examples, FileDigest, Part, Selection};
+pub use choice::{ColumnChoice, LeftOut, Reason, TableSpec};
+pub use columns::{
+    Categories, Cell, CellError, ColumnKind, MAX_CATEGORIES, MAX_CATEGORY_BYTES, MAX_COLUMNS,
+    Table, TableColumn, TableError,
+};
+pub use dataset::{
+    Content, ContentSpec, Dataset, DatasetSpec, Example, Examples, FileDigest, Label, Part,
+    Selection, Target,
+};
 pub use error::DataError;
 pub use profile::{
-    Finding, Leakage, LengthQuantile, PartProfile, Profile, RowRef, Scripts, Severity, Twins,
-    WeightProfile,
+    CategoryCount, CategoryProfile, ColumnProfile, ContentProfile, Finding, Leakage,
+    LengthQuantile, NumberProfile, NumberQuantile, PartProfile, Profile, RowRef, Scripts, Severity,
+    TableProfile, TextProfile, Twins, ValuesProfile, WeightProfile, population_stability_index,
 };
 pub use scan::MAX_CLASSES;
 pub use schema::{Column, Distinct, Kind, Schema};

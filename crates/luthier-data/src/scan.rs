@@ -5,18 +5,27 @@ use std::path::Path;
 
 use crate::hash::{combine, hash};
 use crate::split::RowKey;
-use crate::{DataError, DatasetSpec, Row, Source, time};
+use crate::{Cell, Content, DataError, Row, Source, TableColumn, Target, time};
 
 /// Most labels a data set may have; more of them means that the label column is not one.
 pub const MAX_CLASSES: usize = 10_000;
 
 /// The columns of a row that mean something.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Layout {
-    pub(crate) text: Vec<String>,
+    pub(crate) content: Fields,
     pub(crate) label: String,
+    pub(crate) target: Target,
     pub(crate) id: Option<String>,
     pub(crate) weight: Option<String>,
+}
+
+/// Those that are learnt from.
+#[derive(Debug, Clone)]
+pub(crate) enum Fields {
+    Text(Vec<String>),
+    /// Categories may still be without their texts.
+    Table(Vec<TableColumn>),
 }
 
 /// A column that matters only to the split.
@@ -27,29 +36,22 @@ pub(crate) enum Extra {
     Time(String),
 }
 
-/// A row by its meaning.
-pub(crate) struct Cells {
-    pub(crate) line: u64,
-    pub(crate) text: String,
-    pub(crate) label: String,
-    pub(crate) id: Option<String>,
+/// What a row says beside its content.
+pub(crate) struct Meaning<'r> {
+    /// Without white space around it; never empty.
+    pub(crate) label: &'r str,
+    pub(crate) id: Option<&'r str>,
     pub(crate) weight: f32,
-    pub(crate) extra: Option<String>,
+    pub(crate) extra: Option<&'r str>,
 }
 
 impl Layout {
-    pub(crate) fn of(spec: &DatasetSpec) -> Self {
-        Self {
-            text: spec.text.clone(),
-            label: spec.label.clone(),
-            id: spec.id.clone(),
-            weight: spec.weight.clone(),
-        }
-    }
-
     /// The columns to ask a source for, in the order that [`Self::read`] expects.
     pub(crate) fn columns<'a>(&'a self, extra: &'a Extra) -> Vec<&'a str> {
-        let mut columns: Vec<&str> = self.text.iter().map(String::as_str).collect();
+        let mut columns: Vec<&str> = match &self.content {
+            Fields::Text(columns) => columns.iter().map(String::as_str).collect(),
+            Fields::Table(columns) => columns.iter().map(|column| column.name.as_str()).collect(),
+        };
         columns.push(&self.label);
         columns.extend(self.id.as_deref());
         columns.extend(self.weight.as_deref());
@@ -60,39 +62,91 @@ impl Layout {
         columns
     }
 
-    pub(crate) fn read(&self, path: &Path, row: Row) -> Result<Cells, DataError> {
-        let line = row.line;
-        let mut cells = row.cells.into_iter();
-        let mut text = String::new();
-        for index in 0..self.text.len() {
-            let cell = cells.next().flatten().unwrap_or_default();
-            if index == 0 {
-                text = cell;
-            } else {
-                text.push('\n');
-                text.push_str(&cell);
-            }
+    /// Number of cells that are content.
+    fn width(&self) -> usize {
+        match &self.content {
+            Fields::Text(columns) => columns.len(),
+            Fields::Table(columns) => columns.len(),
         }
-        let label = cells.next().flatten().filter(|label| !label.trim().is_empty());
-        let label = label.ok_or_else(|| DataError::MissingLabel {
-            path: path.to_owned(),
-            line,
-            column: self.label.clone(),
-        })?;
+    }
+
+    pub(crate) fn read<'r>(&self, path: &Path, row: &'r Row) -> Result<Meaning<'r>, DataError> {
+        let line = row.line;
+        let mut cells = row.cells[self.width()..].iter().map(Option::as_deref);
+        let label = cells.next().flatten().unwrap_or_default().trim();
+        if label.is_empty() {
+            let (path, column) = (path.to_owned(), self.label.clone());
+            return Err(DataError::MissingLabel { path, line, column });
+        }
         let id = self.id.as_ref().and_then(|_| cells.next().flatten());
         let weight = match &self.weight {
             None => 1.0,
             Some(column) => {
                 let value = cells.next().flatten().unwrap_or_default();
-                parse_weight(&value).ok_or_else(|| DataError::BadWeight {
+                parse_weight(value).ok_or_else(|| DataError::BadWeight {
                     path: path.to_owned(),
                     line,
                     column: column.clone(),
-                    value,
+                    value: value.to_owned(),
                 })?
             }
         };
-        Ok(Cells { line, text, label, id, weight, extra: cells.next().flatten() })
+        Ok(Meaning { label, id, weight, extra: cells.next().flatten() })
+    }
+
+    /// The number that a label is.
+    pub(crate) fn number(&self, path: &Path, line: u64, label: &str) -> Result<f64, DataError> {
+        let number = label.parse::<f64>().ok().filter(|number| number.is_finite());
+        number.ok_or_else(|| DataError::BadLabel {
+            path: path.to_owned(),
+            line,
+            column: self.label.clone(),
+            value: label.to_owned(),
+        })
+    }
+
+    /// What the row consists of.
+    pub(crate) fn content(&self, row: Row) -> Content {
+        let mut cells = row.cells;
+        cells.truncate(self.width());
+        match self.content {
+            Fields::Text(_) => {
+                let mut cells = cells.into_iter().map(Option::unwrap_or_default);
+                let mut text = cells.next().unwrap_or_default();
+                for cell in cells {
+                    text.push('\n');
+                    text.push_str(&cell);
+                }
+                Content::Text(text)
+            }
+            Fields::Table(_) => Content::Cells(cells),
+        }
+    }
+
+    /// Checks the cells of a table.
+    fn check(&self, path: &Path, row: &Row) -> Result<(), DataError> {
+        let Fields::Table(columns) = &self.content else { return Ok(()) };
+        for (column, cell) in columns.iter().zip(&row.cells) {
+            column.encode(Cell::of(cell.as_deref())).map_err(|error| DataError::BadCell {
+                path: path.to_owned(),
+                line: row.line,
+                error,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Content {
+    /// A hash of it.
+    pub(crate) fn hash(&self) -> u64 {
+        match self {
+            Self::Text(text) => combine(hash(0, text.as_bytes()), 0),
+            Self::Cells(cells) => cells.iter().fold(2, |state, cell| match cell {
+                Some(cell) => combine(state, hash(1, cell.as_bytes())),
+                None => combine(state, 0),
+            }),
+        }
     }
 }
 
@@ -166,10 +220,14 @@ pub(crate) fn reorder(counts: &[u64], new: &[u16]) -> Vec<u64> {
 }
 
 /// What one pass over a file gives.
+#[derive(Default)]
 pub(crate) struct Scanned {
     pub(crate) keys: Vec<RowKey>,
     pub(crate) rows: u64,
+    /// Rows of each class; of labels that are numbers, all rows.
     pub(crate) counts: Vec<u64>,
+    /// The labels that are numbers.
+    pub(crate) numbers: Vec<f64>,
 }
 
 impl Scanned {
@@ -180,9 +238,28 @@ impl Scanned {
         }
         self.counts = reorder(&self.counts, order);
     }
+
+    /// The class of a label, a new one if it is.
+    fn add_class(
+        &mut self,
+        layout: &Layout,
+        (path, line): (&Path, u64),
+        label: &str,
+        labels: &mut LabelTable,
+    ) -> Result<u16, DataError> {
+        let class = labels.number(label).ok_or_else(|| DataError::TooManyClasses {
+            path: path.to_owned(),
+            line,
+            column: layout.label.clone(),
+            limit: MAX_CLASSES,
+        })?;
+        self.counts.resize(labels.len().max(self.counts.len()), 0);
+        self.counts[usize::from(class)] += 1;
+        Ok(class)
+    }
 }
 
-/// Reads and checks all rows of a file, in 16 bytes a row.
+/// Reads and checks all rows of a file, in 16 bytes a row, and 8 more for labels that are numbers.
 pub(crate) fn scan(
     source: &Source,
     layout: &Layout,
@@ -191,25 +268,27 @@ pub(crate) fn scan(
 ) -> Result<Scanned, DataError> {
     let path = source.path();
     let mut clock = Clock::default();
-    let mut scanned = Scanned { keys: Vec::new(), rows: 0, counts: Vec::new() };
+    let mut scanned = Scanned::default();
     for row in source.rows(&layout.columns(extra))? {
-        let cells = layout.read(path, row?)?;
-        let label = labels.number(cells.label.trim());
-        let label = label.ok_or_else(|| DataError::TooManyClasses {
-            path: path.to_owned(),
-            line: cells.line,
-            column: layout.label.clone(),
-            limit: MAX_CLASSES,
-        })?;
-        let text = || combine(hash(0, cells.text.as_bytes()), 0);
-        let unit = match (extra, &cells.extra) {
-            (Extra::None, _) | (Extra::Group(_), None) => text(),
+        let row = row?;
+        let line = row.line;
+        layout.check(path, &row)?;
+        let meaning = layout.read(path, &row)?;
+        let label = match layout.target {
+            Target::Class => scanned.add_class(layout, (path, line), meaning.label, labels)?,
+            Target::Number => {
+                scanned.numbers.push(layout.number(path, line, meaning.label)?);
+                0
+            }
+        };
+        let unit = match (extra, meaning.extra) {
+            (Extra::None, _) | (Extra::Group(_), None) => layout.content(row).hash(),
             (Extra::Group(_), Some(group)) => combine(hash(0, group.as_bytes()), 1),
             (Extra::Time(column), value) => {
-                let value = value.as_deref().unwrap_or_default();
+                let value = value.unwrap_or_default();
                 clock.read(value).ok_or_else(|| DataError::BadTime {
                     path: path.to_owned(),
-                    line: cells.line,
+                    line,
                     column: column.clone(),
                     value: value.to_owned(),
                 })?
@@ -217,8 +296,9 @@ pub(crate) fn scan(
         };
         scanned.keys.push(RowKey { unit, label });
         scanned.rows += 1;
-        scanned.counts.resize(labels.len().max(scanned.counts.len()), 0);
-        scanned.counts[usize::from(label)] += 1;
+    }
+    if layout.target == Target::Number {
+        scanned.counts = vec![scanned.rows];
     }
     Ok(scanned)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::hash::hash;
 use crate::{DataError, Source, time};
@@ -47,7 +47,7 @@ pub struct Column {
 }
 
 /// A number of distinct values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Distinct {
     /// Exactly so many.
@@ -104,7 +104,7 @@ impl Source {
 
 /// What is remembered of a column; bounded, whatever the number of rows.
 #[derive(Debug, Clone)]
-struct Tracker {
+pub(crate) struct Tracker {
     present: u64,
     missing: u64,
     hashes: HashSet<u64>,
@@ -158,7 +158,8 @@ impl Default for Tracker {
 }
 
 impl Tracker {
-    fn see(&mut self, cell: Option<&str>) {
+    /// Takes in the cell of one more row.
+    pub(crate) fn see(&mut self, cell: Option<&str>) {
         let Some(text) = cell else {
             self.missing += 1;
             return;
@@ -217,7 +218,18 @@ impl Tracker {
         }
     }
 
-    fn kind(&self, rows: u64) -> Kind {
+    /// Whether there were no values.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.present == 0
+    }
+
+    /// Whether all values were whole numbers.
+    pub(crate) fn is_integer(&self) -> bool {
+        self.all.integer
+    }
+
+    /// What the values of `rows` rows seem to be.
+    pub(crate) fn kind(&self, rows: u64) -> Kind {
         let all = self.all;
         let increasing = all.integer && all.increasing;
         let named = !self.repeats && self.missing == 0 && rows >= IDENTIFIER_ROWS;

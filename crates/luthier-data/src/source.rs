@@ -130,12 +130,13 @@ impl Source {
         Ok(Rows { reader, done: false })
     }
 
-    fn position(&self, column: &str) -> Result<usize, DataError> {
+    /// The position of a column in the file.
+    pub(crate) fn position(&self, column: &str) -> Result<usize, DataError> {
         let found = self.columns.iter().position(|known| known == column);
         found.ok_or_else(|| DataError::MissingColumn {
             path: self.path.clone(),
             column: column.to_owned(),
-            nearest: nearest(column, &self.columns),
+            nearest: nearest(column, self.columns.iter().map(String::as_str)),
             known: self.columns.clone(),
         })
     }
@@ -194,13 +195,18 @@ fn check_unique(path: &Path, columns: &[String]) -> Result<(), DataError> {
 }
 
 /// The known name most like `name`, regardless of case, if it is alike at all.
-fn nearest(name: &str, known: &[String]) -> Option<String> {
+pub(crate) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<String> {
     // Under this Jaro-Winkler similarity names share little more than a letter or two.
     const ALIKE: f64 = 0.75;
+    // Comparing takes time with the length, and names may come from a request.
+    const LONGEST: usize = 256;
+    if name.len() > LONGEST {
+        return None;
+    }
     let name = name.to_lowercase();
-    let score = |other: &String| strsim::jaro_winkler(&name, &other.to_lowercase());
-    let best = known.iter().max_by(|a, b| score(a).total_cmp(&score(b)))?;
-    (score(best) >= ALIKE).then(|| best.clone())
+    let scored = known.map(|other| (strsim::jaro_winkler(&name, &other.to_lowercase()), other));
+    let (score, best) = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (score >= ALIKE).then(|| best.to_owned())
 }
 
 #[cfg(test)]

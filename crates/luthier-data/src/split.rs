@@ -1,7 +1,7 @@
 //! Which rows go to which part or fold.
 //!
 //! Everything follows from the seed and the content of rows. The rows of a file are first tied into
-//! *units* that must stay together: rows with the same text, or with the same value of a group
+//! *units* that must stay together: rows with the same content, or with the same value of a group
 //! column. A unit's *draw* is a hash of the seed and its content; units are dealt in the order of
 //! their draws, so neither the order of the file nor a neighbour plays a role.
 
@@ -13,7 +13,11 @@ use serde::Serialize;
 use crate::DatasetSpec;
 use crate::hash::{combine, hash};
 use crate::scan::{Extra, LabelTable, Layout, scan};
-use crate::{DataError, Part, Source};
+use crate::{ContentSpec, DataError, Part, Source, Target};
+
+/// How many kinds of rows there are to a split where labels are numbers: tenths of the rows by their
+/// labels.
+pub(crate) const STRATA: usize = 10;
 
 /// How to split one file into parts. The default splits off a tenth for each of `valid` and `test`
 /// with seed 42.
@@ -82,10 +86,12 @@ impl SplitPlan {
 pub struct FoldSpec {
     /// The file.
     pub file: PathBuf,
-    /// The text columns; rows that agree in all of them stay together.
-    pub text: Vec<String>,
-    /// The label column, whose classes are spread evenly.
+    /// The columns that are learnt from; rows that agree in all of them stay together.
+    pub content: ContentSpec,
+    /// The label column, whose classes, or tenths of numbers, are spread evenly.
     pub label: String,
+    /// What labels are.
+    pub target: Target,
     /// A column whose equal values stay together instead; see [`SplitPlan::group`].
     pub group: Option<String>,
     /// Number of folds, 2 to 255.
@@ -108,14 +114,20 @@ pub struct Folds {
 pub fn assign_folds(spec: &FoldSpec) -> Result<Folds, DataError> {
     let source = Source::open(&spec.file)?;
     let extra = spec.group.clone().map_or(Extra::None, Extra::Group);
-    let layout = Layout { text: spec.text.clone(), label: spec.label.clone(), ..Layout::default() };
+    let content = spec.content.choose(&source, &[Some(&spec.label), spec.group.as_ref()])?.fields;
+    let (label, target) = (spec.label.clone(), spec.target);
+    let layout = Layout { content, label, target, id: None, weight: None };
     let mut labels = LabelTable::default();
     let mut scanned = scan(&source, &layout, &extra, &mut labels)?;
-    scanned.renumber(&labels.sort());
     if scanned.keys.is_empty() {
         return Err(DataError::EmptySplit { path: spec.file.clone(), part: Part::Train });
     }
     let deal = Deal { folds: spec.folds, seed: spec.seed, grouped: spec.group.is_some() };
+    if target == Target::Number {
+        stratify(&mut scanned.keys, &scanned.numbers);
+        return Ok(Folds { fold_of_row: deal.assign(&scanned.keys, STRATA)? });
+    }
+    scanned.renumber(&labels.sort());
     let fold_of_row = deal.assign(&scanned.keys, labels.len())?;
     if labels.len() == 1 {
         return Err(DataError::OneClass {
@@ -181,8 +193,20 @@ pub(crate) fn lone(keys: &[RowKey], folds: &[u8]) -> Option<usize> {
 pub(crate) struct RowKey {
     /// Hash of what keeps rows together; a number that orders like the time in a plan by time.
     pub(crate) unit: u64,
-    /// Number of the label.
+    /// Number of the label; where labels are numbers, of the tenth of the rows that has it.
     pub(crate) label: u16,
+}
+
+/// Finds for each row which of [`STRATA`] shares of the rows, by their labels, its label is in; equal
+/// labels are in the same.
+pub(crate) fn stratify(keys: &mut [RowKey], labels: &[f64]) {
+    let mut sorted = labels.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let last = |share: usize| sorted[(sorted.len() * share).div_ceil(STRATA).max(1) - 1];
+    let ends: Vec<f64> = (1..STRATA).filter(|_| !sorted.is_empty()).map(last).collect();
+    for (key, label) in keys.iter_mut().zip(labels) {
+        key.label = ends.partition_point(|end| end < label) as u16;
+    }
 }
 
 /// Rows tied into units, in the order of their draws.

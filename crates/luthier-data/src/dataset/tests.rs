@@ -1,7 +1,11 @@
 use luthier_test::{Scratch, real_data};
 
 use crate::source::tests::write_parquet;
-use crate::{DataError, Dataset, DatasetSpec, Example, Part, Source, SplitPlan};
+use crate::{
+    Content, ContentSpec, DataError, Dataset, DatasetSpec, Example, Label, Part, Source, SplitPlan,
+};
+
+mod table;
 
 /// A spec over files called train, valid and test in `scratch`; empty contents mean no file.
 fn spec(scratch: &Scratch, contents: [&str; 3]) -> DatasetSpec {
@@ -12,7 +16,6 @@ fn spec(scratch: &Scratch, contents: [&str; 3]) -> DatasetSpec {
         train: scratch.write(&train, contents[0]),
         valid: optional(valid, contents[1]),
         test: optional(test, contents[2]),
-        text: vec!["text".into()],
         label: "label".into(),
         ..DatasetSpec::default()
     }
@@ -30,7 +33,7 @@ fn parts_come_from_their_files() {
     let train = "id,text,more,label,w\nr1,\"a\nb\",x,2,1\n,,y, 10 ,0.5\nr3,c,,2,0\n";
     let test = "w,label,more,text,id\n2,10,d,e,r9\n";
     let spec = DatasetSpec {
-        text: vec!["text".into(), "more".into()],
+        content: ContentSpec::Text(vec!["text".into(), "more".into()]),
         id: Some("id".into()),
         weight: Some("w".into()),
         ..spec(&scratch, [train, test, test])
@@ -43,8 +46,8 @@ fn parts_come_from_their_files() {
         row,
         line,
         id: (!id.is_empty()).then(|| id.to_owned()),
-        text: text.to_owned(),
-        label,
+        content: Content::Text(text.to_owned()),
+        label: Label::Class(label),
         weight,
     };
     assert_eq!(
@@ -133,8 +136,9 @@ fn parts_are_files_with_all_columns() {
         let rows: Vec<Vec<String>> =
             rows.map(|row| row.unwrap().cells.into_iter().flatten().collect()).collect();
         let expected = examples(&dataset, part).into_iter().map(|example| {
-            let number = example.text.trim_start_matches("t\n").to_owned();
-            vec![example.text, example.label.to_string(), format!("x{number}")]
+            let text = example.content.text().unwrap().to_owned();
+            let more = format!("x{}", text.trim_start_matches("t\n"));
+            vec![text, example.label.class().unwrap().to_string(), more]
         });
         assert_eq!(rows, expected.collect::<Vec<_>>());
     }
@@ -170,7 +174,7 @@ fn digests_follow_content_and_meaning_not_paths() {
     let changes: [&dyn Fn(&mut DatasetSpec); 4] = [
         &|spec| spec.positive = Some("0".into()),
         &|spec| spec.weight = Some("label".into()),
-        &|spec| spec.text = vec!["text".into(), "label".into()],
+        &|spec| spec.content = ContentSpec::Text(vec!["text".into(), "label".into()]),
         &|spec| spec.test = spec.valid.clone(),
     ];
     let mut digests: Vec<_> = changes.iter().map(|change| open(&here, train, change)).collect();
@@ -276,9 +280,10 @@ fn formats_agree() {
     for path in paths {
         let spec = DatasetSpec { train: path, ..spec(&scratch, [csv, VALID, ""]) };
         let rows = examples(&Dataset::open(&spec).unwrap(), Part::Train).into_iter();
-        seen.push(rows.map(|e| (e.row, e.text, e.label)).collect::<Vec<_>>());
+        seen.push(rows.map(|e| (e.row, e.content, e.label)).collect::<Vec<_>>());
     }
-    assert_eq!(seen[0], [(1, "a, b".to_owned(), 1), (2, String::new(), 0)]);
+    let row = |row, text: &str, class| (row, Content::Text(text.to_owned()), Label::Class(class));
+    assert_eq!(seen[0], [row(1, "a, b", 1), row(2, "", 0)]);
     assert!(seen.iter().all(|rows| *rows == seen[0]));
 }
 
@@ -290,7 +295,6 @@ fn real_sets_have_the_counts_of_their_readmes() {
             train: folder.join("train.csv"),
             valid: Some(folder.join("valid.csv")),
             test: Some(folder.join("test.csv")),
-            text: vec!["text".into()],
             label: "label".into(),
             ..DatasetSpec::default()
         };

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{PartProfile, Profile};
+use super::{ContentProfile, PartProfile, Profile, TextProfile};
 use crate::Part;
+
+mod table;
 
 /// Ratio of the largest to the smallest class of train above which metrics and thresholds suffer.
 const IMBALANCE: u64 = 20;
@@ -30,7 +32,9 @@ pub struct Finding {
     /// How much it matters.
     pub severity: Severity,
     /// Its kind, for machines: `class-imbalance`, `rare-class`, `leakage`, `contradictions`,
-    /// `duplicates`, `near-duplicates`, `few-rows`, `empty-texts`.
+    /// `duplicates`, `near-duplicates`, `few-rows`, `empty-texts`; of tables also `left-out`,
+    /// `constant-column`, `missing-column`, `missing-values`, `many-categories`, `time-column`,
+    /// `unseen-category`, `shift`, `leaky-column`; of labels that are numbers `skewed-labels`.
     pub code: String,
     /// One sentence with the numbers.
     pub message: String,
@@ -45,10 +49,20 @@ pub(super) fn of(profile: &Profile) -> Vec<Finding> {
             check_classes(profile, part, &mut findings);
         }
     }
+    let is_table = profile.parts.iter().any(|part| part.table().is_some());
+    match is_table {
+        true => table::check(profile, &mut findings),
+        false => check_shared_texts(profile, &mut findings),
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    findings
+}
+
+fn check_shared_texts(profile: &Profile, findings: &mut Vec<Finding>) {
     for leak in &profile.leakage {
         let (from, to, rows, texts) = (leak.from, leak.to, leak.rows, leak.twins.texts);
         add(
-            &mut findings,
+            findings,
             Severity::Warning,
             "leakage",
             format!(
@@ -59,14 +73,12 @@ pub(super) fn of(profile: &Profile) -> Vec<Finding> {
     if profile.contradictions.texts > 0 {
         let texts = profile.contradictions.texts;
         add(
-            &mut findings,
+            findings,
             Severity::Warning,
             "contradictions",
             format!("{texts} texts have different labels in different rows"),
         );
     }
-    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    findings
 }
 
 fn check_part(profile: &PartProfile, findings: &mut Vec<Finding>) {
@@ -79,6 +91,13 @@ fn check_part(profile: &PartProfile, findings: &mut Vec<Finding>) {
             format!("{part} has {rows} rows; differences of a few points are chance"),
         );
     }
+    match &profile.content {
+        ContentProfile::Text(text) => check_texts(part, rows, text, findings),
+        ContentProfile::Table(table) => table::check_part(profile, table, findings),
+    }
+}
+
+fn check_texts(part: Part, rows: u64, profile: &TextProfile, findings: &mut Vec<Finding>) {
     if profile.empty > 0 {
         let empty = profile.empty;
         add(

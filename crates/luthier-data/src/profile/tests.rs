@@ -1,6 +1,8 @@
 use luthier_test::{Scratch, assert_close, real_data};
 
-use crate::{Dataset, DatasetSpec, Part, Profile, RowRef, WeightProfile};
+use crate::{Dataset, DatasetSpec, Part, PartProfile, Profile, RowRef, WeightProfile};
+
+mod table;
 
 fn profile(train: &str, test: &str) -> Profile {
     let scratch = Scratch::new();
@@ -9,7 +11,6 @@ fn profile(train: &str, test: &str) -> Profile {
         train: scratch.write("train.csv", format!("{header}{train}")),
         valid: Some(scratch.write("valid.csv", format!("{header}v1,0,1\nv2,1,1\n"))),
         test: Some(scratch.write("test.csv", format!("{header}{test}"))),
-        text: vec!["text".into()],
         label: "label".into(),
         weight: Some("w".into()),
         ..DatasetSpec::default()
@@ -23,7 +24,6 @@ fn real(set: &str) -> Option<Profile> {
         train: folder.join("train.csv"),
         valid: Some(folder.join("valid.csv")),
         test: Some(folder.join("test.csv")),
-        text: vec!["text".into()],
         label: "label".into(),
         ..DatasetSpec::default()
     };
@@ -45,9 +45,11 @@ fn alike_rows_are_counted_by_kind() {
         "SAME,0,1\nother,1,1\nother,1,1\nnew,0,1\n",
     );
     let [train, valid, test] = &profile.parts[..] else { panic!("three parts") };
-    assert_eq!((train.duplicates, train.near_duplicates, train.empty), (2, 3, 1));
-    assert_eq!((valid.duplicates, valid.near_duplicates, valid.empty), (0, 0, 0));
-    assert_eq!((test.duplicates, test.near_duplicates, test.empty), (1, 1, 0));
+    let counts = |part: &PartProfile| {
+        let text = part.text().unwrap();
+        (text.duplicates, text.near_duplicates, text.empty)
+    };
+    assert_eq!([train, valid, test].map(counts), [(2, 3, 1), (0, 0, 0), (1, 1, 0)]);
     let [leak] = &profile.leakage[..] else { panic!("one leak") };
     assert_eq!((leak.from, leak.to, leak.rows, leak.twins.texts), (Part::Train, Part::Test, 2, 1));
     assert_eq!(leak.twins.examples, [(at(Part::Train, 2), at(Part::Test, 2))]);
@@ -109,12 +111,7 @@ fn profiles_are_small_and_survive_json() {
     let labelled: String = rows(900);
     let scratch = Scratch::new();
     let path = scratch.write("a.csv", format!("text,label,w\n{labelled}"));
-    let spec = DatasetSpec {
-        train: path,
-        text: vec!["text".into()],
-        label: "label".into(),
-        ..DatasetSpec::default()
-    };
+    let spec = DatasetSpec { train: path, label: "label".into(), ..DatasetSpec::default() };
     let profile = Dataset::open(&spec).unwrap().profile().unwrap();
     let json = serde_json::to_string(&profile).unwrap();
     assert!(json.len() < 20_000, "{} bytes", json.len());
@@ -127,15 +124,16 @@ fn profiles_are_small_and_survive_json() {
 fn sst2_has_the_duplicates_its_readme_names() {
     let Some(profile) = real("sst2") else { return };
     let train = &profile.parts[0];
-    assert_eq!((train.rows, train.duplicates), (6920, 9));
+    let texts = train.text().unwrap();
+    assert_eq!((train.rows, texts.duplicates), (6920, 9));
     let leak =
         profile.leakage.iter().find(|leak| (leak.from, leak.to) == (Part::Train, Part::Test));
     assert_eq!(leak.map(|leak| leak.twins.texts), Some(2));
-    let lengths: Vec<u64> = train.lengths.iter().map(|q| q.characters).collect();
+    let lengths: Vec<u64> = texts.lengths.iter().map(|q| q.characters).collect();
     // numpy.quantile(lengths, q, method="inverted_cdf") over train.csv read by Python's csv module.
     assert_eq!(lengths, SST2_LENGTHS);
-    assert_close(train.mean_length, SST2_MEAN, 1e-9, "mean length");
-    assert!(train.scripts.latin > 0.999, "{:?}", train.scripts);
+    assert_close(texts.mean_length, SST2_MEAN, 1e-9, "mean length");
+    assert!(texts.scripts.latin > 0.999, "{:?}", texts.scripts);
 }
 
 const SST2_LENGTHS: [u64; 9] = [2, 13, 26, 61, 97, 136, 191, 233, 271];
@@ -147,8 +145,9 @@ fn zh_waimai_is_clean_and_chinese() {
     let Some(profile) = real("zh_waimai") else {
         return;
     };
-    assert!(profile.parts.iter().all(|part| part.duplicates == 0));
+    let texts = profile.parts[0].text().unwrap();
+    assert!(profile.parts.iter().all(|part| part.text().unwrap().duplicates == 0));
     assert!(profile.leakage.is_empty());
-    assert!(profile.parts[0].scripts.han > 0.95, "{:?}", profile.parts[0].scripts);
-    assert_eq!(profile.parts[0].lengths[4].characters, 17);
+    assert!(texts.scripts.han > 0.95, "{:?}", texts.scripts);
+    assert_eq!(texts.lengths[4].characters, 17);
 }

@@ -1,16 +1,47 @@
 //! Lengths, letters and the normal form of texts.
 
-use super::{LengthQuantile, Scripts};
+use super::{LengthQuantile, Scripts, TextProfile};
+use crate::hash::hash;
 
 /// Lengths up to here are counted one by one.
 const LONGEST_COUNTED: usize = 65_535;
 
 const QUANTILES: [f64; 9] = [0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0];
 
+/// What is seen of texts.
+#[derive(Default)]
+pub(super) struct TextStats {
+    lengths: LengthHistogram,
+    letters: LetterCounts,
+    normalizer: Normalizer,
+    empty: u64,
+}
+
+impl TextStats {
+    /// Takes in a text; the hash of its normal form, and half of that of itself.
+    pub(super) fn add(&mut self, text: &str) -> (u64, u32) {
+        self.lengths.add(self.letters.add(text));
+        self.empty += u64::from(text.trim().is_empty());
+        let normal = hash(0, self.normalizer.normalize(text).as_bytes());
+        (normal, hash(0, text.as_bytes()) as u32)
+    }
+
+    pub(super) fn describe(&self, duplicates: u64, near_duplicates: u64) -> TextProfile {
+        TextProfile {
+            mean_length: self.lengths.mean(),
+            lengths: self.lengths.quantiles(),
+            empty: self.empty,
+            duplicates,
+            near_duplicates,
+            scripts: self.letters.shares(),
+        }
+    }
+}
+
 /// How often each length occurs. Longer texts than are counted share the last place, except that
 /// the very longest is known.
 #[derive(Default)]
-pub(super) struct LengthHistogram {
+struct LengthHistogram {
     counts: Vec<u64>,
     rows: u64,
     sum: u64,
@@ -18,7 +49,7 @@ pub(super) struct LengthHistogram {
 }
 
 impl LengthHistogram {
-    pub(super) fn add(&mut self, length: usize) {
+    fn add(&mut self, length: usize) {
         let place = length.min(LONGEST_COUNTED);
         if self.counts.len() <= place {
             self.counts.resize(place + 1, 0);
@@ -29,11 +60,11 @@ impl LengthHistogram {
         self.longest = self.longest.max(length as u64);
     }
 
-    pub(super) fn mean(&self) -> f64 {
+    fn mean(&self) -> f64 {
         if self.rows == 0 { 0.0 } else { self.sum as f64 / self.rows as f64 }
     }
 
-    pub(super) fn quantiles(&self) -> Vec<LengthQuantile> {
+    fn quantiles(&self) -> Vec<LengthQuantile> {
         QUANTILES.iter().map(|&q| LengthQuantile { q, characters: self.quantile(q) }).collect()
     }
 
@@ -53,7 +84,7 @@ impl LengthHistogram {
 
 /// How many letters of each script there are.
 #[derive(Default)]
-pub(super) struct LetterCounts {
+struct LetterCounts {
     latin: u64,
     han: u64,
     other: u64,
@@ -61,7 +92,7 @@ pub(super) struct LetterCounts {
 
 impl LetterCounts {
     /// Counts the letters of `text`; its length in characters.
-    pub(super) fn add(&mut self, text: &str) -> usize {
+    fn add(&mut self, text: &str) -> usize {
         let mut length = 0;
         for letter in text.chars() {
             length += 1;
@@ -77,7 +108,7 @@ impl LetterCounts {
         length
     }
 
-    pub(super) fn shares(&self) -> Scripts {
+    fn shares(&self) -> Scripts {
         let all = (self.latin + self.han + self.other).max(1) as f64;
         let share = |count: u64| count as f64 / all;
         Scripts { latin: share(self.latin), han: share(self.han), other: share(self.other) }
@@ -100,7 +131,7 @@ fn is_latin(letter: char) -> bool {
 
 /// Brings texts to their normal form, in a buffer that is used again.
 #[derive(Default)]
-pub(super) struct Normalizer {
+struct Normalizer {
     buffer: String,
 }
 
@@ -108,7 +139,7 @@ impl Normalizer {
     /// `text` in lower case, with each run of white space and punctuation made one space and none
     /// at the ends. A text of nothing else, such as `:)`, is its own normal form, since there the
     /// punctuation is what it says.
-    pub(super) fn normalize<'a>(&'a mut self, text: &'a str) -> &'a str {
+    fn normalize<'a>(&'a mut self, text: &'a str) -> &'a str {
         self.buffer.clear();
         let mut gap = false;
         for letter in text.chars() {

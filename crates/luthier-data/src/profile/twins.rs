@@ -1,4 +1,4 @@
-//! Rows with the same text: duplicates, leaks and contradictions.
+//! Rows with the same content: duplicates, leaks and contradictions.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,35 +16,35 @@ pub struct RowRef {
     pub row: u64,
 }
 
-/// Some kind of pairs of rows with the same text.
+/// Some kind of pairs of rows with the same content.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Twins {
-    /// Number of distinct texts concerned.
+    /// Number of distinct texts, or rows of a table, concerned.
     pub texts: u64,
     /// The first five pairs.
     pub examples: Vec<(RowRef, RowRef)>,
 }
 
-/// Texts that occur, byte by byte, in two parts.
+/// Contents that occur, byte by byte, in two parts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leakage {
     /// The earlier part.
     pub from: Part,
     /// The later part.
     pub to: Part,
-    /// Rows of the later part whose text is also in the earlier one.
+    /// Rows of the later part whose content is also in the earlier one.
     pub rows: u64,
-    /// The texts, with the first row of each in both parts.
+    /// The contents, with the first row of each in both parts.
     pub twins: Twins,
 }
 
-/// A row, by the hashes of its text. Sixteen bytes of it decide which rows are alike: rows of the
+/// A row, by the hashes of its content. Sixteen bytes of it decide which rows are alike: rows of the
 /// same normal form are few, so among them 32 bits of the exact hash are enough.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Content {
+pub(super) struct RowContent {
     /// Hash of the normal form.
     pub(super) normal: u64,
-    /// Half of the hash of the text itself.
+    /// Half of the hash of the content itself.
     pub(super) exact: u32,
     /// The row in its file.
     pub(super) row: u32,
@@ -62,7 +62,7 @@ pub(super) struct Comparison {
 }
 
 /// Compares all rows with each other, by sorting them.
-pub(super) fn compare(mut rows: Vec<Content>) -> Comparison {
+pub(super) fn compare(mut rows: Vec<RowContent>) -> Comparison {
     rows.sort_unstable_by_key(|row| (row.normal, row.exact, row.part, row.row));
     let mut comparison = Comparison::default();
     for alike in rows.chunk_by_mut(|a, b| a.normal == b.normal) {
@@ -85,14 +85,14 @@ pub(super) fn compare(mut rows: Vec<Content>) -> Comparison {
 }
 
 /// Counts the rows that are not the first of their part.
-fn count_repeats(alike: &[Content], counts: &mut [u64; 3]) {
+fn count_repeats(alike: &[RowContent], counts: &mut [u64; 3]) {
     for part in alike.chunk_by(|a, b| a.part == b.part) {
         counts[part[0].part as usize] += part.len() as u64 - 1;
     }
 }
 
-fn find_leaks(same: &[Content], leakage: &mut Vec<Leakage>) {
-    let parts: Vec<&[Content]> = same.chunk_by(|a, b| a.part == b.part).collect();
+fn find_leaks(same: &[RowContent], leakage: &mut Vec<Leakage>) {
+    let parts: Vec<&[RowContent]> = same.chunk_by(|a, b| a.part == b.part).collect();
     for (index, earlier) in parts.iter().enumerate() {
         for later in &parts[index + 1..] {
             let (from, to) = (earlier[0].part, later[0].part);
@@ -109,7 +109,7 @@ fn find_leaks(same: &[Content], leakage: &mut Vec<Leakage>) {
 
 impl Twins {
     /// Counts a text and keeps the pair if it is among the first.
-    fn add(&mut self, a: Content, b: Content) {
+    fn add(&mut self, a: RowContent, b: RowContent) {
         let pair = (RowRef::from(a), RowRef::from(b));
         self.texts += 1;
         let place = self.examples.partition_point(|known| *known < pair);
@@ -118,8 +118,8 @@ impl Twins {
     }
 }
 
-impl From<Content> for RowRef {
-    fn from(content: Content) -> Self {
+impl From<RowContent> for RowRef {
+    fn from(content: RowContent) -> Self {
         Self { part: content.part, row: u64::from(content.row) }
     }
 }

@@ -3,7 +3,8 @@ use std::collections::{HashMap, HashSet};
 use luthier_test::{Scratch, real_data};
 
 use crate::{
-    DataError, Dataset, DatasetSpec, Example, FoldSpec, Part, Selection, SplitPlan, assign_folds,
+    ContentSpec, DataError, Dataset, DatasetSpec, Example, FoldSpec, Part, Selection, SplitPlan,
+    Target, assign_folds,
 };
 
 /// A row: text, label, group, time.
@@ -32,7 +33,6 @@ fn open(records: &[Record], plan: SplitPlan) -> Result<Opened, DataError> {
     let scratch = Scratch::new();
     let spec = DatasetSpec {
         train: scratch.write("a.csv", csv(records)),
-        text: vec!["text".into()],
         label: "label".into(),
         id: Some("user".into()),
         split: Some(plan),
@@ -45,10 +45,14 @@ fn examples(dataset: &Dataset, part: Part) -> Vec<Example> {
     dataset.examples(part).unwrap().map(Result::unwrap).collect()
 }
 
+fn text_of(example: &Example) -> String {
+    example.content.text().unwrap().to_owned()
+}
+
 /// For each part its sorted texts.
 fn texts(dataset: &Dataset) -> [Vec<String>; 3] {
     Part::ALL.map(|part| {
-        let mut texts: Vec<_> = examples(dataset, part).into_iter().map(|e| e.text).collect();
+        let mut texts: Vec<_> = examples(dataset, part).iter().map(text_of).collect();
         texts.sort();
         texts
     })
@@ -226,8 +230,9 @@ fn folds(records: &[Record], folds: u32, group: Option<&str>) -> Result<Vec<u8>,
     let scratch = Scratch::new();
     let spec = FoldSpec {
         file: scratch.write("a.csv", csv(records)),
-        text: vec!["text".into()],
+        content: ContentSpec::default(),
         label: "label".into(),
+        target: Target::Class,
         group: group.map(String::from),
         folds,
         seed: 42,
@@ -295,7 +300,6 @@ fn real_rows_are_split_and_dealt() {
     };
     let spec = DatasetSpec {
         train: folder.join("train.csv"),
-        text: vec!["text".into()],
         label: "label".into(),
         ..DatasetSpec::default()
     };
@@ -310,7 +314,6 @@ fn cross(records: &[Record], plan: Option<SplitPlan>, folds: u32) -> Result<Open
     let scratch = Scratch::new();
     let spec = DatasetSpec {
         train: scratch.write("a.csv", csv(records)),
-        text: vec!["text".into()],
         label: "label".into(),
         split: plan,
         folds: Some(folds),
