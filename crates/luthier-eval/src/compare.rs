@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::Sample;
 use crate::halves::{self, Bound};
-use crate::predictions::check_length;
+use crate::predictions::{Answers, check_length};
 use crate::scorer::Scorer;
-use crate::{Bootstrap, EvalError, Interval, Metric, Predictions, Score};
+use crate::{Bootstrap, Costs, EvalError, Interval, Metric, Predictions, Score};
 
 /// How a candidate compares with a baseline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,8 +26,12 @@ pub struct Comparison {
     /// Percentile interval of `difference` over resamples that both share, at the bootstrap's
     /// confidence.
     pub interval: Interval,
-    /// Test of the decisions, whatever the metric.
-    pub mcnemar: McNemar,
+    /// Test of the decisions, whatever the metric; `None` of numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mcnemar: Option<McNemar>,
+    /// Test of the errors, whatever the metric; `None` of classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_test: Option<SignTest>,
     /// What may be claimed.
     pub verdict: Verdict,
 }
@@ -55,6 +59,20 @@ pub struct McNemar {
     /// P-value of the exact binomial test.
     pub exact: f64,
     /// Its mid-p variant, nearer to the nominal level (Fagerland, Lydersen and Laake 2013).
+    pub mid: f64,
+}
+
+/// The sign test of equal errors: among the rows where one model's number is nearer to the truth
+/// than the other's, each model should have half. P-values are two-sided.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SignTest {
+    /// Rows where the candidate's number is the nearer.
+    pub candidate_nearer: u64,
+    /// Rows where the baseline's is.
+    pub baseline_nearer: u64,
+    /// P-value of the exact binomial test.
+    pub exact: f64,
+    /// Its mid-p variant, nearer to the nominal level.
     pub mid: f64,
 }
 
@@ -105,8 +123,9 @@ pub enum NonInferiorityVerdict {
 /// `Undecided`, although a bootstrap of so few may well exclude 0.
 ///
 /// # Errors
-/// The two differ in rows, classes, truth or weights; `positive` or `bootstrap` is out of range;
-/// the metric is undefined on the rows, or on at least half of the resamples.
+/// The two differ in rows, classes, truth, weights or costs; `positive` or `bootstrap` is out of
+/// range; the metric is for the other kind of predictions, or undefined on the rows or on at least
+/// half of the resamples.
 pub fn compare(
     candidate: &Predictions,
     baseline: &Predictions,
@@ -134,6 +153,7 @@ pub fn compare(
         difference: pair.difference(candidate_score, baseline_score),
         interval,
         mcnemar: McNemar::of(candidate, baseline),
+        sign_test: SignTest::of(candidate, baseline),
         verdict,
     })
 }
@@ -144,7 +164,9 @@ pub fn compare(
 /// The lower bound is the paired bootstrap's quantile, but never nearer to the difference than
 /// 1 − (1 − confidence)^(1 / rows), about 3 / rows at 95 %: a kind of row that is rarer than that
 /// may be missing from the data altogether (the rule of three), and a model may fail on every
-/// such row. Two models that agree everywhere on 100 rows thus have a bound of −0.03, not 0.
+/// such row. Two models that agree everywhere on 100 rows thus have a bound of −0.03, not 0. This is
+/// for scores between 0 and 1. Costs differ by more, as far as two decisions for one row may; and of
+/// numbers, whose errors know no bound, such rows are taken to be as bad as the candidate's worst.
 ///
 /// A calibration error is a sum of absolute values, which few rows inflate, and the more the smaller
 /// it is: resampled as it stands, a difference at the margin would pass in half of all cases. Its
@@ -176,27 +198,30 @@ pub fn non_inferiority(
     }
     .ok_or(pair.undefined())?;
     let unseen = 1.0 - (1.0 - confidence).powf(1.0 / rows as f64);
-    let lower_bound = resampled.min(difference - unseen);
+    let unit = pair.failure(unseen);
+    let lower_bound = resampled.min(difference - unseen * unit);
     let verdict = if lower_bound >= -max_drop {
         NonInferiorityVerdict::Holds
     } else if difference.max(measured) < -max_drop {
         NonInferiorityVerdict::Fails
     } else {
         let margin = difference + max_drop;
-        let needed = rows_needed(rows, difference - resampled, margin, confidence);
+        let needed = rows_needed(rows, difference - resampled, margin, unit, confidence);
         NonInferiorityVerdict::Undecidable { rows, needed }
     };
     Ok(NonInferiority { metric, rows, difference, lower_bound, confidence, max_drop, verdict })
 }
 
 /// Rows at which a bound, now `reach` below the difference, is only `margin` below it. The
-/// bootstrap's part shrinks with the square root of the rows, the unseen part as 1 / rows.
-fn rows_needed(rows: usize, reach: f64, margin: f64, confidence: f64) -> Option<usize> {
+/// bootstrap's part shrinks with the square root of the rows, the unseen part, in which a row lowers
+/// the score by `unit`, as 1 / rows.
+fn rows_needed(rows: usize, reach: f64, margin: f64, unit: f64, confidence: f64) -> Option<usize> {
     if margin <= 0.0 {
         return None;
     }
     let spread = rows as f64 * (reach / margin).powi(2);
-    let unseen = if margin < 1.0 { (1.0 - confidence).ln() / (-margin).ln_1p() } else { 1.0 };
+    let unseen =
+        if margin < unit { (1.0 - confidence).ln() / (-margin / unit).ln_1p() } else { 1.0 };
     let needed = spread.max(unseen).ceil();
     (needed <= 1e12).then_some(needed as usize)
 }
@@ -218,10 +243,11 @@ impl<'a> Pair<'a> {
     ) -> Result<Self, EvalError> {
         check_length("baseline", baseline.len(), candidate.len())?;
         check_length("baseline classes", baseline.classes(), candidate.classes())?;
-        let rows =
-            |predictions: &'a Predictions| predictions.truth().iter().zip(predictions.weights());
-        if let Some(row) = rows(candidate).zip(rows(baseline)).position(|(c, b)| c != b) {
+        if let Some(row) = (0..candidate.len()).find(|row| !same_row(candidate, baseline, *row)) {
             return Err(EvalError::Unpaired { row });
+        }
+        if candidate.costs() != baseline.costs() {
+            return Err(EvalError::UnpairedCosts);
         }
         Ok(Self {
             candidate: Scorer::new(candidate, positive, [metric])?,
@@ -260,16 +286,41 @@ impl<'a> Pair<'a> {
 
     /// Rows on which the two differ in what the metric reads.
     fn differing_rows(&self) -> usize {
-        let [candidate, baseline] = self.predictions;
-        let decisions = candidate.predicted().iter().zip(baseline.predicted());
-        if self.metric.reads_decisions() {
-            return decisions.filter(|(candidate, baseline)| candidate != baseline).count();
+        let [candidate, baseline] = self.predictions.map(Predictions::answers);
+        match (candidate, baseline) {
+            (Answers::Classes(candidate), Answers::Classes(baseline)) => {
+                if self.metric.reads_decisions() {
+                    differing(candidate.predicted().iter(), baseline.predicted().iter())
+                } else {
+                    differing(candidate.rows(), baseline.rows())
+                }
+            }
+            (Answers::Numbers(candidate), Answers::Numbers(baseline)) => {
+                differing(candidate.predicted.iter(), baseline.predicted.iter())
+            }
+            _ => 0,
         }
-        candidate
-            .rows()
-            .zip(baseline.rows())
-            .filter(|(candidate, baseline)| candidate != baseline)
-            .count()
+    }
+
+    /// By how much a row that the candidate fails on lowers its score at most, or, of numbers, as
+    /// much as on its worst row, if `share` of all rows were like that.
+    fn failure(&self, share: f64) -> f64 {
+        let [candidate, _] = self.predictions;
+        let Some((truth, predicted)) = candidate.numbers() else {
+            let costs = candidate.costs().filter(|_| self.metric == Metric::Cost);
+            return costs.map_or(1.0, Costs::spread);
+        };
+        let mut mass = candidate.weights().to_vec();
+        let seen = self.candidate.scores(&mass)[0];
+        let error =
+            |row: usize| if mass[row] > 0.0 { (truth[row] - predicted[row]).abs() } else { 0.0 };
+        let worst = (0..truth.len()).max_by(|a, b| error(*a).total_cmp(&error(*b)));
+        if let Some(worst) = worst {
+            mass[worst] += share / (1.0 - share) * mass.iter().sum::<f64>();
+        }
+        let with_unseen = self.candidate.scores(&mass)[0];
+        let drop = seen.zip(with_unseen).map(|(seen, unseen)| self.difference(seen, unseen));
+        drop.unwrap_or(0.0).max(0.0) / share
     }
 
     fn undefined(&self) -> EvalError {
@@ -277,8 +328,38 @@ impl<'a> Pair<'a> {
     }
 }
 
+/// Whether both are about the same row.
+fn same_row(candidate: &Predictions, baseline: &Predictions, row: usize) -> bool {
+    let number = |predictions: &Predictions| predictions.numbers().map(|(truth, _)| truth[row]);
+    candidate.truth().get(row) == baseline.truth().get(row)
+        && number(candidate) == number(baseline)
+        && candidate.weights()[row] == baseline.weights()[row]
+}
+
+fn differing<T: PartialEq>(
+    candidate: impl Iterator<Item = T>,
+    baseline: impl Iterator<Item = T>,
+) -> usize {
+    candidate.zip(baseline).filter(|(candidate, baseline)| candidate != baseline).count()
+}
+
+impl SignTest {
+    fn of(candidate: &Predictions, baseline: &Predictions) -> Option<Self> {
+        let ((truth, candidate), (_, baseline)) = candidate.numbers().zip(baseline.numbers())?;
+        let (mut candidate_nearer, mut baseline_nearer) = (0, 0);
+        for ((truth, candidate), baseline) in truth.iter().zip(candidate).zip(baseline) {
+            let [candidate, baseline] = [candidate, baseline].map(|number| (truth - number).abs());
+            candidate_nearer += u64::from(candidate < baseline);
+            baseline_nearer += u64::from(baseline < candidate);
+        }
+        let (exact, mid) = sign_test(candidate_nearer, baseline_nearer);
+        Some(Self { candidate_nearer, baseline_nearer, exact, mid })
+    }
+}
+
 impl McNemar {
-    fn of(candidate: &Predictions, baseline: &Predictions) -> Self {
+    fn of(candidate: &Predictions, baseline: &Predictions) -> Option<Self> {
+        let (candidate, baseline) = candidate.as_classes().zip(baseline.as_classes())?;
         let (mut only_candidate, mut only_baseline) = (0, 0);
         let decided = candidate.predicted().iter().zip(baseline.predicted());
         for ((candidate, baseline), truth) in decided.zip(candidate.truth()) {
@@ -289,7 +370,7 @@ impl McNemar {
             }
         }
         let (exact, mid) = sign_test(only_candidate, only_baseline);
-        Self { only_candidate, only_baseline, exact, mid }
+        Some(Self { only_candidate, only_baseline, exact, mid })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Scores of decisions, from sums per class.
 
-use crate::{Metric, Predictions, Score};
+use crate::predictions::Classes;
+use crate::{Costs, Metric, Score};
 
 /// Mass of rows per class: all that a metric of decisions needs of them. Mass is weight times
 /// multiplicity.
@@ -17,7 +18,7 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// The sums of `predictions`, whose rows have the masses `mass`.
-    pub(crate) fn of(predictions: &Predictions, mass: &[f64]) -> Self {
+    pub(crate) fn of(predictions: &Classes, mass: &[f64]) -> Self {
         let zeros = || vec![0.0; predictions.classes()];
         let (mut hits, mut truth, mut predicted) = (zeros(), zeros(), zeros());
         let decided = predictions.truth().iter().zip(predictions.predicted());
@@ -30,7 +31,18 @@ impl Counts {
         Self { hits, truth, predicted, total }
     }
 
-    /// The score of `metric`; `None` for one that needs probabilities, or if there is no mass.
+    /// The mean cost of two classes; more have counts that say too little.
+    pub(crate) fn cost_of_two(&self, costs: &Costs) -> Score {
+        let sum: f64 = (0..2)
+            .map(|truth| {
+                let (hits, misses) = (self.hits[truth], self.truth[truth] - self.hits[truth]);
+                hits * costs.cost(truth, truth) + misses * costs.cost(truth, 1 - truth)
+            })
+            .sum();
+        (self.total > 0.0).then(|| sum / self.total)
+    }
+
+    /// The score of `metric`; `None` for one that needs more than counts, or if there is no mass.
     pub(crate) fn score(&self, metric: Metric, positive: Option<usize>) -> Score {
         if self.total <= 0.0 {
             return None;
@@ -55,9 +67,7 @@ impl Counts {
             Metric::PrecisionWeighted => self.weighted_mean(Self::precision),
             Metric::F1Weighted => self.weighted_mean(Self::f1),
             Metric::Mcc => self.mcc(),
-            Metric::RocAuc | Metric::PrAuc | Metric::LogLoss | Metric::Brier | Metric::Ece => {
-                return None;
-            }
+            _ => return None,
         })
     }
 

@@ -1,5 +1,7 @@
 //! What can be wrong with predictions or with a question about them.
 
+use std::borrow::Cow;
+
 use crate::Metric;
 
 /// Why predictions are refused, or a question about them has no answer. Rows, classes and
@@ -18,8 +20,8 @@ pub enum EvalError {
     /// Two inputs that belong together differ in length.
     #[error("{what}: {found} values where {expected} are expected")]
     Length {
-        /// The input: `probabilities`, `predicted`, `weights`, `labels`, `baseline` (its rows) or
-        /// `baseline classes`.
+        /// The input: `probabilities`, `predicted`, `weights`, `labels`, `costs`, `baseline` (its
+        /// rows) or `baseline classes` (none where the baseline predicts numbers).
         what: &'static str,
         /// Values that the other inputs call for.
         expected: usize,
@@ -56,6 +58,26 @@ pub enum EvalError {
         /// Their sum.
         sum: f64,
     },
+    /// A number is NaN or beyond ±10¹⁵⁰.
+    #[error("row {row}: the {what} number is {value}")]
+    Number {
+        /// The input: `true` or `predicted`.
+        what: &'static str,
+        /// The row.
+        row: usize,
+        /// What is there.
+        value: f64,
+    },
+    /// A cost is NaN or beyond ±10¹⁵⁰.
+    #[error("deciding class {decided} for a row of class {truth} costs {value}")]
+    Cost {
+        /// The true class.
+        truth: usize,
+        /// The class decided.
+        decided: usize,
+        /// The cost.
+        value: f64,
+    },
     /// A weight is negative, infinite or NaN.
     #[error("row {row}: {value} is not a weight")]
     Weight {
@@ -90,10 +112,22 @@ pub enum EvalError {
         value: f64,
     },
     /// Two sets of predictions to compare are not about the same rows.
-    #[error("row {row}: candidate and baseline differ in class or weight")]
+    #[error("row {row}: candidate and baseline differ in truth or weight")]
     Unpaired {
-        /// The first row whose true class or weight differs.
+        /// The first row whose truth or weight differs.
         row: usize,
+    },
+    /// Two sets of predictions to compare count costs differently.
+    #[error("candidate and baseline differ in their costs")]
+    UnpairedCosts,
+    /// A table is empty, or its points do not rise, or are no probabilities.
+    #[error("not a table of rising scores with probabilities that do not fall")]
+    Isotonic,
+    /// The metric is for predictions of the other kind.
+    #[error("{metric} is for {}, which these rows have not", if metric.of_numbers() { "numbers" } else { "classes" })]
+    OtherKind {
+        /// The metric.
+        metric: Metric,
     },
     /// The metric has no value on these rows, or on most resamples of them.
     #[error("{metric} is undefined on these rows")]
@@ -107,8 +141,8 @@ pub enum EvalError {
         /// The name as written.
         name: String,
         /// The known name nearest to it, if one is near.
-        nearest: Option<&'static str>,
-        /// All known names.
-        known: Vec<&'static str>,
+        nearest: Option<Cow<'static, str>>,
+        /// All known names; of metrics with a parameter an example.
+        known: Vec<Cow<'static, str>>,
     },
 }

@@ -1,11 +1,14 @@
 //! Metrics, reports and comparisons with uncertainty.
 //!
-//! Start from [`Predictions`]: what a classifier said about labelled rows, checked once. A
+//! Start from [`Predictions`]: what a model said about labelled rows, checked once, be it class
+//! probabilities and decisions or numbers. A
 //! [`Metric`] turns them into a score, [`interval`] says how far the score may be trusted,
 //! [`CrossValidated`] the same of scores over folds,
 //! [`Report::build`] gathers all that a reader wants of one model, and [`compare()`] and
-//! [`non_inferiority`] judge two models on the same rows. [`best_threshold`], [`suspect_labels`]
-//! and [`worst_mistakes`] look back at the decision and at the rows themselves.
+//! [`non_inferiority`] judge two models on the same rows. [`Costs`] say what wrong decisions cost.
+//! [`best_threshold`], [`suspect_labels`] and [`worst_mistakes`], of numbers [`suspect_numbers`] and
+//! [`largest_errors`], look back at the decision and at the rows themselves. [`Calibration`] makes
+//! probabilities honest.
 //!
 //! ```
 //! use luthier_eval::{Bootstrap, Metric, Predictions, interval};
@@ -33,35 +36,47 @@
 //!
 //! **Weights.** A row's weight multiplies its part in every score; a row of weight zero is absent.
 //! The bootstrap draws rows uniformly, and a drawn row brings its weight. Counts of rows (support,
-//! confusion, bins) and McNemar's test ignore weights.
+//! confusion, bins), the largest error and the tests of McNemar and of signs ignore weights.
 //!
 //! The crate is given predictions. It knows nothing of models, engines, files or the clock.
 
 mod bootstrap;
 mod calibration;
 mod compare;
+mod costs;
 mod counts;
 mod error;
 mod folds;
 mod halves;
+mod losses;
 mod metric;
+mod numbers;
+mod ordered;
 mod predictions;
 mod ranking;
+mod reliability;
 mod report;
 mod rows;
 mod scorer;
-mod temperature;
 mod threshold;
 
 pub use bootstrap::{Bootstrap, Interval, interval, standard_error};
-pub use compare::{
-    Comparison, McNemar, NonInferiority, NonInferiorityVerdict, Verdict, compare, non_inferiority,
+pub use calibration::{
+    Calibration, CalibrationChoice, CalibrationMethod, IsotonicTable, calibrated_log_loss,
+    temperature, temperature_and_shift, temperature_and_shifts,
 };
+pub use compare::{
+    Comparison, McNemar, NonInferiority, NonInferiorityVerdict, SignTest, Verdict, compare,
+    non_inferiority,
+};
+pub use costs::Costs;
 pub use error::EvalError;
 pub use folds::CrossValidated;
-pub use metric::{Metric, Score};
+pub use metric::{Decimal, Metric, Score};
+pub use numbers::{NumberBin, NumberReport, ResidualQuantile};
 pub use predictions::Predictions;
 pub use report::{ClassReport, MetricReport, ReliabilityBin, Report};
-pub use rows::{Mistake, Suspect, suspect_labels, worst_mistakes};
-pub use temperature::{calibrated_log_loss, temperature, temperature_and_shift};
+pub use rows::{
+    Mistake, NumberError, Suspect, largest_errors, suspect_labels, suspect_numbers, worst_mistakes,
+};
 pub use threshold::best_threshold;

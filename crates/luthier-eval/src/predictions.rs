@@ -1,18 +1,40 @@
-//! What a classifier said about labelled rows.
+//! What a model said about labelled rows.
 
-use crate::EvalError;
+use crate::{Costs, EvalError};
 
-/// Class probabilities and decisions for labelled rows, checked once and trusted from then on.
+/// Answers for labelled rows, checked once and trusted from then on: class probabilities and
+/// decisions, or numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Predictions {
+    answers: Answers,
+    /// Relative to the largest, which keeps sums and products in range; all ones where the caller
+    /// gave none.
+    weights: Vec<f64>,
+}
+
+/// The two kinds of answers.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Answers {
+    Classes(Classes),
+    Numbers(Numbers),
+}
+
+/// What a classifier said, with the truth.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Classes {
     classes: usize,
     truth: Vec<u32>,
     /// Row-major, `truth.len() × classes`.
     probabilities: Vec<f64>,
     predicted: Vec<u32>,
-    /// Relative to the largest, which keeps sums and products in range; all ones where the caller
-    /// gave none.
-    weights: Vec<f64>,
+    costs: Option<Costs>,
+}
+
+/// What a regression said, with the truth.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Numbers {
+    pub(crate) truth: Vec<f64>,
+    pub(crate) predicted: Vec<f64>,
 }
 
 impl Predictions {
@@ -35,12 +57,7 @@ impl Predictions {
         weights: Option<Vec<f64>>,
     ) -> Result<Self, EvalError> {
         let rows = truth.len();
-        if rows == 0 {
-            return Err(EvalError::NoRows);
-        }
-        if u32::try_from(rows).is_err() {
-            return Err(EvalError::TooManyRows { rows });
-        }
+        check_rows(rows)?;
         check_classes("true", &truth, classes)?;
         check_length("probabilities", probabilities.len(), rows.saturating_mul(classes))?;
         check_probabilities(&probabilities, classes)?;
@@ -52,67 +69,164 @@ impl Predictions {
             }
             None => probabilities.chunks_exact(classes).map(|row| first_max(row) as u32).collect(),
         };
-        let weights = match weights {
-            Some(weights) => {
-                check_length("weights", weights.len(), rows)?;
-                let largest = check_weights(&weights)?;
-                weights.into_iter().map(|weight| weight / largest).collect()
-            }
-            None => vec![1.0; rows],
-        };
-        Ok(Self { classes, truth, probabilities, predicted, weights })
+        let weights = relative(weights, rows)?;
+        let answers = Classes { classes, truth, probabilities, predicted, costs: None };
+        Ok(Self { answers: Answers::Classes(answers), weights })
+    }
+
+    /// Checks and keeps predicted numbers with the true ones; `weights` as for [`new`](Self::new).
+    ///
+    /// # Errors
+    /// No rows or too many, lengths that differ, a number that is NaN or beyond ±10¹⁵⁰ (squares of
+    /// such leave f64), a weight that is none, or weights that are all zero.
+    pub fn of_numbers(
+        truth: Vec<f64>,
+        predicted: Vec<f64>,
+        weights: Option<Vec<f64>>,
+    ) -> Result<Self, EvalError> {
+        let rows = truth.len();
+        check_rows(rows)?;
+        check_length("predicted", predicted.len(), rows)?;
+        check_numbers("true", &truth)?;
+        check_numbers("predicted", &predicted)?;
+        let weights = relative(weights, rows)?;
+        Ok(Self { answers: Answers::Numbers(Numbers { truth, predicted }), weights })
     }
 
     /// Decides anew: `positive` where its probability is at least `threshold`, else the most
     /// probable of the other classes (the first of several).
     ///
     /// # Errors
-    /// `positive` is out of range, or `threshold` is NaN.
+    /// `positive` is out of range, as it is of numbers, or `threshold` is NaN.
     pub fn with_threshold(mut self, positive: usize, threshold: f64) -> Result<Self, EvalError> {
         self.check_positive(Some(positive))?;
         if threshold.is_nan() {
             return Err(EvalError::Setting { name: "threshold", value: threshold });
         }
-        for (row, decided) in self.probabilities.chunks_exact(self.classes).zip(&mut self.predicted)
-        {
+        self.decide(|row| {
             let others = (0..row.len()).filter(|class| *class != positive);
             let best =
                 others.reduce(|best, class| if row[class] > row[best] { class } else { best });
-            *decided = match best {
-                Some(other) if row[positive] < threshold => other as u32,
-                _ => positive as u32,
-            };
+            best.filter(|_| row[positive] < threshold).unwrap_or(positive)
+        });
+        Ok(self)
+    }
+
+    /// Counts `costs` from now on, as [`Metric::Cost`](crate::Metric::Cost) does. The decisions
+    /// stay.
+    ///
+    /// # Errors
+    /// The costs are for another number of classes.
+    pub fn with_costs(mut self, costs: Costs) -> Result<Self, EvalError> {
+        check_length("costs", costs.classes(), self.classes())?;
+        if let Answers::Classes(answers) = &mut self.answers {
+            answers.costs = Some(costs);
         }
         Ok(self)
     }
 
+    /// Decides anew: for each row the class of least expected cost ([`Costs::decide`]). Without
+    /// [`with_costs`](Self::with_costs) the decisions stay.
+    pub fn at_least_cost(mut self) -> Self {
+        if let Some(costs) = self.costs().cloned() {
+            self.decide(|row| costs.decide(row));
+        }
+        self
+    }
+
+    fn decide(&mut self, mut decision: impl FnMut(&[f64]) -> usize) {
+        if let Answers::Classes(Classes { classes, probabilities, predicted, .. }) =
+            &mut self.answers
+        {
+            for (row, decided) in probabilities.chunks_exact(*classes).zip(predicted) {
+                *decided = decision(row) as u32;
+            }
+        }
+    }
+
     /// Number of rows, at least 1.
-    #[allow(clippy::len_without_is_empty)] // Never empty: `new` refuses it.
+    #[allow(clippy::len_without_is_empty)] // Never empty: the constructors refuse it.
     pub fn len(&self) -> usize {
-        self.truth.len()
+        self.weights.len()
     }
 
-    /// Number of classes, at least 1.
+    /// Number of classes, at least 1; 0 of numbers.
     pub fn classes(&self) -> usize {
-        self.classes
+        self.as_classes().map_or(0, |answers| answers.classes)
     }
 
-    /// The true class of every row.
+    /// The true class of every row; empty of numbers.
     pub fn truth(&self) -> &[u32] {
-        &self.truth
+        self.as_classes().map_or(&[], |answers| &answers.truth)
     }
 
-    /// The decided class of every row.
+    /// The decided class of every row; empty of numbers.
     pub fn predicted(&self) -> &[u32] {
-        &self.predicted
+        self.as_classes().map_or(&[], |answers| &answers.predicted)
+    }
+
+    /// The true and the predicted number of every row; `None` of classes.
+    pub fn numbers(&self) -> Option<(&[f64], &[f64])> {
+        match &self.answers {
+            Answers::Numbers(Numbers { truth, predicted }) => Some((truth, predicted)),
+            Answers::Classes(_) => None,
+        }
+    }
+
+    /// What wrong decisions cost, where that was said.
+    pub fn costs(&self) -> Option<&Costs> {
+        self.as_classes()?.costs.as_ref()
     }
 
     /// The probability of `class` for `row`.
     ///
     /// # Panics
-    /// If either is out of range, as indexing a slice does.
+    /// If either is out of range, as indexing a slice does; numbers have no class.
     pub fn probability(&self, row: usize, class: usize) -> f64 {
-        self.row(row)[class]
+        let probabilities = self.as_classes().map_or(&[][..], |answers| answers.row(row));
+        probabilities[class]
+    }
+
+    pub(crate) fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
+    pub(crate) fn as_classes(&self) -> Option<&Classes> {
+        match &self.answers {
+            Answers::Classes(answers) => Some(answers),
+            Answers::Numbers(_) => None,
+        }
+    }
+
+    pub(crate) fn weights(&self) -> &[f64] {
+        &self.weights
+    }
+
+    pub(crate) fn check_positive(&self, positive: Option<usize>) -> Result<(), EvalError> {
+        match positive {
+            Some(positive) if positive >= self.classes() => {
+                Err(EvalError::Positive { positive, classes: self.classes() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Classes {
+    pub(crate) fn classes(&self) -> usize {
+        self.classes
+    }
+
+    pub(crate) fn truth(&self) -> &[u32] {
+        &self.truth
+    }
+
+    pub(crate) fn predicted(&self) -> &[u32] {
+        &self.predicted
+    }
+
+    pub(crate) fn costs(&self) -> Option<&Costs> {
+        self.costs.as_ref()
     }
 
     pub(crate) fn row(&self, row: usize) -> &[f64] {
@@ -123,22 +237,16 @@ impl Predictions {
         self.probabilities.chunks_exact(self.classes)
     }
 
-    pub(crate) fn weights(&self) -> &[f64] {
-        &self.weights
-    }
-
-    pub(crate) fn check_positive(&self, positive: Option<usize>) -> Result<(), EvalError> {
-        match positive {
-            Some(positive) if positive >= self.classes => {
-                Err(EvalError::Positive { positive, classes: self.classes })
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// The class that a two-class task speaks of; `None` with any other number of classes.
     pub(crate) fn binary_class(&self, positive: Option<usize>) -> Option<usize> {
         (self.classes == 2).then(|| positive.unwrap_or(1))
+    }
+}
+
+impl Numbers {
+    /// Truth and prediction of every row.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.truth.iter().copied().zip(self.predicted.iter().copied())
     }
 }
 
@@ -153,6 +261,14 @@ pub(crate) fn check_length(
     expected: usize,
 ) -> Result<(), EvalError> {
     if found == expected { Ok(()) } else { Err(EvalError::Length { what, expected, found }) }
+}
+
+fn check_rows(rows: usize) -> Result<(), EvalError> {
+    match u32::try_from(rows) {
+        Ok(0) => Err(EvalError::NoRows),
+        Ok(_) => Ok(()),
+        Err(_) => Err(EvalError::TooManyRows { rows }),
+    }
 }
 
 fn check_classes(what: &'static str, given: &[u32], classes: usize) -> Result<(), EvalError> {
@@ -174,6 +290,26 @@ fn check_probabilities(probabilities: &[f64], classes: usize) -> Result<(), Eval
         }
     }
     Ok(())
+}
+
+fn check_numbers(what: &'static str, numbers: &[f64]) -> Result<(), EvalError> {
+    match numbers.iter().position(|number| !in_range(*number)) {
+        Some(row) => Err(EvalError::Number { what, row, value: numbers[row] }),
+        None => Ok(()),
+    }
+}
+
+/// Whether sums of squares of such numbers are finite.
+pub(crate) fn in_range(number: f64) -> bool {
+    number.abs() <= 1e150
+}
+
+/// The weights of `rows` rows relative to the largest.
+fn relative(weights: Option<Vec<f64>>, rows: usize) -> Result<Vec<f64>, EvalError> {
+    let Some(weights) = weights else { return Ok(vec![1.0; rows]) };
+    check_length("weights", weights.len(), rows)?;
+    let largest = check_weights(&weights)?;
+    Ok(weights.into_iter().map(|weight| weight / largest).collect())
 }
 
 /// The largest weight.

@@ -2,7 +2,8 @@
 
 use std::cmp::Ordering;
 
-use crate::{Predictions, Score};
+use crate::Score;
+use crate::predictions::Classes;
 
 /// Rows by descending probability of one class: sorted once, walked once per resample.
 pub(crate) struct Ranking(Vec<Step>);
@@ -17,9 +18,9 @@ struct Step {
 }
 
 impl Ranking {
-    pub(crate) fn of(predictions: &Predictions, class: usize) -> Self {
-        let score = |row: &u32| predictions.probability(*row as usize, class);
-        let mut order: Vec<u32> = (0..predictions.len() as u32).collect();
+    pub(crate) fn of(predictions: &Classes, class: usize) -> Self {
+        let score = |row: &u32| predictions.row(*row as usize)[class];
+        let mut order: Vec<u32> = (0..predictions.truth().len() as u32).collect();
         order.sort_unstable_by(|a, b| {
             score(b).partial_cmp(&score(a)).unwrap_or(Ordering::Equal).then(a.cmp(b))
         });

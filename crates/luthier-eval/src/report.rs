@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::Sample;
-use crate::calibration::Calibration;
 use crate::counts::Counts;
-use crate::predictions::check_length;
+use crate::numbers::NumberReport;
+use crate::predictions::{Answers, Classes, check_length};
+use crate::reliability::Reliability;
 use crate::scorer::Scorer;
 use crate::{Bootstrap, EvalError, Metric, Predictions};
 
@@ -20,15 +21,19 @@ pub struct Report {
     pub positive: Option<usize>,
     /// Confidence of the metrics' intervals.
     pub confidence: f64,
-    /// Every [`Metric`], in the order of [`Metric::ALL`].
+    /// Every metric of the predictions' kind, in the order of [`Metric::CLASSES`] (the cost only
+    /// where costs are known) or [`Metric::NUMBERS`].
     pub metrics: Vec<MetricReport>,
     /// Every class, in the order of `labels`.
     pub classes: Vec<ClassReport>,
     /// Rows by true class (outer) and decided class (inner).
     pub confusion: Vec<Vec<u64>>,
-    /// The reliability diagram, 15 bins of equal width. Confidence is the positive class's
-    /// probability in two-class tasks, the largest probability with more.
+    /// The reliability diagram, 15 bins of equal width; none of numbers. Confidence is the positive
+    /// class's probability in two-class tasks, the largest probability with more.
     pub reliability: Vec<ReliabilityBin>,
+    /// Where numbers are off; `None` of classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numbers: Option<NumberReport>,
 }
 
 /// One score with its interval.
@@ -77,7 +82,7 @@ pub struct ReliabilityBin {
 }
 
 impl Report {
-    /// Evaluates `predictions`, whose classes are called `labels`.
+    /// Evaluates `predictions`, whose classes are called `labels`; numbers have none.
     ///
     /// # Errors
     /// There is not one label per class, or `positive` or `bootstrap` is out of range.
@@ -89,17 +94,52 @@ impl Report {
     ) -> Result<Self, EvalError> {
         check_length("labels", labels.len(), predictions.classes())?;
         bootstrap.check()?;
-        let confusion = confusion(predictions);
-        Ok(Self {
+        let mut report = Self {
             rows: predictions.len(),
             labels: labels.to_vec(),
             positive,
             confidence: bootstrap.confidence,
-            metrics: metrics(predictions, positive, bootstrap)?,
-            classes: classes(predictions, labels, &confusion),
-            confusion,
-            reliability: Calibration::of(predictions, positive).bins(predictions.weights()),
-        })
+            metrics: Vec::new(),
+            classes: Vec::new(),
+            confusion: Vec::new(),
+            reliability: Vec::new(),
+            numbers: None,
+        };
+        let weights = predictions.weights();
+        match predictions.answers() {
+            Answers::Classes(answers) => {
+                report.metrics = lines(predictions, positive, Metric::CLASSES, bootstrap)?;
+                if answers.costs().is_none() {
+                    report.metrics.retain(|line| line.name != Metric::Cost.name());
+                }
+                report.confusion = confusion(answers);
+                report.classes = classes(answers, weights, labels, &report.confusion);
+                report.reliability = Reliability::of(answers, positive).bins(weights);
+            }
+            Answers::Numbers(answers) => {
+                report.metrics = lines(predictions, positive, Metric::NUMBERS, bootstrap)?;
+                report.numbers = Some(NumberReport::of(answers, weights));
+            }
+        }
+        Ok(report)
+    }
+
+    /// With a line of `metric`, if that is missing: those with a parameter are. The other arguments
+    /// are those of [`build`](Self::build).
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), or the metric is for the other kind of predictions.
+    pub fn with_metric(
+        mut self,
+        metric: Metric,
+        predictions: &Predictions,
+        bootstrap: &Bootstrap,
+    ) -> Result<Self, EvalError> {
+        if self.metric(metric).is_none() {
+            bootstrap.check()?;
+            self.metrics.extend(lines(predictions, self.positive, [metric], bootstrap)?);
+        }
+        Ok(self)
     }
 
     /// The line of `metric`.
@@ -108,28 +148,29 @@ impl Report {
     }
 }
 
-fn metrics(
+fn lines<const N: usize>(
     predictions: &Predictions,
     positive: Option<usize>,
+    metrics: [Metric; N],
     bootstrap: &Bootstrap,
 ) -> Result<Vec<MetricReport>, EvalError> {
-    let scorer = Scorer::new(predictions, positive, Metric::ALL)?;
+    let scorer = Scorer::new(predictions, positive, metrics)?;
     let values = scorer.scores(predictions.weights());
     let samples = bootstrap.samples(predictions.weights(), |mass| scorer.scores(mass));
     let line = |((metric, value), sample): ((Metric, _), &Sample)| {
         let interval = sample.interval(bootstrap.confidence);
         MetricReport {
-            name: metric.name().to_owned(),
+            name: metric.name().into_owned(),
             value,
             low: interval.map(|interval| interval.low),
             high: interval.map(|interval| interval.high),
             higher_is_better: metric.higher_is_better(),
         }
     };
-    Ok(Metric::ALL.into_iter().zip(values).zip(&samples).map(line).collect())
+    Ok(metrics.into_iter().zip(values).zip(&samples).map(line).collect())
 }
 
-fn confusion(predictions: &Predictions) -> Vec<Vec<u64>> {
+fn confusion(predictions: &Classes) -> Vec<Vec<u64>> {
     let classes = predictions.classes();
     let mut rows = vec![vec![0; classes]; classes];
     for (&truth, &predicted) in predictions.truth().iter().zip(predictions.predicted()) {
@@ -139,11 +180,12 @@ fn confusion(predictions: &Predictions) -> Vec<Vec<u64>> {
 }
 
 fn classes(
-    predictions: &Predictions,
+    predictions: &Classes,
+    weights: &[f64],
     labels: &[String],
     confusion: &[Vec<u64>],
 ) -> Vec<ClassReport> {
-    let counts = Counts::of(predictions, predictions.weights());
+    let counts = Counts::of(predictions, weights);
     let class = |(class, (label, row)): (usize, (&String, &Vec<u64>))| ClassReport {
         label: label.clone(),
         support: row.iter().sum(),

@@ -3,6 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Predictions;
+use crate::ordered::Ordered;
+use crate::predictions::Classes;
+
+/// The median distance of a normal variable to its mean, in standard deviations.
+const MEDIAN_DISTANCE: f64 = 0.674_489_750_196_081_7;
+/// Deviations beyond which a residual is an outlier.
+const OUTLYING: f64 = 3.5;
 
 /// A row whose label the model doubts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -32,6 +39,20 @@ pub struct Mistake {
     pub probability_truth: f64,
 }
 
+/// A row whose number is far off.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct NumberError {
+    /// The row, from 0.
+    pub row: usize,
+    /// Its true number.
+    pub truth: f64,
+    /// The number predicted.
+    pub predicted: f64,
+    /// How unusual its residual is among all: the distance to their median in units of a standard
+    /// deviation, estimated by the median of those distances; `None` if that is 0.
+    pub deviation: Option<f64>,
+}
+
 /// At most `top` rows whose labels are likely wrong, most suspicious first: confident learning
 /// (Northcutt, Jiang and Chuang 2021), which wants probabilities of rows the model was not trained
 /// on.
@@ -39,8 +60,10 @@ pub struct Mistake {
 /// A class's threshold is its mean probability over the rows labelled with it. A row is suspect
 /// when the class it was given is below its threshold while another, more probable one reaches its
 /// own; the most probable of those is suggested. Rows rank by how much more probable the suggestion
-/// is, ties by row. A class without rows has no threshold and is never suggested.
+/// is, ties by row. A class without rows has no threshold and is never suggested. Of numbers none
+/// is: see [`suspect_numbers`].
 pub fn suspect_labels(predictions: &Predictions, top: usize) -> Vec<Suspect> {
+    let Some(predictions) = predictions.as_classes() else { return Vec::new() };
     let thresholds = self_confidence(predictions);
     let rows = predictions.rows().zip(predictions.truth()).enumerate();
     let mut suspects: Vec<Suspect> = rows
@@ -72,7 +95,7 @@ pub fn suspect_labels(predictions: &Predictions, top: usize) -> Vec<Suspect> {
 }
 
 /// Mean probability of each class over the rows labelled with it; infinite where there are none.
-fn self_confidence(predictions: &Predictions) -> Vec<f64> {
+fn self_confidence(predictions: &Classes) -> Vec<f64> {
     let mut sums = vec![(0.0, 0.0); predictions.classes()];
     for (probabilities, &given) in predictions.rows().zip(predictions.truth()) {
         let (sum, count) = &mut sums[given as usize];
@@ -86,17 +109,57 @@ fn self_confidence(predictions: &Predictions) -> Vec<f64> {
 }
 
 /// At most `top` rows that were decided wrongly, the most confidently wrong first: by the
-/// probability of the true class, ascending, ties by row.
+/// probability of the true class, ascending, ties by row. Of numbers none: see [`largest_errors`].
 pub fn worst_mistakes(predictions: &Predictions, top: usize) -> Vec<Mistake> {
+    let Some(predictions) = predictions.as_classes() else { return Vec::new() };
     let decided = predictions.truth().iter().zip(predictions.predicted()).enumerate();
     let mut mistakes: Vec<Mistake> = decided
         .filter(|(_, (truth, predicted))| truth != predicted)
         .map(|(row, (&truth, &predicted))| {
-            let probability_truth = predictions.probability(row, truth as usize);
+            let probability_truth = predictions.row(row)[truth as usize];
             Mistake { row, truth, predicted, probability_truth }
         })
         .collect();
     mistakes.sort_by(|a, b| a.probability_truth.total_cmp(&b.probability_truth));
     mistakes.truncate(top);
     mistakes
+}
+
+/// At most `top` rows with the largest absolute errors, ties by row; of classes none.
+pub fn largest_errors(predictions: &Predictions, top: usize) -> Vec<NumberError> {
+    let error = |row: &NumberError| (row.truth - row.predicted).abs();
+    let mut errors = number_errors(predictions);
+    errors.sort_by(|a, b| error(b).total_cmp(&error(a)));
+    errors.truncate(top);
+    errors
+}
+
+/// At most `top` rows whose true numbers are likely wrong, most suspicious first: those with a
+/// deviation above 3.5 (Iglewicz and Hoaglin 1993), ties by row. It wants predictions for rows the
+/// model was not trained on, and says little where errors vary from row to row. Of classes none.
+pub fn suspect_numbers(predictions: &Predictions, top: usize) -> Vec<NumberError> {
+    let deviation = |row: &NumberError| row.deviation.unwrap_or(0.0);
+    let mut suspects = number_errors(predictions);
+    suspects.retain(|row| deviation(row) > OUTLYING);
+    suspects.sort_by(|a, b| deviation(b).total_cmp(&deviation(a)));
+    suspects.truncate(top);
+    suspects
+}
+
+fn number_errors(predictions: &Predictions) -> Vec<NumberError> {
+    let Some((truth, predicted)) = predictions.numbers() else { return Vec::new() };
+    let median = |values: &[f64]| {
+        Ordered::of(values.to_vec()).quantile(0.5, predictions.weights()).unwrap_or(0.0)
+    };
+    let residuals: Vec<f64> = truth.iter().zip(predicted).map(|(t, p)| t - p).collect();
+    let middle = median(&residuals);
+    let distances: Vec<f64> = residuals.iter().map(|residual| (residual - middle).abs()).collect();
+    let deviation = median(&distances) / MEDIAN_DISTANCE;
+    let error = |(row, distance): (usize, &f64)| NumberError {
+        row,
+        truth: truth[row],
+        predicted: predicted[row],
+        deviation: Some(distance / deviation).filter(|found| found.is_finite()),
+    };
+    distances.iter().enumerate().map(error).collect()
 }

@@ -1,15 +1,59 @@
 //! Many scores of the same predictions, for any resample of their rows.
 
-use crate::calibration::Calibration;
 use crate::counts::Counts;
+use crate::losses::Losses;
+use crate::predictions::{Answers, Classes};
 use crate::ranking::Ranking;
+use crate::reliability::Reliability;
 use crate::{EvalError, Metric, Predictions, Score};
 
 /// Predictions prepared for a list of metrics. Sorting, logarithms and binning happen once here;
 /// after that a resample is only a mass per row (weight times how often it was drawn), and every
 /// metric is one pass over the rows.
-pub(crate) struct Scorer<'a, const N: usize> {
-    predictions: &'a Predictions,
+pub(crate) enum Scorer<'a, const N: usize> {
+    Classes(ClassScorer<'a, N>),
+    Numbers([Losses<'a>; N]),
+}
+
+impl<'a, const N: usize> Scorer<'a, N> {
+    /// # Errors
+    /// `positive` is not one of the classes, or a metric is for the other kind of predictions.
+    pub(crate) fn new(
+        predictions: &'a Predictions,
+        positive: Option<usize>,
+        metrics: [Metric; N],
+    ) -> Result<Self, EvalError> {
+        predictions.check_positive(positive)?;
+        let of_numbers = predictions.numbers().is_some();
+        if let Some(metric) = metrics.into_iter().find(|metric| metric.of_numbers() != of_numbers) {
+            return Err(EvalError::OtherKind { metric });
+        }
+        Ok(match predictions.answers() {
+            Answers::Classes(answers) => {
+                Self::Classes(ClassScorer::new(answers, positive, metrics))
+            }
+            Answers::Numbers(answers) => {
+                Self::Numbers(metrics.map(|metric| Losses::of(answers, metric)))
+            }
+        })
+    }
+
+    /// The score of each metric, in their order, for rows of the masses `mass`.
+    pub(crate) fn scores(&self, mass: &[f64]) -> [Score; N] {
+        let total: f64 = mass.iter().sum();
+        if total <= 0.0 {
+            return [None; N];
+        }
+        match self {
+            Self::Classes(scorer) => scorer.scores(mass, total),
+            Self::Numbers(losses) => losses.each_ref().map(|losses| losses.score(mass, total)),
+        }
+    }
+}
+
+/// The part that knows classes.
+pub(crate) struct ClassScorer<'a, const N: usize> {
+    predictions: &'a Classes,
     positive: Option<usize>,
     metrics: [Metric; N],
     /// Empty unless [`Metric::LogLoss`] is asked for.
@@ -18,18 +62,13 @@ pub(crate) struct Scorer<'a, const N: usize> {
     squared_errors: Vec<f64>,
     /// Empty unless an area is asked for: one in a two-class task, else one per class.
     rankings: Vec<Ranking>,
-    calibration: Option<Calibration>,
+    reliability: Option<Reliability>,
+    /// What each row's decision costs, if [`Metric::Cost`] is asked for and that is known.
+    costs: Option<Vec<f64>>,
 }
 
-impl<'a, const N: usize> Scorer<'a, N> {
-    /// # Errors
-    /// `positive` is not one of the classes.
-    pub(crate) fn new(
-        predictions: &'a Predictions,
-        positive: Option<usize>,
-        metrics: [Metric; N],
-    ) -> Result<Self, EvalError> {
-        predictions.check_positive(positive)?;
+impl<'a, const N: usize> ClassScorer<'a, N> {
+    fn new(predictions: &'a Classes, positive: Option<usize>, metrics: [Metric; N]) -> Self {
         let asked = |metric| metrics.contains(&metric);
         let binary = predictions.binary_class(positive);
         let mut scorer = Self {
@@ -39,9 +78,11 @@ impl<'a, const N: usize> Scorer<'a, N> {
             log_losses: Vec::new(),
             squared_errors: Vec::new(),
             rankings: Vec::new(),
-            calibration: None,
+            reliability: None,
+            costs: None,
         };
-        let rows = || predictions.rows().zip(predictions.truth().iter().map(|t| *t as usize));
+        let truth = || predictions.truth().iter().map(|truth| *truth as usize);
+        let rows = || predictions.rows().zip(truth());
         if asked(Metric::LogLoss) {
             scorer.log_losses = rows().map(|(row, truth)| log_loss(row[truth])).collect();
         }
@@ -54,29 +95,33 @@ impl<'a, const N: usize> Scorer<'a, N> {
             scorer.rankings = classes.map(|class| Ranking::of(predictions, class)).collect();
         }
         if asked(Metric::Ece) {
-            scorer.calibration = Some(Calibration::of(predictions, positive));
+            scorer.reliability = Some(Reliability::of(predictions, positive));
         }
-        Ok(scorer)
+        if asked(Metric::Cost) {
+            let decided = || truth().zip(predictions.predicted());
+            let costs = predictions.costs();
+            scorer.costs = costs.map(|costs| {
+                decided().map(|(truth, decided)| costs.cost(truth, *decided as usize)).collect()
+            });
+        }
+        scorer
     }
 
-    /// The score of each metric, in their order, for rows of the masses `mass`.
-    pub(crate) fn scores(&self, mass: &[f64]) -> [Score; N] {
-        let total: f64 = mass.iter().sum();
-        if total <= 0.0 {
-            return [None; N];
-        }
+    fn scores(&self, mass: &[f64], total: f64) -> [Score; N] {
         let counts = self
             .metrics
             .iter()
             .any(|metric| metric.reads_decisions())
             .then(|| Counts::of(self.predictions, mass));
         let (roc_auc, pr_auc) = self.areas(mass);
+        let mean = |values: &Vec<f64>| weighted_sum(values, mass) / total;
         self.metrics.map(|metric| match metric {
             Metric::RocAuc => roc_auc,
             Metric::PrAuc => Some(pr_auc),
-            Metric::LogLoss => Some(weighted_sum(&self.log_losses, mass) / total),
-            Metric::Brier => Some(weighted_sum(&self.squared_errors, mass) / total),
-            Metric::Ece => self.calibration.as_ref().map(|c| c.error(mass, total)),
+            Metric::LogLoss => Some(mean(&self.log_losses)),
+            Metric::Brier => Some(mean(&self.squared_errors)),
+            Metric::Ece => self.reliability.as_ref().map(|r| r.error(mass, total)),
+            Metric::Cost => self.costs.as_ref().map(mean),
             decided => counts.as_ref()?.score(decided, self.positive),
         })
     }
@@ -96,7 +141,7 @@ impl<'a, const N: usize> Scorer<'a, N> {
 }
 
 /// scikit-learn's clipping, which keeps the loss of a certain mistake finite (36.04).
-fn log_loss(probability: f64) -> f64 {
+pub(crate) fn log_loss(probability: f64) -> f64 {
     -probability.clamp(f64::EPSILON, 1.0 - f64::EPSILON).ln()
 }
 

@@ -3,9 +3,11 @@
 use std::cmp::Ordering;
 
 use crate::counts::Counts;
+use crate::predictions::Classes;
 use crate::{EvalError, Metric, Predictions};
 
-/// Scores nearer than this are a tie: sums in another order differ by roundings.
+/// Scores nearer than this share of them, or this, are a tie: sums in another order differ by
+/// roundings.
 const TIE: f64 = 1e-12;
 
 /// The threshold in 0 to 1 that scores best in a two-class task, with its score; see
@@ -15,7 +17,8 @@ const TIE: f64 = 1e-12;
 /// where none is named), midway, and one below and above them all, midway to 0 and 1. Of thresholds
 /// that score the same, the one nearest to 0.5 wins, and of two equally near the higher. To a
 /// metric that reads no decisions all are the same: 0.5. The score is that of the rows the
-/// threshold was chosen on, hence flattering.
+/// threshold was chosen on, hence flattering; out-of-fold predictions of all rows, together, serve
+/// as well as those of one held-out part.
 ///
 /// # Errors
 /// The task has not two classes, `positive` is out of range, or the metric is undefined.
@@ -25,22 +28,29 @@ pub fn best_threshold(
     positive: Option<usize>,
 ) -> Result<(f64, f64), EvalError> {
     predictions.check_positive(positive)?;
-    let class = predictions
-        .binary_class(positive)
+    let (answers, class) = predictions
+        .as_classes()
+        .and_then(|answers| answers.binary_class(positive).map(|class| (answers, class)))
         .ok_or(EvalError::NotBinary { classes: predictions.classes() })?;
     let undefined = EvalError::Undefined { metric };
     if !metric.reads_decisions() {
         return metric.score(predictions, positive).map(|score| (0.5, score)).ok_or(undefined);
     }
     let mut best: Option<(f64, f64)> = None;
-    scan(predictions, class, |threshold, counts| {
-        let Some(score) = counts.score(metric, positive) else {
+    scan(answers, predictions.weights(), class, |threshold, counts| {
+        let found = match (metric, answers.costs()) {
+            (Metric::Cost, costs) => costs.and_then(|costs| counts.cost_of_two(costs)),
+            _ => counts.score(metric, positive),
+        };
+        let Some(score) = found else {
             return;
         };
         let wins = best.is_none_or(|(best_threshold, best_score)| {
-            let gain = score - best_score;
+            let gain =
+                if metric.higher_is_better() { score - best_score } else { best_score - score };
+            let tie = TIE * best_score.abs().max(1.0);
             let nearer = (threshold - 0.5).abs() < (best_threshold - 0.5_f64).abs();
-            gain > TIE || (gain >= -TIE && nearer)
+            gain > tie || (gain >= -tie && nearer)
         });
         if wins {
             best = Some((threshold, score));
@@ -50,13 +60,18 @@ pub fn best_threshold(
 }
 
 /// Visits every threshold worth trying, from the highest, with the counts it leads to.
-fn scan(predictions: &Predictions, positive: usize, mut visit: impl FnMut(f64, &Counts)) {
+fn scan(
+    predictions: &Classes,
+    weights: &[f64],
+    positive: usize,
+    mut visit: impl FnMut(f64, &Counts),
+) {
     let negative = 1 - positive;
-    let score = |row: usize| predictions.probability(row, positive);
-    let mut order: Vec<usize> = (0..predictions.len()).collect();
+    let score = |row: usize| predictions.row(row)[positive];
+    let mut order: Vec<usize> = (0..weights.len()).collect();
     order.sort_by(|a, b| score(*b).partial_cmp(&score(*a)).unwrap_or(Ordering::Equal));
-    let below = masses_below(predictions, &order);
-    let mut counts = Counts::of(predictions, predictions.weights());
+    let below = masses_below(predictions, weights, &order);
+    let mut counts = Counts::of(predictions, weights);
     counts.hits[positive] = 0.0;
     counts.predicted[positive] = 0.0;
     counts.hits[negative] = below[0][negative];
@@ -66,7 +81,7 @@ fn scan(predictions: &Predictions, positive: usize, mut visit: impl FnMut(f64, &
         visit(midway(highest, 1.0), &counts);
     }
     for (index, &row) in order.iter().enumerate() {
-        let weight = predictions.weights()[row];
+        let weight = weights[row];
         let is_positive = predictions.truth()[row] as usize == positive;
         counts.hits[positive] += if is_positive { weight } else { 0.0 };
         counts.predicted[positive] += weight;
@@ -83,11 +98,11 @@ fn scan(predictions: &Predictions, positive: usize, mut visit: impl FnMut(f64, &
 /// For each position of `order` and one past it, the mass per true class from there on. Added up
 /// from the far end, so that nothing left is exactly 0: taking rows away one by one would leave
 /// roundings, and a ratio of two roundings is anything.
-fn masses_below(predictions: &Predictions, order: &[usize]) -> Vec<[f64; 2]> {
+fn masses_below(predictions: &Classes, weights: &[f64], order: &[usize]) -> Vec<[f64; 2]> {
     let mut below = vec![[0.0; 2]; order.len() + 1];
     for (index, &row) in order.iter().enumerate().rev() {
         below[index] = below[index + 1];
-        below[index][predictions.truth()[row] as usize] += predictions.weights()[row];
+        below[index][predictions.truth()[row] as usize] += weights[row];
     }
     below
 }

@@ -122,15 +122,24 @@ fn settings_are_checked() {
 
 #[test]
 fn metrics_go_by_their_names() {
-    for metric in Metric::ALL {
+    let with_parameter =
+        ["pinball_0.9", "pinball_1", "pinball_0.123456", "d2_pinball_0.05", "tweedie_deviance_1.5"];
+    let with_parameter = with_parameter.map(|name| name.parse().unwrap());
+    for metric in Metric::CLASSES.into_iter().chain(Metric::NUMBERS).chain(with_parameter) {
         assert_eq!(metric.name().parse(), Ok(metric));
-        assert_eq!(serde_json::to_value(metric).unwrap(), metric.name());
+        assert_eq!(serde_json::to_value(metric).unwrap(), *metric.name());
+        assert_eq!(serde_json::from_value::<Metric>(metric.name().into()).unwrap(), metric);
+    }
+    for name in ["pinball_1.1", "pinball_.9", "pinball_0.90", "pinball_NaN", "tweedie_deviance_0.5"]
+    {
+        assert!(name.parse::<Metric>().is_err(), "{name}");
     }
     let Err(EvalError::UnknownMetric { name, nearest, known }) = "f1_marco".parse::<Metric>()
     else {
         panic!("`f1_marco` parses");
     };
-    assert_eq!((name.as_str(), nearest, known.len()), ("f1_marco", Some("f1_macro"), 20));
+    assert_eq!((name.as_str(), nearest.as_deref()), ("f1_marco", Some("f1_macro")));
+    assert_eq!(known, Metric::known());
     let far = "loudness".parse::<Metric>();
     assert!(matches!(far, Err(EvalError::UnknownMetric { nearest: None, .. })));
 }

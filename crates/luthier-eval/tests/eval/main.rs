@@ -1,7 +1,10 @@
 //! The crate as its users meet it.
 
+mod calibration;
+mod costs;
 mod errors;
 mod gate;
+mod numbers;
 mod oracle;
 mod rows;
 mod uncertainty;

@@ -52,7 +52,7 @@ fn the_best_threshold_is_found_among_all() {
             let best = (0..200)
                 .map(|row| at(predictions.probability(row, positive)))
                 .fold(f64::MIN, f64::max);
-            assert_close(score, best.max(at(1.1)), 1e-12, metric.name());
+            assert_close(score, best.max(at(1.1)), 1e-12, &metric.name());
         }
     }
 }

@@ -91,7 +91,7 @@ fn a_report_has_the_intervals_of_its_metrics() {
     let predictions = drawn(200, 2, 0.6, 4);
     let labels = ["no", "yes"].map(str::to_owned);
     let report = Report::build(&predictions, &labels, Some(1), &seeded(2)).unwrap();
-    for metric in Metric::ALL {
+    for metric in Metric::CLASSES.into_iter().filter(|metric| *metric != Metric::Cost) {
         let line = report.metric(metric).unwrap();
         let alone = interval(&predictions, metric, Some(1), &seeded(2)).unwrap();
         assert_eq!((line.low, line.high), (Some(alone.low), Some(alone.high)), "{metric}");
@@ -194,7 +194,7 @@ fn few_differing_rows_decide_nothing() {
         let comparison =
             compare(&candidate, &baseline, Metric::Accuracy, None, &seeded(0)).unwrap();
         assert_eq!(comparison.verdict, expected, "{comparison:?}");
-        assert_eq!(expected == Verdict::Better, comparison.mcnemar.exact < 0.05);
+        assert_eq!(expected == Verdict::Better, comparison.mcnemar.unwrap().exact < 0.05);
     }
 }
 

@@ -1,14 +1,14 @@
 //! How well probabilities keep their word.
 
-use crate::predictions::first_max;
-use crate::{Predictions, ReliabilityBin};
+use crate::ReliabilityBin;
+use crate::predictions::{Classes, first_max};
 
 /// Number of bins of equal width.
 pub(crate) const BINS: usize = 15;
 
 /// Every row's confidence and whether it was justified: of the positive class in a two-class
 /// task, of the most probable class (whatever was decided) with more.
-pub(crate) struct Calibration(Vec<Claim>);
+pub(crate) struct Reliability(Vec<Claim>);
 
 struct Claim {
     /// `0..=BINS`; confidence 1 comes last, on its own.
@@ -17,8 +17,8 @@ struct Claim {
     holds: bool,
 }
 
-impl Calibration {
-    pub(crate) fn of(predictions: &Predictions, positive: Option<usize>) -> Self {
+impl Reliability {
+    pub(crate) fn of(predictions: &Classes, positive: Option<usize>) -> Self {
         let class = predictions.binary_class(positive);
         let claim = |(row, &truth): (&[f64], &u32)| {
             let class = class.unwrap_or_else(|| first_max(row));
