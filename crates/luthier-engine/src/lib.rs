@@ -2,27 +2,43 @@
 //!
 //! Start from [`Session::load`]: ONNX bytes in, a session out that any number of threads may
 //! [`run`](Session::run) at once. The engine below is rten, pure Rust, with run-time dispatch to
-//! AVX2, AVX-512, VNNI and NEON kernels; its types do not leak out of this crate.
+//! AVX2, AVX-512, VNNI and NEON kernels; its types do not leak out of this crate. It has no
+//! operators of classical machine learning, so trees (`TreeEnsemble` and its older forms) run in an
+//! evaluator of our own, and the rest of their graph around it.
 //!
 //! It knows nothing of texts, labels, bundles or HTTP.
 
+mod forest;
+mod operators;
+mod partition;
+mod tail;
+
 use std::sync::Arc;
 
-use rten::{Dimension, Model, ModelOptions, NodeId, RunOptions, ThreadPool, ValueOrView};
-use rten_tensor::prelude::*;
-use rten_tensor::{Tensor, TensorView};
+pub use forest::ForestError;
+use luthier_graph::Graph;
+use operators::Operators;
+use partition::Partition;
+use rten::ThreadPool;
 
 /// A loaded graph, ready to run.
 pub struct Session {
-    model: Model,
-    inputs: Vec<(String, NodeId)>,
-    outputs: Vec<(String, NodeId)>,
+    graph: Loaded,
     threads: Threads,
+}
+
+enum Loaded {
+    Operators(Operators),
+    Partition(Partition),
 }
 
 /// The threads that a graph's operators may use.
 #[derive(Clone, Debug)]
 pub struct Threads(Arc<ThreadPool>);
+
+/// How the operators of trees are called, or how their names begin. A file that does not have it
+/// anywhere is not read twice.
+const TREES: &[u8] = b"TreeEnsemble";
 
 /// A tensor to feed, row-major.
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +82,24 @@ pub enum EngineError {
         /// Elements needed.
         expected: usize,
     },
+    /// A node with trees is malformed, or says something that is not supported.
+    #[error("node `{node}`: {reason}")]
+    Forest {
+        /// The node.
+        node: String,
+        /// What is wrong.
+        reason: ForestError,
+    },
+    /// The rows that a node with trees gets are too short for its tests.
+    #[error("node `{node}` gets rows of {found} numbers and tests {needed}")]
+    Width {
+        /// The node.
+        node: String,
+        /// Numbers in a row.
+        found: usize,
+        /// Numbers needed.
+        needed: usize,
+    },
     /// An operator failed.
     #[error("running the graph failed: {0}")]
     Run(String),
@@ -84,34 +118,43 @@ impl Threads {
     }
 }
 
+impl Input<'_> {
+    /// Checks that the data of the input called `name` fill its shape.
+    fn check(&self, name: &str) -> Result<(), EngineError> {
+        let (shape, found) = match self {
+            Self::F32(shape, data) => (shape, data.len()),
+            Self::I32(shape, data) => (shape, data.len()),
+        };
+        let expected = shape.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
+        let expected = expected.unwrap_or(usize::MAX);
+        match found == expected {
+            true => Ok(()),
+            false => Err(EngineError::Size { name: name.to_owned(), found, expected }),
+        }
+    }
+}
+
 impl Session {
     /// Loads an ONNX model; constant weights are packed for the processor at hand.
     pub fn load(onnx: Vec<u8>, threads: &Threads) -> Result<Self, EngineError> {
-        let mut options = ModelOptions::with_all_ops();
-        options.prepack_weights(true);
-        let model = options.load(onnx).map_err(|error| EngineError::Load(error.to_string()))?;
-        let name = |id: &NodeId| {
-            let name = model.node_info(*id).and_then(|node| node.name().map(str::to_owned));
-            (name.unwrap_or_default(), *id)
+        let graph = match memchr::memmem::find(&onnx, TREES).is_some() {
+            true => {
+                let graph = Graph::from_onnx(&onnx);
+                let graph = graph.map_err(|error| EngineError::Load(error.to_string()))?;
+                Loaded::Partition(Partition::new(graph)?)
+            }
+            false => Loaded::Operators(Operators::load(onnx)?),
         };
-        Ok(Self {
-            inputs: model.input_ids().iter().map(name).collect(),
-            outputs: model.output_ids().iter().map(name).collect(),
-            model,
-            threads: threads.clone(),
-        })
+        Ok(Self { graph, threads: threads.clone() })
     }
 
     /// Names and shapes of the inputs; `None` is a size that may vary.
     pub fn inputs(&self) -> impl Iterator<Item = (&str, Vec<Option<usize>>)> {
-        self.inputs.iter().enumerate().map(|(index, (name, _))| {
-            let shape = self.model.input_shape(index).unwrap_or_default();
-            let sizes = shape.iter().map(|dim| match dim {
-                Dimension::Fixed(size) => Some(*size),
-                Dimension::Symbolic(_) => None,
-            });
-            (name.as_str(), sizes.collect())
-        })
+        let inputs: Vec<_> = match &self.graph {
+            Loaded::Operators(operators) => operators.inputs().collect(),
+            Loaded::Partition(partition) => partition.inputs().collect(),
+        };
+        inputs.into_iter()
     }
 
     /// Feeds `inputs` and gives the 32-bit floating point tensor called `output`. Runs on the
@@ -127,42 +170,13 @@ impl Session {
         inputs: &[(&str, Input<'_>)],
         output: &str,
     ) -> Result<Output, EngineError> {
-        let feed = inputs
-            .iter()
-            .map(|(name, input)| Ok((find("input", &self.inputs, name)?, view(name, *input)?)))
-            .collect::<Result<Vec<_>, EngineError>>()?;
-        let output = find("output", &self.outputs, output)?;
-        let options = RunOptions::default().with_thread_pool(Some(threads.0.clone()));
-        let values = self
-            .model
-            .run(feed, &[output], Some(options))
-            .map_err(|error| EngineError::Run(error.to_string()))?;
-        let value = values
-            .into_iter()
-            .next()
-            .ok_or_else(|| EngineError::Run("the engine gave no output".to_owned()))?;
-        let tensor: Tensor<f32> =
-            value.try_into().map_err(|_| EngineError::Run("the output is not float32".into()))?;
-        Ok(Output { shape: tensor.shape().to_vec(), data: tensor.into_data() })
+        match &self.graph {
+            Loaded::Partition(partition) => partition.run(threads, inputs, output),
+            Loaded::Operators(operators) => {
+                let given = operators.run(threads, inputs, &[], &[output])?.pop();
+                let no_output = || EngineError::Run("the engine gave no output".to_owned());
+                given.ok_or_else(no_output)?.into_output()
+            }
+        }
     }
-}
-
-fn find(what: &'static str, known: &[(String, NodeId)], name: &str) -> Result<NodeId, EngineError> {
-    let found = known.iter().find(|(known, _)| known == name);
-    found.map(|(_, id)| *id).ok_or_else(|| EngineError::Name { what, name: name.to_owned() })
-}
-
-fn view<'a>(name: &str, input: Input<'a>) -> Result<ValueOrView<'a>, EngineError> {
-    let (shape, found) = match input {
-        Input::F32(shape, data) => (shape, data.len()),
-        Input::I32(shape, data) => (shape, data.len()),
-    };
-    let expected = shape.iter().product();
-    if found != expected {
-        return Err(EngineError::Size { name: name.to_owned(), found, expected });
-    }
-    Ok(match input {
-        Input::F32(shape, data) => TensorView::from_data(shape, data).into(),
-        Input::I32(shape, data) => TensorView::from_data(shape, data).into(),
-    })
 }

@@ -1,6 +1,6 @@
 //! Making graphs in code.
 
-use crate::{Attribute, DType, Dim, Graph, Node, Tensor, TensorData, TensorInfo};
+use crate::{Attribute, DType, Dim, Graph, ML_DOMAIN, Node, Tensor, TensorData, TensorInfo};
 
 /// Operator set of graphs that are built here; every engine we target reads it.
 const OPSET: i64 = 17;
@@ -26,6 +26,7 @@ impl GraphBuilder {
         Self(Graph {
             name: name.to_owned(),
             opset: OPSET,
+            ml_opset: None,
             inputs: Vec::new(),
             outputs: Vec::new(),
             nodes: Vec::new(),
@@ -68,6 +69,21 @@ impl GraphBuilder {
             attributes: attributes.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
         });
         output.to_owned()
+    }
+
+    /// [`GraphBuilder::node_with`] for an operator of [`ML_DOMAIN`] as version `opset` of that set has it.
+    pub fn ml_node(
+        &mut self,
+        op: &str,
+        opset: i64,
+        inputs: &[&str],
+        output: &str,
+        attributes: Vec<(&str, Attribute)>,
+    ) -> String {
+        let output = self.node_with(op, inputs, output, attributes);
+        self.0.nodes.last_mut().into_iter().for_each(|node| ML_DOMAIN.clone_into(&mut node.domain));
+        self.0.ml_opset = self.0.ml_opset.max(Some(opset));
+        output
     }
 
     /// Declares the outputs and gives the graph.

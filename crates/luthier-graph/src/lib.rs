@@ -15,6 +15,9 @@ mod wire;
 pub use builder::GraphBuilder;
 pub use onnx::{ExternalData, GraphError};
 
+/// Domain of the operators of classical machine learning, such as trees.
+pub const ML_DOMAIN: &str = "ai.onnx.ml";
+
 /// A directed acyclic graph of operators over named tensors.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Graph {
@@ -22,6 +25,8 @@ pub struct Graph {
     pub name: String,
     /// Version of the default operator set.
     pub opset: i64,
+    /// Version of the operator set `ai.onnx.ml` ([`ML_DOMAIN`]), where its operators occur.
+    pub ml_opset: Option<i64>,
     /// What must be fed.
     pub inputs: Vec<TensorInfo>,
     /// What comes out.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use prost::Message;
 
 use crate::wire::{self, attribute_kind as kind};
-use crate::{Attribute, DType, Dim, Graph, Node, Tensor, TensorData, TensorInfo};
+use crate::{Attribute, DType, Dim, Graph, ML_DOMAIN, Node, Tensor, TensorData, TensorInfo};
 
 /// The IR version written; onnxruntime and rten of the last years read it.
 const IR_VERSION: i64 = 8;
@@ -114,9 +114,14 @@ impl Graph {
             output: self.outputs.iter().map(info_to_wire).collect(),
             sparse_initializer: Vec::new(),
         };
+        let opset =
+            |domain: &str, version| wire::OperatorSetId { domain: domain.to_owned(), version };
+        let opsets = [opset("", self.opset)]
+            .into_iter()
+            .chain(self.ml_opset.map(|version| opset(ML_DOMAIN, version)));
         wire::ModelProto {
             ir_version: IR_VERSION,
-            opset_import: vec![wire::OperatorSetId { domain: String::new(), version: self.opset }],
+            opset_import: opsets.collect(),
             producer_name: "luthier".to_owned(),
             graph: Some(graph),
             functions: Vec::new(),
@@ -143,6 +148,7 @@ impl Graph {
         }
         let opset =
             model.opset_import.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
+        let ml_opset = model.opset_import.iter().find(|o| o.domain == ML_DOMAIN);
         let tensors: Vec<Tensor> = proto
             .initializer
             .into_iter()
@@ -153,6 +159,7 @@ impl Graph {
         let graph = Self {
             name: proto.name,
             opset: opset.map_or(1, |o| o.version),
+            ml_opset: ml_opset.map(|o| o.version),
             inputs: inputs.map(info_from_wire).collect::<Result<_, _>>()?,
             outputs: proto.output.into_iter().map(info_from_wire).collect::<Result<_, _>>()?,
             nodes: proto

@@ -1,0 +1,5 @@
+//! Runs graphs, with and without trees.
+
+mod forests;
+mod malformed;
+mod run;
