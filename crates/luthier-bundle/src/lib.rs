@@ -2,8 +2,8 @@
 //!
 //! Start from [`Bundle::open`] and [`Draft::write`]. A bundle is a folder, or the same files
 //! packed into one ([`Bundle::pack`]): `manifest.json` with what a reader needs to know, the graph
-//! as `model.onnx`, the feature index or the tokenizer, and JSON documents that travel along (`profile.json`,
-//! `report.json`). The manifest holds the SHA-256 of every other file and of itself; all are
+//! as `model.onnx`, the feature index, the tokenizer or the columns, and JSON documents that travel along
+//! (`profile.json`, `report.json`). The manifest holds the SHA-256 of every other file and of itself; all are
 //! checked before anything is used. [`Predictor`] turns a bundle into answers, and
 //! [`Bundle::publish`] makes it the next version of a model that servers watch.
 //!
@@ -20,11 +20,11 @@ use std::path::{Path, PathBuf};
 
 use luthier_engine::{EngineError, Threads};
 use luthier_graph::{Graph, GraphError};
-use luthier_model::{DecisionError, Model, Preprocess, PreprocessError, PreprocessForm};
+use luthier_model::{CellError, DecisionError, Model, Preprocess, PreprocessError, PreprocessForm};
 
 pub use digest::sha256_hex;
 pub use manifest::{
-    DataDigest, FORMAT, FileEntry, Lineage, Manifest, Probe, Route, Score, TrialOrigin,
+    DataDigest, FORMAT, FileEntry, Lineage, Manifest, Probe, ProbeRow, Route, Score, TrialOrigin,
 };
 pub use predictor::{PredictScratch, Predictor, Took};
 pub use publish::Published;
@@ -37,8 +37,13 @@ const MODEL: &str = "model.onnx";
 const INDEX: &str = "features.idx";
 /// The tokenizer of a model of tokens.
 const TOKENIZER: &str = "tokenizer.json";
-/// Largest difference between a probe's stored and recomputed probability.
+/// The columns of a model of tables.
+const COLUMNS: &str = "columns.json";
+/// Largest difference between a probe's stored and recomputed output; for numbers above 1 a share of
+/// them.
 const PROBE_TOLERANCE: f32 = 1e-5;
+/// The same of encoders, whose many layers add up roundings.
+const DEEP_TOLERANCE: f32 = 1e-4;
 
 /// A bundle whose files have been read and checked.
 #[derive(Debug, Clone)]
@@ -54,7 +59,7 @@ pub struct Bundle {
 pub struct Draft {
     /// The model.
     pub model: Model,
-    /// Texts whose answers are stored and checked whenever the bundle is loaded for serving.
+    /// Rows whose answers are stored and checked whenever the bundle is loaded for serving.
     pub probes: Vec<Probe>,
     /// Name of the model, as served.
     pub name: String,
@@ -130,9 +135,9 @@ pub enum BundleError {
         path: PathBuf,
         /// Position of the probe.
         probe: usize,
-        /// Stored probability.
+        /// Stored output of the graph.
         expected: f32,
-        /// Probability found.
+        /// Output found.
         found: f32,
     },
     /// A number that was asked for is in use.
@@ -152,12 +157,27 @@ pub enum BundleError {
     /// A text cannot be read as the model takes it.
     #[error(transparent)]
     Text(PreprocessError),
-    /// The graph does not give one number for each text and class.
-    #[error("the graph gives numbers of shape {found:?} and not {expected:?}, texts by classes")]
+    /// A row of a table is not what the model's columns are.
+    #[error(transparent)]
+    Cells(#[from] CellError),
+    /// Rows of a table were given to a model of texts.
+    #[error("the model takes a text, and not the columns of a table")]
+    NoTable,
+    /// Numbers are no whole rows of the model's columns.
+    #[error("{numbers} numbers are no rows of {columns} columns")]
+    Width {
+        /// How many there are.
+        numbers: usize,
+        /// Columns of the model.
+        columns: usize,
+    },
+    /// The graph does not give one number for each row and class, or for each row where the answer is
+    /// a number.
+    #[error("the graph gives numbers of shape {found:?} and not {expected:?}")]
     Shape {
         /// Shape of what it gives.
         found: Vec<usize>,
-        /// Texts and classes.
+        /// Rows and outputs.
         expected: [usize; 2],
     },
     /// The engine failed.
@@ -203,13 +223,13 @@ impl Bundle {
         self.files.iter().map(|(_, bytes)| bytes.len() as u64).sum()
     }
 
-    /// Whether its answers are those of `other` on every text, since all that they follow from is the
+    /// Whether its answers are those of `other` on every row, since all that they follow from is the
     /// same, byte by byte: preprocessing, graph and decision. The rest of the bundles may differ.
     pub fn answers_as(&self, other: &Self) -> bool {
         let (ours, theirs) = (&self.manifest, &other.manifest);
         ours.decision == theirs.decision
             && ours.preprocess == theirs.preprocess
-            && [MODEL, INDEX, TOKENIZER]
+            && [MODEL, INDEX, TOKENIZER, COLUMNS]
                 .iter()
                 .all(|name| self.document(name) == other.document(name))
     }
@@ -248,7 +268,7 @@ impl Bundle {
 
     /// The model and documents as a draft, to write a changed bundle from.
     pub fn to_draft(&self) -> Result<Draft, BundleError> {
-        let carried = |name: &str| ![MANIFEST, MODEL, INDEX, TOKENIZER].contains(&name);
+        let carried = |name: &str| ![MANIFEST, MODEL, INDEX, TOKENIZER, COLUMNS].contains(&name);
         let documents = self.files.iter().filter(|(name, _)| carried(name));
         Ok(Draft {
             model: self.model()?,
@@ -276,7 +296,7 @@ impl Bundle {
     }
 }
 
-/// Bytes of the files that a bundle has of `model` itself: its graph and its n-gram table.
+/// Bytes of the files that a bundle has of `model` itself: its graph and what its preprocessing reads.
 pub fn model_bytes(model: &Model) -> u64 {
     let (_, index) = model.preprocess.to_form();
     (model.graph.to_onnx().len() + index.len()) as u64
@@ -329,5 +349,6 @@ fn beside(form: &PreprocessForm) -> &'static str {
     match form {
         PreprocessForm::NgramText { .. } => INDEX,
         PreprocessForm::Tokens { .. } => TOKENIZER,
+        PreprocessForm::Table { .. } => COLUMNS,
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use luthier_model::{Decision, PreprocessForm, Signature};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::{BundleError, sha256_hex};
 
@@ -24,7 +25,7 @@ pub struct Manifest {
     pub release: String,
     /// What goes in and out.
     pub signature: Signature,
-    /// Labels, positive class, threshold.
+    /// Labels, positive class, threshold; or what number is answered.
     pub decision: Decision,
     /// How rows become tensors.
     pub preprocess: PreprocessForm,
@@ -45,15 +46,16 @@ pub struct Manifest {
     pub digest: String,
 }
 
-/// A short route to a model: one field in, one field out.
+/// A short route to a model: one field in, or a row of a table, and one field out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// Path, such as `/sentiment`.
     pub path: String,
-    /// Field of the request that holds the text.
-    pub input: String,
-    /// Field of the answer that holds the score.
+    /// Field of the request that holds the text; none where a request is a row of a table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+    /// Field of the answer that holds the score or number.
     pub output: String,
 }
 
@@ -122,12 +124,80 @@ pub struct TrialOrigin {
 
 /// A row with the answer that must come out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "ProbeForm", into = "ProbeForm")]
 pub struct Probe {
-    /// The text.
-    pub text: String,
-    /// One probability per class.
-    pub probabilities: Vec<f32>,
+    /// The row.
+    pub row: ProbeRow,
+    /// What the graph gives: one probability per class, or the one number.
+    pub outputs: Vec<f32>,
+}
+
+/// A row as a caller gives it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ProbeRow {
+    /// A text.
+    Text(String),
+    /// Cells of a table by name.
+    Cells(Map<String, Value>),
+}
+
+impl Probe {
+    /// A text with its probabilities, or its number.
+    pub fn of_text(text: String, outputs: Vec<f32>) -> Self {
+        Self { row: ProbeRow::Text(text), outputs }
+    }
+
+    /// Cells of a table with their probabilities, or their number.
+    pub fn of_cells(cells: Map<String, Value>, outputs: Vec<f32>) -> Self {
+        Self { row: ProbeRow::Cells(cells), outputs }
+    }
+}
+
+/// A probe in the manifest: a text or cells, and probabilities or a number.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProbeForm {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cells: Option<Map<String, Value>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    probabilities: Option<Vec<f32>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    number: Option<f32>,
+}
+
+impl From<Probe> for ProbeForm {
+    fn from(probe: Probe) -> Self {
+        let (text, cells) = match probe.row {
+            ProbeRow::Text(text) => (Some(text), None),
+            ProbeRow::Cells(cells) => (None, Some(cells)),
+        };
+        // There are two classes or more.
+        let (probabilities, number) = match probe.outputs[..] {
+            [number] => (None, Some(number)),
+            _ => (Some(probe.outputs), None),
+        };
+        Self { text, cells, probabilities, number }
+    }
+}
+
+impl TryFrom<ProbeForm> for Probe {
+    type Error = &'static str;
+
+    fn try_from(form: ProbeForm) -> Result<Self, Self::Error> {
+        let row = match (form.text, form.cells) {
+            (Some(text), None) => ProbeRow::Text(text),
+            (None, Some(cells)) => ProbeRow::Cells(cells),
+            _ => return Err("a probe has either `text` or `cells`"),
+        };
+        let outputs = match (form.probabilities, form.number) {
+            (Some(probabilities), None) => probabilities,
+            (None, Some(number)) => vec![number],
+            _ => return Err("a probe has either `probabilities` or `number`"),
+        };
+        Ok(Self { row, outputs })
+    }
 }
 
 /// A file of the bundle.

@@ -1,4 +1,4 @@
-//! Texts in, probabilities out.
+//! Texts or rows of a table in, probabilities or numbers out.
 
 use std::ops::AddAssign;
 use std::path::Path;
@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 
 use luthier_engine::{Input, Output, Session, Threads};
 use luthier_model::{
-    Decision, Model, NgramText, PROBABILITIES, Preprocess, PreprocessError, Scratch, Signature,
+    COLUMNS, Decision, Model, NgramText, PREDICTION, PROBABILITIES, Preprocess, PreprocessError,
+    Scratch, Signature, Table,
 };
 
-use crate::manifest::Probe;
-use crate::{BundleError, PROBE_TOLERANCE};
+use crate::manifest::{Probe, ProbeRow};
+use crate::{BundleError, DEEP_TOLERANCE, PROBE_TOLERANCE};
 
 /// Most padded cells (rows × features) that one run of a graph over n-grams gets.
 const MAX_CELLS: usize = 1 << 16;
+/// Most numbers (rows × columns) that one run of a graph over tables gets.
+const MAX_NUMBERS: usize = 1 << 16;
 /// The same for rows × tokens: what a transformer holds of each takes kilobytes.
 const MAX_TOKENS: usize = 1 << 13;
 
@@ -111,7 +114,7 @@ impl Predictor {
         })
     }
 
-    /// Labels, positive class, threshold.
+    /// Labels, positive class, threshold; or what number is answered.
     pub fn decision(&self) -> &Decision {
         &self.decision
     }
@@ -121,7 +124,13 @@ impl Predictor {
         &self.signature
     }
 
-    /// Probabilities of `texts`, row-major `[texts, classes]`.
+    /// The columns of the rows that it answers, if it takes no texts.
+    pub fn table(&self) -> Option<&Table> {
+        self.preprocess.table()
+    }
+
+    /// What the graph gives for `texts`, row-major `[texts, outputs]`: probabilities of the classes, or
+    /// one number each.
     pub fn predict<T: AsRef<str>>(
         &self,
         texts: &[T],
@@ -132,31 +141,89 @@ impl Predictor {
         found.read(&self.preprocess, texts, features).map_err(BundleError::Text)?;
         let read = Instant::now();
         *took = Took { preprocess: read - begun, inference: Duration::ZERO };
-        let classes = self.decision.classes();
-        let mut probabilities = Vec::with_capacity(texts.len() * classes);
+        let mut outputs = Vec::with_capacity(texts.len() * self.decision.outputs());
         let mut rest = found.texts.as_slice();
         while !rest.is_empty() {
             let (batch, width) = next_batch(rest, self.max_cells());
             rest = &rest[batch.len()..];
-            let output = self.infer(found, batch, width, padded, threads.as_ref())?;
-            if output.shape != [batch.len(), classes] {
-                let expected = [batch.len(), classes];
-                return Err(BundleError::Shape { found: output.shape, expected });
-            }
-            probabilities.extend(output.data);
+            outputs.extend(self.infer(found, batch, width, padded, threads.as_ref())?);
         }
         took.inference = read.elapsed();
-        Ok(probabilities)
+        Ok(outputs)
+    }
+
+    /// The same for rows of [`Self::table`], as it encodes them, row-major `[rows, columns]`.
+    pub fn predict_rows(
+        &self,
+        numbers: &[f32],
+        scratch: &mut PredictScratch,
+    ) -> Result<Vec<f32>, BundleError> {
+        let PredictScratch { threads, took, .. } = scratch;
+        let begun = Instant::now();
+        *took = Took::default();
+        let table = self.table().ok_or(BundleError::NoTable)?;
+        let columns = table.columns().len();
+        if !numbers.len().is_multiple_of(columns) {
+            return Err(BundleError::Width { numbers: numbers.len(), columns });
+        }
+        let mut outputs = Vec::with_capacity(numbers.len() / columns * self.decision.outputs());
+        for batch in numbers.chunks((self.max_cells() / columns).max(1) * columns) {
+            let shape = [batch.len() / columns, columns];
+            let inputs = [(COLUMNS, Input::F32(&shape, batch))];
+            outputs.extend(self.run(&inputs, shape[0], threads.as_ref())?);
+        }
+        took.inference = begun.elapsed();
+        Ok(outputs)
     }
 
     fn max_cells(&self) -> usize {
         match &self.preprocess {
             Preprocess::NgramText(_) => MAX_CELLS,
             Preprocess::Tokens(_) => MAX_TOKENS,
+            Preprocess::Table(_) => MAX_NUMBERS,
         }
     }
 
-    /// Runs the graph over a batch, `width` features or tokens wide.
+    /// The same for one row as a caller gives it.
+    pub fn predict_row(
+        &self,
+        row: &ProbeRow,
+        scratch: &mut PredictScratch,
+    ) -> Result<Vec<f32>, BundleError> {
+        match row {
+            ProbeRow::Text(text) => self.predict(&[text], scratch),
+            ProbeRow::Cells(cells) => {
+                let table = self.table().ok_or(BundleError::NoTable)?;
+                let mut numbers = Vec::with_capacity(table.columns().len());
+                table.encode_json(cells, &mut numbers)?;
+                self.predict_rows(&numbers, scratch)
+            }
+        }
+    }
+
+    /// Runs the graph over `rows` rows.
+    fn run(
+        &self,
+        inputs: &[(&str, Input<'_>)],
+        rows: usize,
+        threads: Option<&Threads>,
+    ) -> Result<Vec<f32>, BundleError> {
+        let name = match self.decision {
+            Decision::Class(_) => PROBABILITIES,
+            Decision::Number(_) => PREDICTION,
+        };
+        let Output { shape, data, .. } = match threads {
+            Some(threads) => self.session.run_on(threads, inputs, name),
+            None => self.session.run(inputs, name),
+        }?;
+        let expected = [rows, self.decision.outputs()];
+        match shape == expected {
+            true => Ok(data),
+            false => Err(BundleError::Shape { found: shape, expected }),
+        }
+    }
+
+    /// Runs the graph over a batch of texts, `width` features or tokens wide.
     fn infer(
         &self,
         found: &Found,
@@ -164,14 +231,11 @@ impl Predictor {
         width: usize,
         padded: &mut Padded,
         threads: Option<&Threads>,
-    ) -> Result<Output, BundleError> {
+    ) -> Result<Vec<f32>, BundleError> {
         let Padded { ids, weights, mask, types } = padded;
         let shape = [batch.len(), width];
-        let run = |inputs: &[(&str, Input<'_>)]| match threads {
-            Some(threads) => self.session.run_on(threads, inputs, PROBABILITIES),
-            None => self.session.run(inputs, PROBABILITIES),
-        };
-        let output = match &self.preprocess {
+        let run = |inputs: &[(&str, Input<'_>)]| self.run(inputs, batch.len(), threads);
+        match &self.preprocess {
             Preprocess::NgramText(_) => {
                 pad(batch, width, &found.rows, 0, ids);
                 fill(batch, width, |span| span.weight, weights);
@@ -194,29 +258,52 @@ impl Predictor {
                     None => run(&[ids, mask]),
                 }
             }
-        };
-        Ok(output?)
+            Preprocess::Table(_) => Err(BundleError::Text(PreprocessError::NoText)),
+        }
     }
 
     /// Checks that the probes get the answers that are stored with them.
     pub(crate) fn check_probes(&self, bundle: &Path, probes: &[Probe]) -> Result<(), BundleError> {
-        let texts: Vec<&str> = probes.iter().map(|probe| probe.text.as_str()).collect();
-        let found = self.predict(&texts, &mut PredictScratch::default())?;
-        let pairs = probes.iter().zip(found.chunks_exact(self.decision.classes()));
-        for (index, (probe, found)) in pairs.enumerate() {
-            for (expected, found) in probe.probabilities.iter().zip(found) {
-                let close = (expected - found).abs() <= PROBE_TOLERANCE;
-                if !close || probe.probabilities.len() != self.decision.classes() {
-                    return Err(BundleError::Probe {
-                        path: bundle.to_owned(),
-                        probe: index,
-                        expected: *expected,
-                        found: *found,
-                    });
+        let tolerance = match &self.preprocess {
+            Preprocess::NgramText(_) | Preprocess::Table(_) => PROBE_TOLERANCE,
+            Preprocess::Tokens(_) => DEEP_TOLERANCE,
+        };
+        let found = self.answer_probes(probes)?;
+        let rows = found.chunks_exact(self.decision.outputs());
+        for (index, (probe, found)) in probes.iter().zip(rows).enumerate() {
+            let is_close = |(expected, found): &(&f32, &f32)| {
+                (*expected - *found).abs() <= tolerance * expected.abs().max(1.0)
+            };
+            let mut pairs = probe.outputs.iter().zip(found);
+            let (expected, found) = match pairs.find(|pair| !is_close(pair)) {
+                Some((expected, found)) => (*expected, *found),
+                None if probe.outputs.len() == found.len() => continue,
+                None => (f32::NAN, f32::NAN),
+            };
+            let path = bundle.to_owned();
+            return Err(BundleError::Probe { path, probe: index, expected, found });
+        }
+        Ok(())
+    }
+
+    /// What the graph gives for the rows of `probes`.
+    fn answer_probes(&self, probes: &[Probe]) -> Result<Vec<f32>, BundleError> {
+        let (mut texts, mut numbers) = (Vec::new(), Vec::new());
+        for probe in probes {
+            match (&probe.row, self.table()) {
+                (ProbeRow::Cells(cells), Some(table)) => table.encode_json(cells, &mut numbers)?,
+                (ProbeRow::Cells(_), None) => return Err(BundleError::NoTable),
+                (ProbeRow::Text(text), None) => texts.push(text.as_str()),
+                (ProbeRow::Text(_), Some(_)) => {
+                    return Err(BundleError::Text(PreprocessError::NoText));
                 }
             }
         }
-        Ok(())
+        let mut scratch = PredictScratch::default();
+        match self.table() {
+            Some(_) => self.predict_rows(&numbers, &mut scratch),
+            None => self.predict(&texts, &mut scratch),
+        }
     }
 }
 
@@ -241,6 +328,7 @@ impl Found {
                     (found.len(), weight)
                 }
                 Preprocess::Tokens(tokens) => (tokens.encode(text, rows, types)?, 1.0),
+                Preprocess::Table(_) => return Err(PreprocessError::NoText),
             };
             spans.push(Span { start, len, weight });
         }

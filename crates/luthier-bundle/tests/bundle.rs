@@ -9,9 +9,10 @@ use luthier_bundle::{
     Bundle, BundleError, Draft, Lineage, PredictScratch, Probe, Published, Score,
 };
 use luthier_engine::Threads;
+use luthier_model::Decision;
 use luthier_space::{Distribution, Value};
 use luthier_test::{Scratch, assert_close};
-use luthier_train::{Job, Row, TextData, learners};
+use luthier_train::{Data, Embedding, Inputs, Job, Learner, Linear, Row, TextData};
 
 fn rows() -> Vec<(String, u32)> {
     let words = [["warm", "lovely", "好吃"], ["cold", "dull", "难吃"]];
@@ -20,6 +21,8 @@ fn rows() -> Vec<(String, u32)> {
     (0..60).map(row).collect()
 }
 
+const LEARNERS: [&dyn Learner; 2] = [&Linear, &Embedding];
+
 /// A draft by the learner at `position`.
 fn draft(position: usize) -> Draft {
     let data = TextData::new(2, |_, visit| {
@@ -27,18 +30,22 @@ fn draft(position: usize) -> Draft {
         Ok(())
     })
     .unwrap();
-    let learner = &learners()[position];
+    let data = Data::from(data);
+    let learner = LEARNERS[position];
     let values = learner.space().pick(|_, dimension| match &dimension.distribution {
         Distribution::Float { high, .. } => Value::Float(*high / 2.0),
         Distribution::Int { high, .. } => Value::Int(*high),
         other => other.options().last().unwrap().clone(),
     });
     let job = Job { data: &data, values: &values, seed: 1 };
-    let fitted = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap().text_network();
-    let probes = fitted.probes(&data, 8).unwrap().into_iter();
+    let fitted = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap().network();
+    let texts: Vec<String> = rows().into_iter().step_by(8).map(|(text, _)| text).collect();
+    let answers = fitted.answer(Inputs::Texts(&texts)).unwrap();
+    let probes = texts.into_iter().zip(answers.chunks(2));
+    let decision = Decision::of_classes(vec!["bad".into(), "good".into()], Some(0));
     Draft {
-        model: fitted.to_model(vec!["bad".into(), "good".into()], Some(0)),
-        probes: probes.map(|p| Probe { text: p.text, probabilities: p.probabilities }).collect(),
+        model: fitted.to_model(decision, None).unwrap(),
+        probes: probes.map(|(text, row)| Probe::of_text(text, row.to_vec())).collect(),
         name: "sample".into(),
         task: "text-classification".into(),
         route: None,
@@ -69,7 +76,7 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn written_bundles_answer_as_the_model_in_memory() {
-    for position in 0..learners().len() {
+    for position in 0..LEARNERS.len() {
         let scratch = Scratch::new();
         let draft = draft(position);
         let bundle = draft.write(&scratch.path().join("bundle")).unwrap();
@@ -161,7 +168,7 @@ fn a_model_that_answers_otherwise_is_refused_and_the_old_bundle_stays() {
     let mut draft = draft(0);
     draft.write(&folder).unwrap();
     let before = contents(&folder);
-    draft.probes[3].probabilities[1] += 1e-3;
+    draft.probes[3].outputs[1] += 1e-3;
     assert!(matches!(draft.write(&folder), Err(BundleError::Probe { probe: 3, .. })));
     assert_eq!(contents(&folder), before);
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1, "nothing is left beside it");
@@ -216,7 +223,7 @@ fn what_answers_otherwise_is_not_published() {
     draft(0).write(&folder).unwrap();
     let path = folder.join("manifest.json");
     let mut manifest = Bundle::open(&folder).unwrap().manifest().clone();
-    manifest.probes[0].probabilities[0] += 1e-3;
+    manifest.probes[0].outputs[0] += 1e-3;
     let written = serde_json::to_string(&manifest).unwrap();
     let zeros = written.replace(&manifest.digest, &"0".repeat(64));
     let digest = luthier_bundle::sha256_hex(zeros.as_bytes());

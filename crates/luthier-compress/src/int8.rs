@@ -38,6 +38,7 @@ pub(crate) fn applies(model: &Model) -> bool {
     match model.preprocess {
         Preprocess::NgramText(_) => table_name(graph).is_some(),
         Preprocess::Tokens(_) => !gathered(graph).is_empty() || !dense(graph).is_empty(),
+        Preprocess::Table(_) => false,
     }
 }
 

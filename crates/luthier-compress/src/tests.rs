@@ -1,8 +1,8 @@
 use luthier_engine::{Input, Session, Threads};
 use luthier_graph::TensorData;
-use luthier_model::{FeatureIndex, Model, NgramText, Preprocess};
+use luthier_model::{Decision, FeatureIndex, Model, NgramText, Preprocess};
 use luthier_test::assert_close;
-use luthier_train::{BagNetwork, Dense, TextNetwork};
+use luthier_train::{BagNetwork, Dense, Network, TextNetwork};
 
 use crate::{CompressError, Judgement, Recipe, Step, Verdict, search};
 
@@ -20,16 +20,17 @@ pub(crate) fn model(width: usize) -> Model {
     let layers = vec![layer(width, 64, true), layer(64, 3, false)];
     let squares = (width == 1).then(|| (0..ROWS).map(|i| value(i).abs() + 0.1).collect());
     let fitted = TextNetwork {
-        network: BagNetwork { table, width, squares, layers, temperature: 1.0 },
+        network: BagNetwork { table, width, squares, layers },
         preprocess: NgramText::new(1, 0, FeatureIndex::new((0..ROWS as u32).map(|r| r * 37))),
     };
-    fitted.to_model(vec!["a".into(), "b".into(), "c".into()], None)
+    let decision = Decision::of_classes(["a", "b", "c"].map(str::to_owned).to_vec(), None);
+    Network::Bag(fitted).to_model(decision, None).unwrap()
 }
 
 pub(crate) fn ngrams(model: &Model) -> &NgramText {
     match &model.preprocess {
         Preprocess::NgramText(ngrams) => ngrams,
-        Preprocess::Tokens(_) => panic!("a model of n-grams"),
+        _ => panic!("a model of n-grams"),
     }
 }
 

@@ -6,10 +6,12 @@ use luthier_graph::{
 use serde::{Deserialize, Serialize};
 
 use crate::temperature::FACTOR;
-use crate::{Decision, Model, Preprocess, PreprocessError, Signature};
+use crate::{ClassDecision, Model, Preprocess, PreprocessError, Signature};
 
 /// Name of the graph's output, float32 `[batch, classes]`.
 pub const PROBABILITIES: &str = "probabilities";
+/// Name of the graph's output where the answer is a number, float32 `[batch, 1]`.
+pub const PREDICTION: &str = "prediction";
 /// Name of the constant that has the positions of the classes in what a graph gives.
 const ORDER: &str = "class_order";
 
@@ -77,7 +79,7 @@ impl Model {
         mut graph: Graph,
         preprocess: Preprocess,
         output: &ClassOutput,
-        decision: Decision,
+        decision: ClassDecision,
     ) -> Result<Self, ImportError> {
         preprocess.check(&graph)?;
         let order = order(&output.labels, &decision.labels)?;
@@ -107,7 +109,7 @@ impl Model {
         graph.prune();
         graph.check()?;
         let signature = Signature::text_classifier(decision.classes(), decision.positive.is_some());
-        Ok(Self { preprocess, graph, decision, signature })
+        Ok(Self { preprocess, graph, decision: decision.into(), signature })
     }
 }
 

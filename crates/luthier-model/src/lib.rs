@@ -9,19 +9,25 @@ mod import;
 mod index;
 mod ngrams;
 mod signature;
+mod table;
 mod temperature;
 mod tokens;
 
-pub use decision::{Answer, Decision, DecisionError};
-pub use import::{ClassOutput, Gives, ImportError, PROBABILITIES};
+pub use decision::{Answer, ClassDecision, Decision, DecisionError, NumberDecision};
+pub use import::{ClassOutput, Gives, ImportError, PREDICTION, PROBABILITIES};
 pub use index::{FeatureIndex, IndexError};
 pub use ngrams::{
     Extractor, Group, HASH_BITS, MAX_CHARS, MAX_WORDS, MIN_CHARS, NgramText, Scratch,
     feature_weight,
 };
 pub use signature::{Field, Kind, Signature};
+pub use table::COLUMNS;
 pub use tokens::{MAX_LENGTH, TokenInputs, TokenSettings, Tokens};
 
+pub use luthier_data::{
+    Categories, Cell, CellError, ColumnKind, MAX_CATEGORIES, MAX_COLUMNS, Table, TableColumn,
+    TableError,
+};
 use luthier_graph::Graph;
 use serde::{Deserialize, Serialize};
 
@@ -46,10 +52,12 @@ pub enum Preprocess {
     NgramText(NgramText),
     /// Text to tokens: inputs as [`TokenInputs`] names them.
     Tokens(Tokens),
+    /// Cells of a table to numbers: input [`COLUMNS`].
+    Table(Table),
 }
 
-/// The serialisable part of a [`Preprocess`]; the index ([`FeatureIndex::to_bytes`]) or the tokenizer
-/// ([`Tokens::file`]) travels beside it as bytes.
+/// The serialisable part of a [`Preprocess`]; the index ([`FeatureIndex::to_bytes`]), the tokenizer
+/// ([`Tokens::file`]) or the columns, as JSON, travel beside it as bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum PreprocessForm {
@@ -76,6 +84,13 @@ pub enum PreprocessForm {
         pad: u32,
         /// The graph's inputs.
         inputs: TokenInputs,
+    },
+    /// See [`Table`].
+    Table {
+        /// Number of this form; readers refuse numbers above the ones they know.
+        format: u32,
+        /// Number of columns.
+        columns: usize,
     },
 }
 
@@ -105,6 +120,15 @@ pub enum PreprocessError {
         /// Why.
         reason: String,
     },
+    /// The columns of a table cannot be used.
+    #[error("the columns cannot be used: {reason}")]
+    Columns {
+        /// Why.
+        reason: String,
+    },
+    /// A text was given to a model that takes the cells of a table.
+    #[error("the model takes the columns of a table, and not a text")]
+    NoText,
     /// The graph does not take what the preprocessing gives.
     #[error("the graph's `{name}` {reason}")]
     Input {
@@ -148,6 +172,11 @@ impl Preprocess {
                 };
                 (form, tokens.file().to_vec())
             }
+            Self::Table(table) => {
+                let form =
+                    PreprocessForm::Table { format: table::FORMAT, columns: table.columns().len() };
+                (form, table::to_bytes(table))
+            }
         }
     }
 
@@ -180,6 +209,10 @@ impl Preprocess {
                 };
                 Ok(Self::Tokens(Tokens::new(bytes.to_vec(), settings)?))
             }
+            PreprocessForm::Table { format, columns } => {
+                known(*format, table::FORMAT)?;
+                Ok(Self::Table(table::from_bytes(bytes, *columns)?))
+            }
         }
     }
 
@@ -188,6 +221,15 @@ impl Preprocess {
         match self {
             Self::NgramText(_) => Ok(()),
             Self::Tokens(tokens) => tokens.check(graph),
+            Self::Table(table) => table::check(table, graph),
+        }
+    }
+
+    /// The columns that the model takes, if it takes some and no text.
+    pub fn table(&self) -> Option<&Table> {
+        match self {
+            Self::Table(table) => Some(table),
+            Self::NgramText(_) | Self::Tokens(_) => None,
         }
     }
 
@@ -200,6 +242,7 @@ impl Preprocess {
                 tokens.encode(text, &mut ids, &mut types)?;
                 Ok(tokens.unknown_share(&ids))
             }
+            Self::Table(_) => Err(PreprocessError::NoText),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{ColumnKind, Decision, PREDICTION, Table, TableColumn};
+
 /// Named inputs and outputs of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signature {
@@ -33,6 +35,30 @@ pub enum Kind {
 }
 
 impl Signature {
+    /// The columns of a table in, each under its name: numbers as float32, where NaN is missing, and
+    /// categories and times as text, where the empty one is. Out comes what [`Self::text_classifier`]
+    /// gives, or the number.
+    pub fn of_table(table: &Table, decision: &Decision) -> Self {
+        let input = |column: &TableColumn| Field {
+            name: column.name.clone(),
+            kind: match column.kind {
+                ColumnKind::Number => Kind::Float32,
+                ColumnKind::Time | ColumnKind::Category(_) => Kind::String,
+            },
+            shape: vec![-1],
+        };
+        let inputs = table.columns().iter().map(input).collect();
+        let outputs = match decision {
+            Decision::Class(decision) => {
+                Self::text_classifier(decision.classes(), decision.positive.is_some()).outputs
+            }
+            Decision::Number(_) => {
+                vec![Field { name: PREDICTION.into(), kind: Kind::Float32, shape: vec![-1] }]
+            }
+        };
+        Self { inputs, outputs }
+    }
+
     /// One text in; the score of the positive class out, or one score per class.
     pub fn text_classifier(classes: usize, binary: bool) -> Self {
         let shape = if binary { vec![-1] } else { vec![-1, classes as i64] };

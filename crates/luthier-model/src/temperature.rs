@@ -40,7 +40,7 @@ impl Model {
         let Some(bias) = last_bias(&self.graph) else { return false };
         let tensor = self.graph.tensors.iter_mut().find(|tensor| tensor.name == bias);
         match tensor.map(|tensor| &mut tensor.data) {
-            Some(TensorData::F32(values)) if values.len() == self.decision.classes() => {
+            Some(TensorData::F32(values)) if values.len() == self.decision.outputs() => {
                 values[1] += shift as f32;
                 true
             }

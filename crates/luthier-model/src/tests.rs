@@ -1,9 +1,10 @@
 use luthier_graph::{Attribute, DType, Dim, Graph, GraphBuilder, TensorData};
 
 use crate::{
-    ClassOutput, Decision, DecisionError, Extractor, FeatureIndex, Gives, Group, IndexError,
-    MAX_LENGTH, Model, NgramText, Preprocess, PreprocessError, Scratch, TokenInputs, TokenSettings,
-    Tokens,
+    COLUMNS, Categories, ClassDecision, ClassOutput, ColumnKind, Decision, DecisionError,
+    Extractor, FeatureIndex, Gives, Group, IndexError, Kind, MAX_LENGTH, Model, NgramText,
+    NumberDecision, PREDICTION, Preprocess, PreprocessError, PreprocessForm, Scratch, Signature,
+    Table, TableColumn, TokenInputs, TokenSettings, Tokens,
 };
 
 fn buckets(text: &str, words: u8, chars: u8) -> Vec<(Group, u32)> {
@@ -228,14 +229,129 @@ fn preprocessing_survives_the_way_to_its_form() {
 #[test]
 fn decisions() {
     let labels = vec!["no".to_owned(), "yes".to_owned()];
-    let mut decision = Decision { labels, positive: Some(1), threshold: Some(0.7) };
-    decision.check().unwrap();
+    let mut decision = ClassDecision { labels, positive: Some(1), threshold: Some(0.7) };
+    Decision::from(decision.clone()).check().unwrap();
     assert_eq!(decision.answer(&[0.4, 0.6]).label, 0);
     assert_eq!(decision.answer(&[0.2, 0.8]).label, 1);
     decision.positive = None;
     assert_eq!(decision.answer(&[0.5, 0.5]).label, 0, "the first wins a tie");
+    assert_eq!(Decision::from(decision.clone()).given_output(), None);
     decision.positive = Some(2);
-    assert_eq!(decision.check(), Err(DecisionError::Positive(2)));
+    assert_eq!(Decision::from(decision).check(), Err(DecisionError::Positive(2)));
+}
+
+#[test]
+fn decisions_have_the_form_that_they_had() {
+    let check = |decision: Decision, json: &str| {
+        assert_eq!(serde_json::to_string(&decision).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Decision>(json).unwrap(), decision);
+    };
+    let labels = vec!["no".to_owned(), "yes".to_owned()];
+    let binary = ClassDecision { labels: labels.clone(), positive: Some(1), threshold: Some(0.7) };
+    check(binary.into(), r#"{"labels":["no","yes"],"positive":1,"threshold":0.7}"#);
+    let plain = ClassDecision { labels, positive: None, threshold: None };
+    check(plain.into(), r#"{"labels":["no","yes"]}"#);
+    let number = Decision::Number(NumberDecision { number: "price".into() });
+    assert_eq!((number.outputs(), number.given_output(), number.labels().len()), (1, Some(0), 0));
+    assert_eq!((number.check(), number.answer(&[3.0])), (Ok(()), None));
+    check(number, r#"{"number":"price"}"#);
+    for wrong in [r#"{"labels":["a","b"],"number":"x"}"#, r#"{"labels":["a"],"more":1}"#, "{}"] {
+        assert!(serde_json::from_str::<Decision>(wrong).is_err(), "{wrong}");
+    }
+}
+
+fn table() -> Table {
+    let jobs = Categories::new("job", vec!["cook".into(), "smith \"1\"".into()]).unwrap();
+    let column = |name: &str, kind| TableColumn { name: name.to_owned(), kind };
+    let columns = vec![
+        column("age", ColumnKind::Number),
+        column("job", ColumnKind::Category(jobs)),
+        column("since", ColumnKind::Time),
+    ];
+    Table::new(columns, vec!["id".into()]).unwrap()
+}
+
+#[test]
+fn tables_survive_the_way_to_their_form() {
+    let (form, bytes) = Preprocess::Table(table()).to_form();
+    assert_eq!(serde_json::to_string(&form).unwrap(), r#"{"kind":"table","format":1,"columns":3}"#);
+    let Ok(Preprocess::Table(back)) = Preprocess::from_form(&form, &bytes) else {
+        panic!("a table")
+    };
+    assert_eq!(back, table());
+    let check = |from: &str, to: &str, error: &str| {
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        assert!(text.contains(from), "{from}");
+        let found = Preprocess::from_form(&form, text.replace(from, to).as_bytes()).unwrap_err();
+        assert!(found.to_string().contains(error), "{found} says nothing of {error}");
+    };
+    check("\"age\"", "\"since\"", "two columns are called `since`");
+    check("\"cook\"", "\" cook\"", "the categories of column `job` cannot be told apart");
+    check("\"number\"", "\"text\"", "unknown variant `text`");
+    check("\"ignored\"", "\"more\"", "unknown field `more`");
+    for form in [
+        PreprocessForm::Table { format: 1, columns: 2 },
+        PreprocessForm::Table { format: 2, columns: 3 },
+    ] {
+        assert!(Preprocess::from_form(&form, &bytes).is_err(), "{form:?}");
+    }
+    for cut in 0..bytes.len() - 2 {
+        assert!(Preprocess::from_form(&form, &bytes[..cut]).is_err(), "{cut}");
+    }
+}
+
+#[test]
+fn graphs_over_tables_take_the_columns() {
+    let graph = |inputs: &[(&str, DType, Vec<Dim>)]| {
+        let mut builder = GraphBuilder::new("columns");
+        for (name, dtype, shape) in inputs {
+            builder.input(name, *dtype, shape.clone());
+        }
+        let output = builder.node("ReduceSum", &[inputs[0].0], PREDICTION);
+        builder.finish(&[(&output, DType::F32, vec![Dim::Named("batch".into()), Dim::Fixed(1)])])
+    };
+    let shape = |columns| vec![Dim::Named("batch".into()), columns];
+    let check = |inputs: &[(&str, DType, Vec<Dim>)], error: &str| {
+        let found = Preprocess::Table(table()).check(&graph(inputs));
+        let found = found.map_or_else(|error| error.to_string(), |()| "fine".to_owned());
+        assert_eq!(found, error);
+    };
+    let three = shape(Dim::Fixed(3));
+    check(&[(COLUMNS, DType::F32, three.clone())], "fine");
+    check(&[(COLUMNS, DType::F32, shape(Dim::Named("columns".into())))], "fine");
+    check(
+        &[(COLUMNS, DType::F32, shape(Dim::Fixed(4)))],
+        "the graph's `columns` takes 4 columns, and the table has 3",
+    );
+    check(
+        &[(COLUMNS, DType::I64, three.clone())],
+        "the graph's `columns` is not float32 of a batch of rows by columns",
+    );
+    check(&[("x", DType::F32, three.clone())], "the graph's `columns` is none of its inputs");
+    check(
+        &[(COLUMNS, DType::F32, three.clone()), ("y", DType::F32, three)],
+        "the graph's `y` is an input that a table does not give",
+    );
+    let text = Preprocess::Table(table()).unknown_share("a text", &mut Scratch::default());
+    assert_eq!(text, Err(PreprocessError::NoText));
+}
+
+#[test]
+fn signatures_of_tables_name_their_columns() {
+    let labels = |count: usize| (0..count).map(|i| i.to_string()).collect();
+    let of = |decision: Decision| Signature::of_table(&table(), &decision);
+    let binary = ClassDecision { labels: labels(2), positive: Some(1), threshold: None };
+    let signature = of(binary.into());
+    let inputs: Vec<_> = signature.inputs.iter().map(|f| (f.name.as_str(), f.kind)).collect();
+    assert_eq!(inputs, [("age", Kind::Float32), ("job", Kind::String), ("since", Kind::String)]);
+    assert_eq!(signature.outputs, Signature::text_classifier(2, true).outputs);
+    let three = ClassDecision { labels: labels(3), positive: None, threshold: None };
+    assert_eq!(of(three.into()).outputs, Signature::text_classifier(3, false).outputs);
+    let number = of(Decision::Number(NumberDecision { number: "price".into() }));
+    assert_eq!(
+        (number.outputs[0].name.as_str(), &number.outputs[0].shape[..]),
+        (PREDICTION, &[-1][..])
+    );
 }
 
 /// A tokenizer of the words `ab` and `cd`, with a token ahead of each text; `edit` changes the file.
@@ -345,7 +461,7 @@ fn imported_graphs_are_checked_and_end_in_a_softmax() {
     let import = |graph: Graph, name: &str, gives, classes: &[&str]| {
         let output = ClassOutput { name: name.to_owned(), gives, labels: labels(classes) };
         let decision =
-            Decision { labels: labels(&["no", "yes"]), positive: Some(1), threshold: None };
+            ClassDecision { labels: labels(&["no", "yes"]), positive: Some(1), threshold: None };
         Model::import(graph, preprocess.clone(), &output, decision)
     };
     let graph = || mean_graph(10, Dim::Fixed(2));

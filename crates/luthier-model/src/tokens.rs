@@ -126,6 +126,11 @@ impl Tokens {
         self.settings.pad.unwrap_or(0)
     }
 
+    /// One more than the largest id that the tokenizer gives.
+    pub fn ids(&self) -> usize {
+        self.ids
+    }
+
     /// Appends the ids of `text` and the numbers of their sentences, as many of each, and gives how
     /// many. The end of a text that is too long is cut off.
     pub fn encode(

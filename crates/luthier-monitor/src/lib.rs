@@ -27,5 +27,6 @@ mod drift;
 mod quality;
 
 pub use baseline::{Baseline, BaselineError, Feature, Observation};
-pub use drift::{Drift, population_stability_index};
+pub use drift::Drift;
+pub use luthier_data::population_stability_index;
 pub use quality::{Outcome, Quality, Window, WindowSize, wilson_interval};
