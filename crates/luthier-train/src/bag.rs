@@ -19,8 +19,6 @@ pub struct BagNetwork {
     pub squares: Option<Vec<f32>>,
     /// Layers after the sum, at least one; the last gives one logit per class.
     pub layers: Vec<Dense>,
-    /// What the logits are divided by before the softmax; 1 until calibration sets it.
-    pub temperature: f32,
 }
 
 /// One layer: `x · weights + bias`, then ReLU where `relu` is set.
@@ -131,7 +129,6 @@ impl BagNetwork {
             layer.forward(&state, &mut output);
             state = output;
         }
-        state.iter_mut().for_each(|logit| *logit /= self.temperature);
         softmax(&mut state);
         state
     }
@@ -163,7 +160,6 @@ impl BagNetwork {
             squares: squares.map(|all| rows.iter().map(|row| all[*row as usize]).collect()),
             width: self.width,
             layers: self.layers.clone(),
-            temperature: self.temperature,
         }
     }
 
@@ -176,12 +172,7 @@ impl BagNetwork {
     /// Exports the network behind `preprocess`. The graph reads [`NgramText::IDS`] and
     /// [`NgramText::WEIGHTS`], both `[batch, features]`, and gives `probabilities`,
     /// `[batch, classes]`: Gather, weighted sum (a matrix product), dense layers, Softmax.
-    pub(crate) fn to_model(
-        &self,
-        preprocess: NgramText,
-        labels: Vec<String>,
-        positive: Option<usize>,
-    ) -> Model {
+    pub(crate) fn to_model(&self, preprocess: NgramText, decision: Decision) -> Model {
         let mut builder = GraphBuilder::new("bag");
         let batch = || Dim::Named("batch".to_owned());
         let ragged = || vec![batch(), Dim::Named("features".to_owned())];
@@ -205,16 +196,12 @@ impl BagNetwork {
         let output = builder.node("Softmax", &[&state], "probabilities");
         let classes = self.classes();
         let outputs = [(output.as_str(), DType::F32, vec![batch(), Dim::Fixed(classes)])];
-        let mut model = Model {
+        Model {
             preprocess: Preprocess::NgramText(preprocess),
             graph: builder.finish(&outputs),
-            signature: Signature::text_classifier(classes, positive.is_some()),
-            decision: Decision { labels, positive, threshold: None },
-        };
-        if self.temperature != 1.0 {
-            model.set_temperature(self.temperature.into());
+            signature: Signature::text_classifier(classes, decision.positive().is_some()),
+            decision,
         }
-        model
     }
 }
 

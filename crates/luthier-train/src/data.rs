@@ -100,11 +100,16 @@ impl Targets {
     }
 
     fn normalise(&mut self) {
-        let sum: f64 = self.weights.iter().map(|w| f64::from(*w)).sum();
-        if sum > 0.0 {
-            let scale = (self.weights.len() as f64 / sum) as f32;
-            self.weights.iter_mut().for_each(|weight| *weight *= scale);
-        }
+        normalise(&mut self.weights);
+    }
+}
+
+/// Gives weights a mean of 1, unless all are 0.
+pub(crate) fn normalise(weights: &mut [f32]) {
+    let sum: f64 = weights.iter().map(|w| f64::from(*w)).sum();
+    if sum > 0.0 {
+        let scale = (weights.len() as f64 / sum) as f32;
+        weights.iter_mut().for_each(|weight| *weight *= scale);
     }
 }
 
@@ -265,22 +270,6 @@ impl<'a> TextData<'a> {
         }
     }
 
-    /// A few validation texts, of training where there are none, spread evenly, for checking an exported
-    /// model against memory.
-    pub(crate) fn probe_texts(&self, count: usize) -> Result<Vec<String>, TrainError> {
-        let subset = if self.valid.labels.is_empty() { Subset::Train } else { Subset::Valid };
-        let stride = self.rows(subset).div_ceil(count).max(1);
-        let (mut texts, mut position) = (Vec::with_capacity(count), 0);
-        let mut take = |row: Row<'_>| {
-            if position % stride == 0 {
-                texts.push(row.text.to_owned());
-            }
-            position += 1;
-        };
-        (self.source)(subset, &mut take).map_err(TrainError::Source)?;
-        Ok(texts)
-    }
-
     /// Finds the features of the groups of `key` that are not known yet.
     fn find_missing(&self, key: MatrixKey) -> Result<(), TrainError> {
         let _one_at_a_time = lock(&self.extraction);
@@ -370,14 +359,28 @@ impl<'a> TextData<'a> {
         Ok(tallies.into_iter().map(features).collect())
     }
 
+    /// Visits the text of each row of a subset.
+    pub(crate) fn each_text(
+        &self,
+        subset: Subset,
+        visit: &mut dyn FnMut(&str),
+    ) -> Result<(), TrainError> {
+        let mut rows = 0;
+        (self.source)(subset, &mut |row| {
+            visit(row.text);
+            rows += 1;
+        })
+        .map_err(TrainError::Source)?;
+        if rows == self.rows(subset) { Ok(()) } else { Err(TrainError::RowsChanged) }
+    }
+
     fn texts(&self, subset: Subset) -> Result<Texts, TrainError> {
         let mut texts = Texts::default();
-        let mut push = |row: Row<'_>| {
-            texts.text.push_str(row.text);
+        self.each_text(subset, &mut |text| {
+            texts.text.push_str(text);
             texts.ends.push(texts.text.len());
-        };
-        (self.source)(subset, &mut push).map_err(TrainError::Source)?;
-        if texts.ends.len() == self.rows(subset) { Ok(texts) } else { Err(TrainError::RowsChanged) }
+        })?;
+        Ok(texts)
     }
 }
 

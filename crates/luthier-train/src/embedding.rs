@@ -14,7 +14,7 @@ use crate::bag::{BagNetwork, Dense, axpy, softmax};
 use crate::data::{Chunk, Subset, Targets};
 use crate::matrix::{Matrix, MatrixKey};
 use crate::sampling::{generator, shuffled, symmetric};
-use crate::{Fitted, Job, Learned, Learner, Step, TextNetwork, TrainError};
+use crate::{Fitted, Job, Learned, Learner, Network, Step, TextNetwork, TrainError};
 
 /// N-gram embeddings, summed, into a small dense head.
 #[derive(Debug, Clone, Copy)]
@@ -94,11 +94,11 @@ impl Learner for Embedding {
         report: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
     ) -> Result<Fitted, TrainError> {
         let settings = Settings::read(job.values)?;
-        let matrix = job.data.matrix(settings.key)?;
+        let data = job.data.texts()?;
+        let matrix = data.matrix(settings.key)?;
         if matrix.columns() == 0 {
             return Err(TrainError::NoFeatures);
         }
-        let data = job.data;
         let mut trainer = Trainer::new(matrix.columns(), data.classes(), &settings, job.seed);
         let (mut done, mut valid) = (0, Vec::new());
         for epoch in 1..=settings.epochs {
@@ -117,14 +117,17 @@ impl Learner for Embedding {
             }
             let network = || {
                 let (preprocess, columns) = matrix.features();
-                TextNetwork { network: trainer.network.with_rows(&columns), preprocess }
+                Network::Bag(TextNetwork {
+                    network: trainer.network.with_rows(&columns),
+                    preprocess,
+                })
             };
             let step = Step { epoch, epochs: settings.epochs, valid: &valid, network: &network };
             if report(step).is_break() && epoch < settings.epochs {
                 return Err(TrainError::Stopped);
             }
         }
-        Ok(Fitted::new(Learned::Embedding(trainer.network), matrix, data.classes(), valid))
+        Ok(Fitted { learned: Learned::Embedding(trainer.network, matrix), valid })
     }
 }
 
@@ -162,7 +165,7 @@ impl Trainer {
                 inputs = outputs;
             }
         }
-        Self::of(BagNetwork { table, width, squares: None, layers, temperature: 1.0 })
+        Self::of(BagNetwork { table, width, squares: None, layers })
     }
 
     fn of(network: BagNetwork) -> Self {

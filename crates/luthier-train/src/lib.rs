@@ -1,16 +1,21 @@
 //! Learners: values and labelled rows in, a model out.
 //!
-//! Start from [`Learner`] and [`learner_by_name`]. A learner declares the [`Space`] of its values,
-//! fits a model to [`TextData`] and reports after every epoch, so that a caller can stop it; it
+//! Start from [`Learner`] and [`learners`]. A learner declares the [`Space`] of its values,
+//! fits a model to [`Data`] and reports after every epoch, so that a caller can stop it; it
 //! does not know that tuning exists, and it never runs the graph that it exports: the caller
-//! compares the engine's answers with [`TextNetwork::probes`].
+//! compares the engine's answers with [`Network::answer`].
 //!
-//! Both learners train a [`BagNetwork`]: the rows of a table that a text's n-grams point to are
-//! summed, and dense layers follow. While they learn, one table row stands for all n-grams that
-//! occur in the same training rows; [`Fitted::text_network`] gives each its own again. Fitting uses one thread, so that trials can run side by side,
-//! and gives the same bits for the same values, rows, order and seed.
+//! There are learners for each [`TaskKind`]. Of texts, `linear` and `embedding` train a [`BagNetwork`]:
+//! the rows of a table that a text's n-grams point to are summed, and dense layers follow; while they
+//! learn, one table row stands for all n-grams that occur in the same training rows, and
+//! [`Fitted::network`] gives each its own again. [`Transformer`] fine-tunes an encoder that was trained
+//! before. Of tables, [`BoostedTrees`] and `linear` take the columns of [`TableData`].
+//!
+//! Trials can run side by side: small learners use one thread, and the others those of the pool that they
+//! are called in. The same values, rows, order and seed give the same bits.
 
 mod bag;
+mod boosted_trees;
 mod cache;
 mod columns;
 mod data;
@@ -20,17 +25,29 @@ mod matrix;
 mod sampling;
 mod scale;
 mod spare;
+mod table;
+mod transformer;
+mod trees;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use luthier_model::{Model, NgramText};
+use luthier_model::{Decision, Model, NgramText, Preprocess, PreprocessError, Signature, Table};
 use luthier_space::{Space, ValueError, Values};
 
 pub use bag::{BagNetwork, Dense};
+pub use boosted_trees::BoostedTrees;
 pub use data::{Row, RowSource, SourceError, Subset, Targets, TextData};
 pub use embedding::Embedding;
 pub use linear::Linear;
+pub use table::{
+    Column, ColumnKind, TableData, TableLinear, TableNetwork, TableTargets, TableTask,
+};
+pub use transformer::{EncoderNetwork, ExportError, Locate, Transformer, check_size, to_model};
+pub use trees::{
+    Branch, CategoryRules, Child, Condition, Forest, Importance, Leaf, LeafRules, Link, Monotone,
+    Objective, Round, RowSampling, Tree, TreeOptions, fit_trees,
+};
 
 use matrix::Matrix;
 
@@ -38,7 +55,7 @@ use matrix::Matrix;
 ///
 /// `fit` may be called from several threads at once; it neither prints nor touches files.
 pub trait Learner: Send + Sync {
-    /// Name, as in `luthier.toml`.
+    /// Name, as in `luthier.toml`; learners of other tasks may have the same.
     fn name(&self) -> &'static str;
 
     /// The values that [`Learner::fit`] takes, with ranges that suit most tasks.
@@ -47,8 +64,18 @@ pub trait Learner: Send + Sync {
     /// Values of [`Learner::space`] that do well on most tasks; a search does well to start there.
     fn proposal(&self) -> Values;
 
-    /// Fits to the training rows of `job`. After each epoch `report` gets the probabilities of the
-    /// validation rows; when it breaks, fitting ends with [`TrainError::Stopped`].
+    /// A parameter that only a job can give, such as what was trained before.
+    fn needs(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The parameter that says how many steps a fit reports at most, and how much of it is one step.
+    fn steps(&self) -> (&'static str, u64) {
+        ("epochs", 1)
+    }
+
+    /// Fits to the training rows of `job`. After each epoch `report` gets what the validation rows are
+    /// answered; when it breaks, fitting ends with [`TrainError::Stopped`].
     fn fit(
         &self,
         job: &Job<'_>,
@@ -59,12 +86,31 @@ pub trait Learner: Send + Sync {
 /// What a learner is asked to do.
 #[derive(Clone, Copy)]
 pub struct Job<'a> {
-    /// Rows.
-    pub data: &'a TextData<'a>,
+    /// Rows of the kind that the learner is for.
+    pub data: &'a Data<'a>,
     /// Values, one for each active parameter of the learner's space.
     pub values: &'a Values,
     /// Seed of all that is random: initial weights, order of rows, dropout.
     pub seed: u64,
+}
+
+/// Labelled rows for training.
+pub enum Data<'a> {
+    /// Texts with classes.
+    Text(TextData<'a>),
+    /// Rows of a table with classes or numbers.
+    Table(TableData),
+}
+
+/// What a learner learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskKind {
+    /// The class of a text.
+    TextClasses,
+    /// The class of a row of a table.
+    TableClasses,
+    /// A number for a row of a table.
+    TableNumbers,
 }
 
 /// The state after an epoch.
@@ -74,26 +120,44 @@ pub struct Step<'a> {
     pub epoch: u64,
     /// Epochs in all.
     pub epochs: u64,
-    /// Probabilities of the validation rows, row-major `[rows, classes]`.
+    /// Probabilities of the validation rows, row-major `[rows, classes]`, or the number for each.
     pub valid: &'a [f32],
-    /// Gives the network as it is now, as [`Fitted::text_network`] does at the end.
-    pub network: &'a dyn Fn() -> TextNetwork,
+    /// Gives the network as it is now, as [`Fitted::network`] does at the end.
+    pub network: &'a dyn Fn() -> Network,
 }
 
-/// What fitting gives; [`Fitted::text_network`] makes it fit for export.
+/// What fitting gives; [`Fitted::network`] makes it fit for export.
 pub struct Fitted {
     learned: Learned,
-    matrix: Arc<Matrix>,
-    classes: usize,
-    temperature: f32,
-    /// Probabilities of the validation rows, row-major `[rows, classes]`.
+    /// What the validation rows are answered, as in the last [`Step`].
     pub valid: Vec<f32>,
 }
 
-/// What a learner has learnt, with a table row for each column of the matrix.
+/// What a learner has learnt.
 pub(crate) enum Learned {
-    Linear(linear::Weights),
-    Embedding(BagNetwork),
+    /// With a row for each column of the matrix.
+    Linear(linear::Weights, Arc<Matrix>),
+    /// The same.
+    Embedding(BagNetwork, Arc<Matrix>),
+    /// As it is exported.
+    Forest(Forest),
+    /// The same.
+    Table(TableNetwork),
+    /// The same.
+    Encoder(Box<EncoderNetwork>),
+}
+
+/// A network that can be exported.
+#[derive(Debug, Clone)]
+pub enum Network {
+    /// Over the n-grams of texts.
+    Bag(TextNetwork),
+    /// Trees over the columns of a table.
+    Forest(Forest),
+    /// Layers over the columns of a table.
+    Table(TableNetwork),
+    /// An encoder over the tokens of texts.
+    Encoder(Box<EncoderNetwork>),
 }
 
 /// A network with the preprocessing that turns text into rows of its table.
@@ -105,13 +169,13 @@ pub struct TextNetwork {
     pub preprocess: NgramText,
 }
 
-/// A text and the probabilities that the network in memory gives it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Probe {
-    /// The text.
-    pub text: String,
-    /// One probability per class.
-    pub probabilities: Vec<f32>,
+/// Rows without labels.
+#[derive(Debug, Clone, Copy)]
+pub enum Inputs<'a> {
+    /// Texts.
+    Texts(&'a [String]),
+    /// Numbers of a table's columns, row-major.
+    Table(&'a [f32]),
 }
 
 /// Why there is no fitted model.
@@ -123,6 +187,9 @@ pub enum TrainError {
     /// The rows could not be read.
     #[error("the rows could not be read: {0}")]
     Source(SourceError),
+    /// The learner is for rows of another kind.
+    #[error("the learner is for {0}")]
+    Kind(&'static str),
     /// There are no training rows.
     #[error("there must be at least one training row")]
     NoRows,
@@ -138,78 +205,186 @@ pub enum TrainError {
     /// No n-gram is left to learn from.
     #[error("no n-gram occurs in enough training rows")]
     NoFeatures,
+    /// No column is left to learn from.
+    #[error("every column has the same value in all training rows, or none")]
+    NoColumns,
+    /// A column has more or fewer cells than there are rows.
+    #[error("column `{column}` does not have one cell for each row")]
+    Cells {
+        /// The column's name.
+        column: String,
+    },
+    /// The loss is not made for a target.
+    #[error("the objective does not take the target of row {row}")]
+    Target {
+        /// The row in its subset, from 0.
+        row: usize,
+    },
+    /// An option of the trees is out of its range.
+    #[error("`{name}` is out of its range")]
+    Option {
+        /// The option's name.
+        name: &'static str,
+    },
     /// The weights stopped being finite.
     #[error("training diverged in epoch {epoch}: a smaller learning_rate may help")]
     Diverged {
         /// The epoch, from 1.
         epoch: u64,
     },
+    /// The loss or its gradient stopped being finite.
+    #[error("the loss is no number in step {step}: a smaller learning_rate may help")]
+    NotFinite {
+        /// The step, from 1.
+        step: u64,
+    },
+    /// What was trained before cannot be used.
+    #[error("checkpoint `{name}`: {reason}")]
+    Checkpoint {
+        /// Its name in the values.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// A text has no tokens.
+    #[error(transparent)]
+    Tokens(#[from] PreprocessError),
+    /// The network cannot be exported.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// A network cannot be trained.
+    #[error("{0}")]
+    Network(String),
     /// The report asked to stop.
     #[error("training was stopped")]
     Stopped,
 }
 
 impl Fitted {
-    pub(crate) fn new(
-        learned: Learned,
-        matrix: Arc<Matrix>,
-        classes: usize,
-        valid: Vec<f32>,
-    ) -> Self {
-        Self { learned, matrix, classes, temperature: 1.0, valid }
-    }
-
-    /// The same network with its logits divided by `temperature`, above 0.
-    #[must_use]
-    pub fn calibrated(mut self, temperature: f32) -> Self {
-        self.temperature *= temperature;
-        for row in self.valid.chunks_exact_mut(self.classes) {
-            row.iter_mut().for_each(|p| *p = p.max(f32::MIN_POSITIVE).ln() / temperature);
-            bag::softmax(row);
+    /// The network, with a table row for each n-gram if it is over n-grams.
+    pub fn network(&self) -> Network {
+        match &self.learned {
+            Learned::Linear(weights, matrix) => {
+                let (preprocess, columns) = matrix.features();
+                Network::Bag(TextNetwork { network: weights.network(&columns), preprocess })
+            }
+            Learned::Embedding(network, matrix) => {
+                let (preprocess, columns) = matrix.features();
+                Network::Bag(TextNetwork { network: network.with_rows(&columns), preprocess })
+            }
+            Learned::Forest(forest) => Network::Forest(forest.clone()),
+            Learned::Table(network) => Network::Table(network.clone()),
+            Learned::Encoder(network) => Network::Encoder(network.clone()),
         }
-        self
+    }
+}
+
+impl<'a> Data<'a> {
+    /// Number of classes; 0 where rows are labelled with numbers.
+    pub fn classes(&self) -> usize {
+        match self {
+            Self::Text(data) => data.classes(),
+            Self::Table(TableData { task: TableTask::Classes(classes), .. }) => *classes,
+            Self::Table(TableData { task: TableTask::Number, .. }) => 0,
+        }
     }
 
-    /// The network with a table row for each n-gram.
-    pub fn text_network(&self) -> TextNetwork {
-        let (preprocess, columns) = self.matrix.features();
-        let mut network = match &self.learned {
-            Learned::Linear(weights) => weights.network(&columns),
-            Learned::Embedding(network) => network.with_rows(&columns),
+    /// The texts, for learners of those.
+    pub(crate) fn texts(&self) -> Result<&TextData<'a>, TrainError> {
+        match self {
+            Self::Text(data) => Ok(data),
+            Self::Table(_) => Err(TrainError::Kind("texts")),
+        }
+    }
+
+    /// The table, for learners of those.
+    pub(crate) fn table(&self) -> Result<&TableData, TrainError> {
+        match self {
+            Self::Text(_) => Err(TrainError::Kind("tables")),
+            Self::Table(data) => Ok(data),
+        }
+    }
+}
+
+impl<'a> From<TextData<'a>> for Data<'a> {
+    fn from(data: TextData<'a>) -> Self {
+        Self::Text(data)
+    }
+}
+
+impl From<TableData> for Data<'_> {
+    fn from(data: TableData) -> Self {
+        Self::Table(data)
+    }
+}
+
+impl Network {
+    /// Exports the model; `table` has the columns that a network of tables was fitted to, and none that
+    /// one of texts was.
+    pub fn to_model(&self, decision: Decision, table: Option<&Table>) -> Result<Model, TrainError> {
+        let (graph, table) = match (self, table) {
+            (Self::Bag(TextNetwork { network, preprocess }), None) => {
+                return Ok(network.to_model(preprocess.clone(), decision));
+            }
+            (Self::Encoder(network), None) => {
+                let EncoderNetwork { classifier, tokens } = network.as_ref();
+                return Ok(to_model(classifier.clone(), tokens.clone(), decision)?);
+            }
+            (Self::Forest(forest), Some(table)) => (forest.graph(), table),
+            (Self::Table(network), Some(table)) => (network.graph(), table),
+            (Self::Bag(_) | Self::Encoder(_), Some(_)) => return Err(TrainError::Kind("texts")),
+            (Self::Forest(_) | Self::Table(_), None) => return Err(TrainError::Kind("tables")),
         };
-        network.temperature = self.temperature;
-        TextNetwork { network, preprocess }
+        Ok(Model {
+            preprocess: Preprocess::Table(table.clone()),
+            graph,
+            signature: Signature::of_table(table, &decision),
+            decision,
+        })
+    }
+
+    /// What the network in memory answers: probabilities, row-major `[rows, classes]`, or the number for
+    /// each row.
+    pub fn answer(&self, rows: Inputs<'_>) -> Result<Vec<f32>, TrainError> {
+        match (self, rows) {
+            (Self::Bag(network), Inputs::Texts(texts)) => Ok(network.answer(texts)),
+            (Self::Forest(forest), Inputs::Table(cells)) => {
+                Ok(forest.answers(&forest.predict(cells)))
+            }
+            (Self::Table(network), Inputs::Table(cells)) => Ok(network.answer(cells)),
+            (Self::Encoder(network), Inputs::Texts(texts)) => network.answer(texts),
+            (Self::Bag(_) | Self::Encoder(_), Inputs::Table(_)) => Err(TrainError::Kind("texts")),
+            (Self::Forest(_) | Self::Table(_), Inputs::Texts(_)) => Err(TrainError::Kind("tables")),
+        }
     }
 }
 
 impl TextNetwork {
-    /// Exports the model, with class names and, for binary tasks, the positive class.
-    pub fn to_model(&self, labels: Vec<String>, positive: Option<usize>) -> Model {
-        self.network.to_model(self.preprocess.clone(), labels, positive)
-    }
-
-    /// Up to `count` validation texts, of training where there are none, with the probabilities of the
-    /// network in memory.
-    pub fn probes(&self, data: &TextData<'_>, count: usize) -> Result<Vec<Probe>, TrainError> {
+    fn answer(&self, texts: &[String]) -> Vec<f32> {
         let mut scratch = luthier_model::Scratch::default();
-        let texts = data.probe_texts(count)?;
-        let probe = |text: String| {
-            let (rows, weight) = self.preprocess.features(&text, &mut scratch);
-            let probabilities = self.network.predict(rows, weight);
-            Probe { text, probabilities }
+        let of_text = |text: &String| {
+            let (rows, weight) = self.preprocess.features(text, &mut scratch);
+            self.network.predict(rows, weight)
         };
-        Ok(texts.into_iter().map(probe).collect())
+        texts.iter().flat_map(of_text).collect()
     }
 }
 
-/// All learners.
-pub fn learners() -> Vec<Box<dyn Learner>> {
-    vec![Box::new(Linear), Box::new(Embedding)]
-}
-
-/// The learner called `name`.
-pub fn learner_by_name(name: &str) -> Option<Box<dyn Learner>> {
-    learners().into_iter().find(|learner| learner.name() == name)
+/// All learners for a task; `locate` finds what was trained before.
+pub fn learners(task: TaskKind, locate: &Locate) -> Vec<Box<dyn Learner>> {
+    match task {
+        TaskKind::TextClasses => vec![
+            Box::new(Linear),
+            Box::new(Embedding),
+            Box::new(Transformer { locate: Arc::clone(locate) }),
+        ],
+        TaskKind::TableClasses => {
+            vec![Box::new(TableLinear), Box::new(BoostedTrees { numbers: false })]
+        }
+        TaskKind::TableNumbers => {
+            vec![Box::new(TableLinear), Box::new(BoostedTrees { numbers: true })]
+        }
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::matrix::{Matrix, MatrixKey};
 use crate::sampling::shuffled;
 use crate::scale::{Weighting, scales};
 use crate::spare::Lent;
-use crate::{Fitted, Job, Learned, Learner, Step, TextNetwork, TrainError};
+use crate::{Fitted, Job, Learned, Learner, Network, Step, TextNetwork, TrainError};
 
 /// Hashed n-grams into softmax regression.
 #[derive(Debug, Clone, Copy)]
@@ -102,11 +102,11 @@ impl Learner for Linear {
         report: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
     ) -> Result<Fitted, TrainError> {
         let settings = Settings::read(job.values)?;
-        let matrix = job.data.matrix(settings.key)?;
+        let data = job.data.texts()?;
+        let matrix = data.matrix(settings.key)?;
         if matrix.columns() == 0 {
             return Err(TrainError::NoFeatures);
         }
-        let data = job.data;
         let mut weights = Weights::new(data, &matrix);
         let stride = weights.stride();
         let mut runs = weights.numbers.chunks_exact_mut(stride);
@@ -142,14 +142,14 @@ impl Learner for Linear {
             }
             let network = || {
                 let (preprocess, columns) = matrix.features();
-                TextNetwork { network: weights.network(&columns), preprocess }
+                Network::Bag(TextNetwork { network: weights.network(&columns), preprocess })
             };
             let step = Step { epoch, epochs: settings.epochs, valid: &valid, network: &network };
             if report(step).is_break() && epoch < settings.epochs {
                 return Err(TrainError::Stopped);
             }
         }
-        Ok(Fitted::new(Learned::Linear(weights), matrix, data.classes(), valid))
+        Ok(Fitted { learned: Learned::Linear(weights, matrix), valid })
     }
 }
 
@@ -388,13 +388,7 @@ impl Weights {
             [bias] => Dense { weights: Some(vec![0.0, 1.0]), bias: vec![0.0, *bias], relu: false },
             bias => Dense { weights: None, bias: bias.to_vec(), relu: false },
         };
-        BagNetwork {
-            table,
-            width: self.outputs,
-            squares: Some(squares),
-            layers: vec![layer],
-            temperature: 1.0,
-        }
+        BagNetwork { table, width: self.outputs, squares: Some(squares), layers: vec![layer] }
     }
 }
 

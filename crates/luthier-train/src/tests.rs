@@ -1,9 +1,26 @@
 use std::ops::ControlFlow;
 
-use luthier_model::{Preprocess, Scratch};
+use luthier_model::{Decision, Preprocess, Scratch};
 use luthier_space::{Distribution, Value, Values};
 
-use crate::{Fitted, Job, Learner, Row, Step, Subset, TextData, TrainError, learners};
+use crate::{
+    Data, Fitted, Inputs, Job, Learner, Locate, Network, Row, Step, Subset, TaskKind, TextData,
+    TextNetwork, TrainError,
+};
+
+fn learners() -> Vec<Box<dyn Learner>> {
+    let locate: Locate = std::sync::Arc::new(|name| Err(format!("there is no {name}")));
+    let mut learners = crate::learners(TaskKind::TextClasses, &locate);
+    learners.retain(|learner| learner.needs().is_none());
+    learners
+}
+
+fn bag(fitted: &Fitted) -> TextNetwork {
+    match fitted.network() {
+        Network::Bag(network) => network,
+        _ => panic!("n-grams"),
+    }
+}
 
 const WORDS: [[&str; 4]; 3] = [
     ["lovely", "warm", "brilliant", "好吃"],
@@ -25,7 +42,7 @@ fn rows(classes: usize, count: usize, salt: usize) -> Vec<(String, u32)> {
         .collect()
 }
 
-fn data(classes: usize) -> TextData<'static> {
+fn data(classes: usize) -> Data<'static> {
     let (train, valid) = (rows(classes, 120, 0), rows(classes, 30, 2));
     TextData::new(classes, move |subset, visit| {
         let rows = if subset == Subset::Train { &train } else { &valid };
@@ -33,6 +50,11 @@ fn data(classes: usize) -> TextData<'static> {
         Ok(())
     })
     .unwrap()
+    .into()
+}
+
+fn labels<'d>(data: &'d Data<'_>) -> &'d [u32] {
+    &data.texts().unwrap().valid().labels
 }
 
 /// The middle of every range and the last option of every choice.
@@ -44,7 +66,7 @@ fn middle(learner: &dyn Learner) -> Values {
     })
 }
 
-fn fit(learner: &dyn Learner, data: &TextData<'_>, seed: u64) -> Fitted {
+fn fit(learner: &dyn Learner, data: &Data<'_>, seed: u64) -> Fitted {
     let values = middle(learner);
     let mut epochs = 0;
     let fitted = learner
@@ -67,7 +89,7 @@ fn learners_learn() {
             let right = fitted
                 .valid
                 .chunks(classes)
-                .zip(&data.valid().labels)
+                .zip(labels(&data))
                 .filter(|(p, label)| p.iter().all(|q| *q <= p[**label as usize]));
             assert_eq!(right.count(), 30, "{} on {classes} classes", learner.name());
         }
@@ -85,7 +107,7 @@ fn proposals_fit_their_spaces() {
 fn equal_seeds_give_equal_bits_and_others_do_not() {
     for learner in learners() {
         let data = data(2);
-        let [a, b, c] = [1, 1, 2].map(|seed| fit(&*learner, &data, seed).text_network().network);
+        let [a, b, c] = [1, 1, 2].map(|seed| bag(&fit(&*learner, &data, seed)).network);
         assert_eq!(a, b, "{}", learner.name());
         assert_ne!(a, c, "{}", learner.name());
     }
@@ -95,18 +117,16 @@ fn equal_seeds_give_equal_bits_and_others_do_not() {
 fn the_reported_probabilities_are_those_of_the_exported_features() {
     for learner in learners() {
         let data = data(3);
-        let fitted = fit(&*learner, &data, 3).calibrated(1.7);
-        let text_network = fitted.text_network();
-        let probes = text_network.probes(&data, 30).unwrap();
-        assert_eq!(probes.len(), 30);
-        for (probe, valid) in probes.iter().zip(fitted.valid.chunks(3)) {
-            for (a, b) in probe.probabilities.iter().zip(valid) {
-                luthier_test::assert_close((*a).into(), (*b).into(), 1e-6, &probe.text);
-            }
+        let fitted = fit(&*learner, &data, 3);
+        let texts: Vec<String> = rows(3, 30, 2).into_iter().map(|(text, _)| text).collect();
+        let answers = fitted.network().answer(Inputs::Texts(&texts)).unwrap();
+        assert_eq!(answers.len(), 90);
+        for (a, b) in answers.iter().zip(&fitted.valid) {
+            luthier_test::assert_close((*a).into(), (*b).into(), 1e-6, learner.name());
         }
-        let model = text_network.to_model(vec!["a".into(), "b".into(), "c".into()], None);
+        let labels = vec!["a".into(), "b".into(), "c".into()];
+        let model = fitted.network().to_model(Decision::of_classes(labels, None), None).unwrap();
         model.graph.check().unwrap();
-        luthier_test::assert_close(model.temperature(), 1.7, 1e-6, "temperature");
         assert!(model.clone().shift_logit(0.5), "a bias stands before the softmax");
         let Preprocess::NgramText(text) = &model.preprocess else { panic!("n-grams") };
         assert_eq!(text.index().len(), model.graph.tensor("table").unwrap().shape[0]);
@@ -144,12 +164,16 @@ fn weights_count_as_repeats_would_and_zero_leaves_a_row_out() {
             })
             .unwrap()
         };
-        let margin = |data: &TextData<'_>| {
+        let margin = |data: &Data<'_>| {
             let fitted = fit(&*learner, data, 1);
-            let labels = &data.valid().labels;
+            let labels = labels(data);
             fitted.valid.chunks(2).zip(labels).map(|(p, l)| p[*l as usize]).sum::<f32>()
         };
-        assert!(margin(&flipped(0.0)) > margin(&flipped(1.0)) + 1.0, "{}", learner.name());
+        assert!(
+            margin(&flipped(0.0).into()) > margin(&flipped(1.0).into()) + 1.0,
+            "{}",
+            learner.name()
+        );
     }
 }
 
@@ -167,13 +191,13 @@ fn fitting_needs_no_validation_rows() {
         TextData::new(2, source).unwrap()
     };
     for learner in learners() {
-        let fit = |data: &TextData<'_>| {
+        let fit = |data: &Data<'_>| {
             let job = Job { data, values: &learner.proposal(), seed: 1 };
             let fitted = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap();
-            let probes = fitted.text_network().probes(data, 4).unwrap();
-            (fitted.valid.len(), probes)
+            let texts = rows.map(|(text, _)| text.to_owned());
+            (fitted.valid.len(), fitted.network().answer(Inputs::Texts(&texts)).unwrap())
         };
-        let (with, without) = (fit(&with(true)), fit(&with(false)));
+        let (with, without) = (fit(&with(true).into()), fit(&with(false).into()));
         assert_eq!((with.0, without.0), (8, 0));
         assert_eq!(with.1, without.1, "the model is the same");
     }
@@ -194,8 +218,8 @@ fn unusable_rows_are_errors() {
         visit(Row { text: "", label: 0, weight: 1.0 });
         visit(Row { text: " ", label: 1, weight: 1.0 });
         Ok(())
-    })
-    .unwrap();
+    });
+    let blank = Data::from(blank.unwrap());
     for learner in learners() {
         let mut values = middle(&*learner);
         values.insert("chars", 0);
@@ -213,16 +237,16 @@ fn rows_that_are_read_again_train_as_well_as_rows_that_are_kept() {
             rows.iter().for_each(|(text, label)| visit(Row { text, label: *label, weight: 1.0 }));
             Ok(())
         };
-        let kept = TextData::new(3, source).unwrap();
+        let kept = Data::from(TextData::new(3, source).unwrap());
         let right = |fitted: &Fitted| {
-            let rows = fitted.valid.chunks(3).zip(&kept.valid().labels);
+            let rows = fitted.valid.chunks(3).zip(labels(&kept));
             rows.filter(|(p, label)| p.iter().all(|q| *q <= p[**label as usize])).count()
         };
         let expected = fit(&*learner, &kept, 4);
         for max_chunk in [u64::MAX, 2000] {
             let streamed = TextData::with_limits(3, 0, max_chunk, source).unwrap();
-            let fitted = fit(&*learner, &streamed, 4);
-            let index = |fitted: &Fitted| fitted.text_network().preprocess.index().clone();
+            let fitted = fit(&*learner, &streamed.into(), 4);
+            let index = |fitted: &Fitted| bag(fitted).preprocess.index().clone();
             assert_eq!(index(&fitted), index(&expected));
             assert_eq!(right(&fitted), right(&expected), "{} by {max_chunk}", learner.name());
         }
