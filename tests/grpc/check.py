@@ -270,7 +270,7 @@ def check_faults(client, channel):
             "Could not find any versions of model nobody")
     several = tf.inference_pb2.MultiInferenceRequest()
     refused(lambda: client.predictions.MultiInference(several, timeout=30), "UNIMPLEMENTED",
-            "MultiInference is not supported, send a Classify for each task")
+            "MultiInference is not supported, send a Classify or a Regress for each task")
     reload = tf.model_management_pb2.ReloadConfigRequest()
     refused(lambda: client.models.HandleReloadConfigRequest(reload, timeout=30), "UNIMPLEMENTED",
             "HandleReloadConfigRequest is not supported, what is new in a base path is taken up by itself")

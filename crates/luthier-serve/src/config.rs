@@ -43,16 +43,17 @@ pub struct ServeConfig {
 }
 
 /// A route of the user's own: `POST path {"<input>": "a text"}` answers `{"<output>": score}` from
-/// the latest version of `model`; a list of texts answers a list.
+/// the latest version of `model`; a list of texts answers a list. A model of a table takes its row
+/// as the whole body, `{"age": 34, "job": "cook"}`, or a list of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// Path, such as `/sentiment`.
     pub path: String,
     /// Name of the model.
     pub model: String,
-    /// Field of the request that holds the text; `text`.
+    /// Field of the request that holds the text; `text`. Without use where the model takes a table.
     pub input: String,
-    /// Field of the answer that holds the score; `score`.
+    /// Field of the answer that holds the score or number; `score`.
     pub output: String,
 }
 
@@ -125,9 +126,14 @@ impl Route {
         Self {
             path: path.to_owned(),
             model: model.to_owned(),
-            input: "text".to_owned(),
+            input: Self::input(),
             output: "score".to_owned(),
         }
+    }
+
+    /// The field that holds the text where none is named.
+    pub(crate) fn input() -> String {
+        "text".to_owned()
     }
 }
 

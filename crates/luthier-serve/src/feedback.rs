@@ -106,6 +106,8 @@ pub(crate) struct Joined {
 pub(crate) enum FeedbackError {
     #[error("Feedback is off: start the server with --feedback-store <file>")]
     Off,
+    #[error("Model {model} gives numbers: labels are joined with classes alone")]
+    Numbers { model: String },
     #[error(
         "labels[{index}]: \"{label}\" is no class of model {model} version {version}, which has {}",
         listed(classes)
@@ -194,14 +196,19 @@ impl Tracked {
         watch: Option<(Baseline, Preprocess)>,
     ) -> Self {
         static SERIALS: AtomicU64 = AtomicU64::new(0);
-        let watch = watch.filter(|(baseline, _)| baseline.classes() == decision.classes()).map(
-            |(baseline, preprocess)| Watch { preprocess, drift: Mutex::new(Drift::new(&baseline)) },
-        );
+        let watch = watch
+            .filter(|(baseline, _)| baseline.classes() == decision.labels().len())
+            // So far a baseline is one of texts.
+            .filter(|(_, preprocess)| preprocess.table().is_none())
+            .map(|(baseline, preprocess)| Watch {
+                preprocess,
+                drift: Mutex::new(Drift::new(&baseline)),
+            });
         Self {
             name: name.into(),
             version,
-            labels: decision.labels.clone(),
-            positive: decision.positive,
+            labels: decision.labels().to_vec(),
+            positive: decision.positive(),
             watch,
             serial: SERIALS.fetch_add(1, Ordering::Relaxed),
         }
@@ -242,11 +249,13 @@ impl Tracker {
         texts: Texts,
         probabilities: &[f32],
     ) {
-        if !self.has_store && tracked.watch.is_none() {
+        // Numbers are neither joined with labels nor watched.
+        if decision.class().is_none() || !self.has_store && tracked.watch.is_none() {
             return;
         }
-        let rows = probabilities.chunks_exact(decision.classes().max(1));
-        let predicted: Vec<u32> = rows.map(|row| decision.answer(row).label as u32).collect();
+        let rows = probabilities.chunks_exact(decision.outputs().max(1));
+        let class = |row| decision.answer(row).map(|answer| answer.label as u32);
+        let predicted: Vec<u32> = rows.filter_map(class).collect();
         let texts = if tracked.watch.is_some() { texts } else { Texts::default() };
         let answered = Answered { id, tracked: Arc::clone(tracked), texts, predicted };
         let (bytes, rows) = (answered.bytes(), answered.predicted.len());

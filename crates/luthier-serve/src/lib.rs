@@ -6,7 +6,7 @@
 //! of the user's own.
 //!
 //! ```text
-//! socket ─► rest: path, JSON ─► Service: limits, queue, counters ─► worker: text, graph, scores
+//! socket ─► rest: path, JSON ─► Service: limits, queue, counters ─► worker: rows, graph, scores
 //!        ◄─ rest: JSON       ◄───────────────────────────────────◄─
 //! ```
 //!
@@ -32,6 +32,7 @@ mod calls;
 mod config;
 mod connection;
 mod error;
+mod example;
 mod feedback;
 mod front;
 mod grpc;
@@ -41,6 +42,7 @@ mod models;
 mod outgoing;
 mod registry;
 mod rest;
+mod rows;
 mod server;
 mod service;
 mod texts;

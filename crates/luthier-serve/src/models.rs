@@ -1,6 +1,7 @@
 //! Which models are served, and what a loaded version of one is.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -8,17 +9,15 @@ use luthier_bundle::{Bundle, BundleError, PredictScratch, Predictor};
 use luthier_engine::Threads;
 use luthier_model::{Decision, Signature};
 
+use crate::example::{self, Example};
 use crate::feedback::Tracked;
 use crate::metrics::Meters;
 use crate::registry::folder::{self, Scan};
+use crate::rows::{Rows, Takes};
 use crate::{Route, ServeError};
 
 /// File that makes a folder a bundle.
 pub(crate) const MANIFEST: &str = "manifest.json";
-/// Texts that a version is warmed up with, and that the API document shows with its answers. They
-/// are of no data set: whoever may ask a model need not be allowed to see what it was trained on.
-pub(crate) const EXAMPLE_TEXTS: [&str; 2] =
-    ["It came early, and it works well.", "包装破了，客服也不理人。"];
 /// Longest name of a model, in bytes.
 const MAX_NAME: usize = 128;
 
@@ -51,7 +50,7 @@ pub(crate) struct ServedModel {
     pub(crate) version: i64,
     /// The version as a label of metrics.
     pub(crate) version_label: Arc<str>,
-    /// Labels and positive class.
+    /// Labels and positive class, or what number is answered.
     pub(crate) decision: Decision,
     /// What goes in and out.
     pub(crate) signature: Signature,
@@ -61,8 +60,8 @@ pub(crate) struct ServedModel {
     pub(crate) tracked: Arc<Tracked>,
     /// What is counted of it, from its first request on.
     pub(crate) meters: OnceLock<Arc<Meters>>,
-    /// Its answer to [`EXAMPLE_TEXTS`], row-major `[texts, classes]`; empty until it is warmed up.
-    pub(crate) example: Vec<f32>,
+    /// What it is warmed up with.
+    pub(crate) example: Example,
     predictor: Predictor,
 }
 
@@ -81,12 +80,12 @@ pub(crate) enum ModelState {
     End,
 }
 
-/// Why a loaded model has no scores for some texts.
+/// Why a loaded model has no answer for some rows.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PredictError {
     #[error(transparent)]
     Engine(#[from] BundleError),
-    #[error("the model gave no finite score for every class")]
+    #[error("the model did not give a finite number for every output")]
     NoScores,
 }
 
@@ -181,12 +180,14 @@ impl ServedModel {
         let route = bundle.manifest().route.as_ref().map(|route| Route {
             path: route.path.clone(),
             model: name.to_owned(),
-            input: route.input.clone(),
+            input: route.input.clone().unwrap_or_else(Route::input),
             output: route.output.clone(),
         });
         let mut model = Self::new(name, version, predictor, route);
         model.tracked = Arc::new(Tracked::of(name, version, bundle)?);
-        model.example = model.predict(&EXAMPLE_TEXTS, &mut PredictScratch::default())?;
+        let (rows, given) = example::rows(model.takes());
+        let outputs = model.predict(&given, 0..given.len(), &mut PredictScratch::default())?;
+        model.example = Example { rows, outputs };
         Ok(model)
     }
 
@@ -205,7 +206,7 @@ impl ServedModel {
             route: route.map(Arc::new),
             tracked: Arc::new(Tracked::new(name, version, predictor.decision(), None)),
             meters: OnceLock::new(),
-            example: Vec::new(),
+            example: Example::default(),
             predictor,
         }
     }
@@ -215,23 +216,37 @@ impl ServedModel {
         *self.name == *name && self.version == version
     }
 
-    /// Probabilities, row-major `[texts, classes]`, all finite.
+    /// What the graph gives for the rows at `places`, row-major `[rows, outputs]`, all finite.
     pub(crate) fn predict(
         &self,
-        texts: &[&str],
+        rows: &Rows,
+        places: Range<usize>,
         scratch: &mut PredictScratch,
     ) -> Result<Vec<f32>, PredictError> {
-        let scores = self.predictor.predict(texts, scratch)?;
-        let is_whole = scores.len() == texts.len() * self.decision.classes();
+        let count = places.len();
+        let scores = match rows {
+            Rows::Texts(texts) => {
+                let texts: Vec<&str> = texts.iter_of(places).collect();
+                self.predictor.predict(&texts, scratch)?
+            }
+            Rows::Table { columns, numbers } => {
+                let numbers = &numbers[places.start * columns..places.end * columns];
+                self.predictor.predict_rows(numbers, scratch)?
+            }
+        };
+        let is_whole = scores.len() == count * self.decision.outputs();
         match is_whole && scores.iter().all(|score| score.is_finite()) {
             true => Ok(scores),
             false => Err(PredictError::NoScores),
         }
     }
 
-    /// Name of the one input.
-    pub(crate) fn input(&self) -> &str {
-        self.signature.inputs.first().map_or("text", |field| &field.name)
+    /// What its rows are.
+    pub(crate) fn takes(&self) -> Takes<'_> {
+        match self.predictor.table() {
+            Some(table) => Takes::Table(table),
+            None => Takes::Texts(self.signature.inputs.first().map_or("text", |field| &field.name)),
+        }
     }
 
     /// Name of the one output.

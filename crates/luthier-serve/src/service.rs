@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Sender, TrySendError};
+use luthier_model::Decision;
 use tokio::sync::oneshot;
 
 use crate::feedback::{PredictionId, Tracker};
 use crate::metrics::{Metrics, Operation, Rejection};
 use crate::models::ServedModel;
 use crate::registry::{Loading, Registry, RouteCheck};
-use crate::texts::Texts;
+use crate::rows::Rows;
 use crate::versions::{VersionStatus, Versions};
 use crate::worker::{self, Job};
 use crate::{Models, ServeConfig, ServeError};
@@ -47,8 +48,8 @@ pub(crate) struct PredictCall<'a> {
     pub(crate) model: &'a Arc<ServedModel>,
     /// What it is asked for.
     pub(crate) operation: Operation,
-    /// One text per row.
-    pub(crate) texts: Texts,
+    /// Rows as the model takes them.
+    pub(crate) rows: Rows,
     /// What its rows are named by, for labels to come.
     pub(crate) id: PredictionId,
     /// When nobody will wait for the answer any more.
@@ -60,7 +61,7 @@ pub(crate) struct PredictCall<'a> {
 pub(crate) enum Task {
     /// Scores.
     Predict,
-    /// Labels with scores.
+    /// Labels with scores, which a model of numbers has not.
     Classify,
     /// A number, which no classifier gives.
     Regress,
@@ -130,12 +131,17 @@ pub(crate) enum ServiceError {
     #[error("Serving signature name: \"{name}\" not found in signature def")]
     NoSignature { name: String },
     #[error("No signature was found with the name: {name}")]
-    NoClassifySignature { name: String },
+    NoMethodSignature { name: String },
     #[error(
         "Expected regression signature method_name to be tensorflow/serving/regress. \
          Was: tensorflow/serving/predict"
     )]
     NotRegression,
+    #[error(
+        "Expected classification signature method_name to be tensorflow/serving/classify. \
+         Was: tensorflow/serving/predict"
+    )]
+    NotClassification,
     #[error("{found} rows in one request, the limit is {MAX_ROWS}")]
     TooManyRows { found: usize },
     #[error("{limit} requests are waiting already")]
@@ -217,19 +223,19 @@ impl Service {
         Err(ServiceError::TooManyRows { found: rows })
     }
 
-    /// Probabilities, row-major `[texts, classes]`, all finite. A call whose future is dropped is
+    /// What the model gives, row-major `[rows, outputs]`, all finite. A call whose future is dropped is
     /// taken out of the queue before it runs.
     pub(crate) async fn predict(&self, call: PredictCall<'_>) -> Result<Vec<f32>, ServiceError> {
-        let PredictCall { model, operation, texts, id, deadline } = call;
-        self.check_rows(texts.len())?;
-        if texts.len() == 0 {
+        let PredictCall { model, operation, rows, id, deadline } = call;
+        self.check_rows(rows.len())?;
+        if rows.len() == 0 {
             return Ok(Vec::new());
         }
         let (reply, answer) = oneshot::channel();
         let model = Arc::clone(model);
         let remember = Some((Arc::clone(&self.tracker), id));
         let queued = Instant::now();
-        let job = Job { model, operation, texts, queued, deadline, remember, reply };
+        let job = Job { model, operation, rows, queued, deadline, remember, reply };
         match self.jobs.try_send(job) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
@@ -247,14 +253,27 @@ impl Service {
 }
 
 impl Task {
-    /// Checks that every model does this under the signature called `name`, empty for the default.
-    pub(crate) fn check_signature(self, name: &str) -> Result<(), ServiceError> {
+    /// Whether a model that decides as `decision` does this.
+    pub(crate) fn is_done_by(self, decision: &Decision) -> bool {
+        match self {
+            Self::Predict => true,
+            Self::Classify => matches!(decision, Decision::Class(_)),
+            Self::Regress => matches!(decision, Decision::Number(_)),
+        }
+    }
+
+    /// Checks that a model that decides as `decision` does this under the signature called `name`,
+    /// empty for the default.
+    pub(crate) fn check(self, decision: &Decision, name: &str) -> Result<(), ServiceError> {
         let is_known = matches!(name, "" | SIGNATURE);
         match self {
-            Self::Regress => Err(ServiceError::NotRegression),
+            Self::Regress if !self.is_done_by(decision) => Err(ServiceError::NotRegression),
+            Self::Classify if !self.is_done_by(decision) => Err(ServiceError::NotClassification),
             _ if is_known => Ok(()),
             Self::Predict => Err(ServiceError::NoSignature { name: name.to_owned() }),
-            Self::Classify => Err(ServiceError::NoClassifySignature { name: name.to_owned() }),
+            Self::Classify | Self::Regress => {
+                Err(ServiceError::NoMethodSignature { name: name.to_owned() })
+            }
         }
     }
 }
@@ -276,8 +295,9 @@ impl ServiceError {
             | Self::NoVersionStatus { .. } => Code::NotFound,
             Self::NoLabel { .. }
             | Self::NoSignature { .. }
-            | Self::NoClassifySignature { .. }
+            | Self::NoMethodSignature { .. }
             | Self::NotRegression
+            | Self::NotClassification
             | Self::TooManyRows { .. } => Code::InvalidArgument,
             Self::NotAvailable { .. } => Code::Unavailable,
             Self::QueueFull { .. } => Code::ResourceExhausted,

@@ -1,4 +1,6 @@
-//! The rows of a call.
+//! Texts of a call.
+
+use std::ops::Range;
 
 /// Texts in one buffer, one after another: two allocations however many there are, and nothing
 /// borrowed, so that they cross to a worker as they are.
@@ -45,8 +47,15 @@ impl Texts {
 
     /// The texts in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.buffer[start..*end])
+        self.iter_of(0..self.len())
+    }
+
+    /// The texts at `places`, which are within their number, in order.
+    pub(crate) fn iter_of(&self, places: Range<usize>) -> impl Iterator<Item = &str> {
+        let before = places.start.checked_sub(1).map_or(0, |place| self.ends[place]);
+        let ends = &self.ends[places];
+        let starts = std::iter::once(before).chain(ends.iter().copied());
+        starts.zip(ends).map(|(start, end)| &self.buffer[start..*end])
     }
 }
 
@@ -62,5 +71,7 @@ mod tests {
         let found: Vec<&str> = (0..texts.len()).map(|place| texts.get(place)).collect();
         assert_eq!(found, all);
         assert_eq!(texts.get(texts.len()), "");
+        assert_eq!(texts.iter_of(1..3).collect::<Vec<_>>(), all[1..3]);
+        assert_eq!(texts.iter_of(5..5).count(), 0);
     }
 }

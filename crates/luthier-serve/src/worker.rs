@@ -4,7 +4,6 @@
 //! to answer it, and owns nothing but buffers. It lives inside an engine pool of one thread, so
 //! that running a graph, a matter of microseconds, starts without waking another thread.
 
-use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
@@ -19,8 +18,8 @@ use crate::ServeError;
 use crate::feedback::{PredictionId, Tracker};
 use crate::metrics::{Metrics, Operation, Rejection, Stage};
 use crate::models::ServedModel;
+use crate::rows::Rows;
 use crate::service::ServiceError;
-use crate::texts::Texts;
 
 /// Rows between two looks at the deadline.
 const CHUNK_ROWS: usize = 256;
@@ -32,7 +31,7 @@ pub(crate) struct Job {
     /// What it is asked for.
     pub(crate) operation: Operation,
     /// Its rows, at least one.
-    pub(crate) texts: Texts,
+    pub(crate) rows: Rows,
     /// When it was queued.
     pub(crate) queued: Instant,
     /// When it is no longer worth running.
@@ -84,31 +83,33 @@ impl Worker {
             if let (Some((tracker, id)), Ok(scores)) = (&job.remember, &answer) {
                 // Before the client has the id, so that no label comes too early.
                 let ServedModel { tracked, decision, .. } = &*job.model;
-                tracker.answered(*id, tracked, decision, mem::take(&mut job.texts), scores);
+                tracker.answered(*id, tracked, decision, job.rows.take_texts(), scores);
             }
             let _ = job.reply.send(answer);
         }
     }
 
     fn answer(&mut self, job: &Job) -> Result<Vec<f32>, ServiceError> {
-        let texts: Vec<&str> = job.texts.iter().collect();
+        let rows = job.rows.len();
         let mut scores = Vec::new();
         let mut took = Took::default();
-        for chunk in texts.chunks(CHUNK_ROWS) {
+        for start in (0..rows).step_by(CHUNK_ROWS) {
+            let chunk = start..rows.min(start + CHUNK_ROWS);
             if !scores.is_empty() && job.is_expired(Instant::now()) {
                 self.metrics.rejected(Rejection::Expired);
                 return Err(ServiceError::Deadline);
             }
-            let found = job.model.predict(chunk, &mut self.scratch).map_err(|error| {
-                let ServedModel { name, version, .. } = &*job.model;
-                tracing::error!(model = %name, version, %error, "prediction failed");
-                ServiceError::Failed
-            })?;
+            let found =
+                job.model.predict(&job.rows, chunk, &mut self.scratch).map_err(|error| {
+                    let ServedModel { name, version, .. } = &*job.model;
+                    tracing::error!(model = %name, version, %error, "prediction failed");
+                    ServiceError::Failed
+                })?;
             took += self.scratch.took();
             // The first chunk is mostly the only one, and then needs no copy.
             if scores.is_empty() { scores = found } else { scores.extend(found) }
         }
-        self.metrics.ran(&job.model, job.operation, texts.len(), took);
+        self.metrics.ran(&job.model, job.operation, rows, took);
         Ok(scores)
     }
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use luthier_model::{Decision, Extractor, FeatureIndex, NgramText, Preprocess};
+use luthier_model::{ClassDecision, Decision, Extractor, FeatureIndex, NgramText, Preprocess};
 use luthier_monitor::Baseline;
 use luthier_test::Scratch;
 use prometheus_client::encoding::text;
@@ -19,7 +19,7 @@ mod speed;
 /// `mood` with the classes `no` and `yes`, of which the second is positive.
 fn decision() -> Decision {
     let labels = vec!["no".to_owned(), "yes".to_owned()];
-    Decision { labels, positive: Some(1), threshold: None }
+    ClassDecision { labels, positive: Some(1), threshold: None }.into()
 }
 
 fn id(number: u32) -> PredictionId {
@@ -114,7 +114,7 @@ pub(super) fn feedback(model: &str, version: Option<i64>, labels: &[(u32, u32, &
 
 /// An answer of `rows` rows that are `yes`.
 pub(super) fn answered(number: u32, rows: usize) -> Answered {
-    let Decision { labels, positive, .. } = decision();
+    let (labels, positive) = (decision().labels().to_vec(), decision().positive());
     let tracked =
         Tracked { name: "mood".into(), version: 3, labels, positive, watch: None, serial: 0 };
     let (texts, predicted) = (Texts::default(), vec![1; rows]);
@@ -239,7 +239,7 @@ fn a_version_that_comes_back_with_other_classes_is_another() {
     stage.answer(1, &[true, false]);
     check(stage.send(&[(1, 0, "no")]), 1, 0, 0);
     let labels = ["up", "down", "left"].map(str::to_owned).to_vec();
-    let changed = Decision { labels, positive: None, threshold: None };
+    let changed = ClassDecision { labels, positive: None, threshold: None }.into();
     let version = track("mood", 3, &changed, None);
     let probabilities = [0.1, 0.2, 0.7];
     stage.tracker.answered(id(2), &version, &changed, Texts::default(), &probabilities);

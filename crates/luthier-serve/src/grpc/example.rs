@@ -1,11 +1,12 @@
-//! Examples as texts, and scores as classes.
+//! Examples as rows, and what is given for them as classes or numbers.
 
-use luthier_model::Decision;
+use luthier_model::{Cell, CellError, Decision, Table};
 
 use super::wire::{
-    Class, ClassificationResult, Classifications, Example, ExampleList, FeatureKind, Input,
-    InputKind,
+    Class, ClassificationResult, Classifications, Example, ExampleList, Feature, FeatureKind,
+    Input, InputKind, Regression, RegressionResult,
 };
+use crate::rows::{Rows, Takes, TooManyCells, cells};
 use crate::texts::Texts;
 
 /// What is wrong with the examples of a request.
@@ -17,6 +18,8 @@ pub(super) enum ExampleError {
     Row { index: usize, problem: RowProblem },
     #[error("the texts of all examples, with those of the context, take more than {limit} bytes")]
     TooLarge { limit: usize },
+    #[error(transparent)]
+    TooManyCells(#[from] TooManyCells),
 }
 
 /// What is wrong with one example.
@@ -30,6 +33,10 @@ pub(super) enum RowProblem {
     Values { found: usize },
     #[error("the bytes are not UTF-8")]
     Utf8,
+    #[error("column `{column}`: {problem}")]
+    Column { column: String, problem: Box<RowProblem> },
+    #[error(transparent)]
+    Cell(#[from] CellError),
 }
 
 /// The examples of an input, at least one, with their context.
@@ -42,9 +49,21 @@ pub(super) fn examples(input: Option<Input>) -> Result<ExampleList, ExampleError
     if list.examples.is_empty() { Err(ExampleError::Empty) } else { Ok(list) }
 }
 
-/// The text of each example: its feature `input`, or that of the context where it has none. All
-/// take at most `limit` bytes.
-pub(super) fn texts(list: &ExampleList, input: &str, limit: usize) -> Result<Texts, ExampleError> {
+/// The rows that examples are. What an example does not have is that of the context: all texts take
+/// at most `limit` bytes, and of a table there are at most `limit` cells.
+pub(super) fn rows(
+    list: &ExampleList,
+    takes: Takes<'_>,
+    limit: usize,
+) -> Result<Rows, ExampleError> {
+    match takes {
+        Takes::Texts(input) => texts(list, input, limit).map(Rows::Texts),
+        Takes::Table(table) => table_rows(list, table, limit),
+    }
+}
+
+/// The text of each example: its feature `input`, or that of the context where it has none.
+fn texts(list: &ExampleList, input: &str, limit: usize) -> Result<Texts, ExampleError> {
     let mut texts = Texts::with_capacity(list.examples.len());
     let mut left = limit;
     for (index, example) in list.examples.iter().enumerate() {
@@ -58,6 +77,59 @@ pub(super) fn texts(list: &ExampleList, input: &str, limit: usize) -> Result<Tex
         texts.push(text);
     }
     Ok(texts)
+}
+
+/// The features of each example, and those of the context that it has not.
+fn table_rows(list: &ExampleList, table: &Table, limit: usize) -> Result<Rows, ExampleError> {
+    let mut numbers = Vec::with_capacity(cells(table, list.examples.len(), limit)?);
+    let shared = list.context.as_ref().and_then(|context| context.features.as_ref());
+    let mut row = Vec::new();
+    for (index, example) in list.examples.iter().enumerate() {
+        let own = example.features.as_ref();
+        let is_own = |name: &String| own.is_some_and(|own| own.feature.contains_key(name));
+        let own_features = own.iter().flat_map(|features| &features.feature);
+        let shared_features = shared.iter().flat_map(|features| &features.feature);
+        let features = own_features.chain(shared_features.filter(|(name, _)| !is_own(name)));
+        row.clear();
+        let encode = || {
+            for (name, feature) in features {
+                row.push((name.as_str(), cell(name, feature)?));
+            }
+            Ok(table.encode_named(row.iter().copied(), &mut numbers)?)
+        };
+        encode().map_err(|problem| ExampleError::Row { index, problem })?;
+    }
+    Ok(Rows::of_table(table, numbers))
+}
+
+/// The one value of a feature; missing where it has none.
+fn cell<'e>(column: &str, feature: &'e Feature) -> Result<Cell<'e>, RowProblem> {
+    let of_column = |problem| {
+        let (column, problem) = (column.to_owned(), Box::new(problem));
+        RowProblem::Column { column, problem }
+    };
+    let many = |found| Err(of_column(RowProblem::Values { found }));
+    match &feature.kind {
+        None => Ok(Cell::Missing),
+        Some(FeatureKind::BytesList(list)) => match list.value.as_slice() {
+            [] => Ok(Cell::Missing),
+            [value] => {
+                let text = std::str::from_utf8(value).map_err(|_| of_column(RowProblem::Utf8))?;
+                Ok(Cell::Text(text))
+            }
+            more => many(more.len()),
+        },
+        Some(FeatureKind::FloatList(list)) => match list.value.as_slice() {
+            [] => Ok(Cell::Missing),
+            [value] => Ok(Cell::Number(f64::from(*value))),
+            more => many(more.len()),
+        },
+        Some(FeatureKind::Int64List(list)) => match list.value.as_slice() {
+            [] => Ok(Cell::Missing),
+            [value] => Ok(Cell::Number(*value as f64)),
+            more => many(more.len()),
+        },
+    }
 }
 
 fn feature<'e>(example: &'e Example, name: &str) -> Option<&'e FeatureKind> {
@@ -80,10 +152,17 @@ fn text(kind: &FeatureKind) -> Result<&str, RowProblem> {
 pub(super) fn classes(decision: &Decision, probabilities: &[f32]) -> ClassificationResult {
     let class = |(label, score): (&String, &f32)| Class { label: label.clone(), score: *score };
     let row = |row: &[f32]| Classifications {
-        classes: decision.labels.iter().zip(row).map(class).collect(),
+        classes: decision.labels().iter().zip(row).map(class).collect(),
     };
-    let rows = probabilities.chunks_exact(decision.classes().max(1)).map(row);
+    let rows = probabilities.chunks_exact(decision.outputs().max(1)).map(row);
     ClassificationResult { classifications: rows.collect() }
+}
+
+/// The number of each row.
+pub(super) fn numbers(numbers: &[f32]) -> RegressionResult {
+    RegressionResult {
+        regressions: numbers.iter().map(|number| Regression { value: *number }).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -92,7 +171,7 @@ mod tests {
 
     use hyper::body::Bytes;
 
-    use super::super::wire::{BytesList, Feature, Features, Unread};
+    use super::super::wire::{BytesList, Features, FloatList, Int64List};
     use super::*;
 
     fn example(kind: Option<FeatureKind>) -> Example {
@@ -123,9 +202,9 @@ mod tests {
         check(vec![], Err("Input is empty."));
         let empty = Example { features: None };
         check(vec![bytes(&[b"a"]), empty, example(None)], Ok(&["a", "ctx", "ctx"]));
-        let floats = example(Some(FeatureKind::FloatList(Unread {})));
+        let floats = example(Some(FeatureKind::FloatList(FloatList::default())));
         check(vec![floats], Err("examples[0]: expected a string, found floats"));
-        let integers = example(Some(FeatureKind::Int64List(Unread {})));
+        let integers = example(Some(FeatureKind::Int64List(Int64List::default())));
         check(vec![integers], Err("examples[0]: expected a string, found integers"));
         check(vec![bytes(&[])], Err("examples[0]: expected one value, found 0"));
         let two = vec![bytes(&[b"a"]), bytes(&[b"a", b"b"])];

@@ -5,6 +5,7 @@
 //! is little enough to be written down here. What a library offers for such calls has no place for
 //! metadata behind a message, and bounds of its own.
 
+mod columns;
 mod describe;
 mod example;
 pub(crate) mod frame;
@@ -27,8 +28,8 @@ use crate::front::{Front, INLINE_BYTES, INLINE_ROWS, PREDICTION_ID, beside, http
 use crate::metrics::{Operation, Protocol, Rejection, Stage};
 use crate::models::ServedModel;
 use crate::outgoing::Outgoing;
+use crate::rows::Rows;
 use crate::service::{Code, PredictCall, SIGNATURE, ServiceError, Task, Version};
-use crate::texts::Texts;
 use crate::upload::UploadError;
 
 use example::ExampleError;
@@ -69,7 +70,9 @@ const CALLS: [(&str, Operation, Call); 8] = [
     (
         "/tensorflow.serving.PredictionService/MultiInference",
         Operation::None,
-        Call::Unsupported("MultiInference is not supported, send a Classify for each task"),
+        Call::Unsupported(
+            "MultiInference is not supported, send a Classify or a Regress for each task",
+        ),
     ),
     (
         "/tensorflow.serving.ModelService/HandleReloadConfigRequest",
@@ -192,7 +195,7 @@ async fn answer(
     match call {
         Call::Predict => predict(front, decode(front, upload).await?, access, deadline).await,
         Call::Classify => classify(front, decode(front, upload).await?, access, deadline).await,
-        Call::Regress => regress(front, decode(front, upload).await?, access),
+        Call::Regress => regress(front, decode(front, upload).await?, access, deadline).await,
         Call::Metadata => metadata(front, decode(front, upload).await?, access),
         Call::Status => status(front, decode(front, upload).await?, access),
         Call::Health => health(front, &decode(front, upload).await?),
@@ -227,13 +230,14 @@ async fn predict(
     let spec = named(request.model_spec)?;
     let model = find(front, &spec)?;
     access.model(&model);
-    Task::Predict.check_signature(&spec.signature_name)?;
-    let input = tensor::input(request.inputs, model.input())?;
+    Task::Predict.check(&model.decision, &spec.signature_name)?;
+    let inputs = tensor::inputs(request.inputs, model.takes())?;
     tensor::check_outputs(&request.output_filter, model.output())?;
-    front.service.check_rows(input.rows())?;
-    let limit = front.max_body_bytes;
-    let texts = beside(input.bytes() > INLINE_BYTES, move || input.texts(limit)).await??;
-    let asked = Asked { operation: Operation::Predict, texts, deadline };
+    front.service.check_rows(inputs.len())?;
+    let (served, limit) = (Arc::clone(&model), front.max_body_bytes);
+    let is_long = inputs.bytes() > INLINE_BYTES;
+    let rows = beside(is_long, move || inputs.rows(served.takes(), limit)).await??;
+    let asked = Asked { operation: Operation::Predict, rows, deadline };
     run(front, &model, asked, |model, scores| {
         frame::framed(&wire::PredictResponse {
             outputs: tensor::outputs(model, scores),
@@ -252,14 +256,9 @@ async fn classify(
     let spec = named(request.model_spec)?;
     let model = find(front, &spec)?;
     access.model(&model);
-    Task::Classify.check_signature(&spec.signature_name)?;
-    let examples = example::examples(request.input)?;
-    let rows = examples.examples.len();
-    front.service.check_rows(rows)?;
-    let (served, limit) = (Arc::clone(&model), front.max_body_bytes);
-    let texts = move || example::texts(&examples, served.input(), limit);
-    let texts = beside(rows > INLINE_ROWS, texts).await??;
-    let asked = Asked { operation: Operation::Classify, texts, deadline };
+    Task::Classify.check(&model.decision, &spec.signature_name)?;
+    let rows = examples(front, &model, request.input).await?;
+    let asked = Asked { operation: Operation::Classify, rows, deadline };
     run(front, &model, asked, |model, scores| {
         frame::framed(&wire::ClassificationResponse {
             result: Some(example::classes(&model.decision, &scores)),
@@ -269,39 +268,64 @@ async fn classify(
     .await
 }
 
+/// The rows of a call with examples.
+async fn examples(
+    front: &Front,
+    model: &Arc<ServedModel>,
+    input: Option<wire::Input>,
+) -> Result<Rows, Fault> {
+    let examples = example::examples(input)?;
+    let count = examples.examples.len();
+    front.service.check_rows(count)?;
+    let (served, limit) = (Arc::clone(model), front.max_body_bytes);
+    let rows = move || example::rows(&examples, served.takes(), limit);
+    Ok(beside(count > INLINE_ROWS, rows).await??)
+}
+
 /// What a model is asked.
 struct Asked {
     operation: Operation,
-    texts: Texts,
+    rows: Rows,
     deadline: Instant,
 }
 
-/// Scores of the texts, made a message by `render`.
+/// What the model gives for the rows, made a message by `render`.
 async fn run(
     front: &Front,
     model: &Arc<ServedModel>,
-    Asked { operation, texts, deadline }: Asked,
+    Asked { operation, rows, deadline }: Asked,
     render: impl FnOnce(&ServedModel, Vec<f32>) -> Vec<u8> + Send + 'static,
 ) -> Result<Reply, Fault> {
-    let rows = texts.len();
+    let count = rows.len();
     let id = PredictionId::random();
     let scores =
-        front.service.predict(PredictCall { model, operation, texts, id, deadline }).await?;
+        front.service.predict(PredictCall { model, operation, rows, id, deadline }).await?;
     let scored = Instant::now();
     let served = Arc::clone(model);
-    let frame = beside(rows > INLINE_ROWS, move || render(&served, scores)).await?;
+    let frame = beside(count > INLINE_ROWS, move || render(&served, scores)).await?;
     front.service.metrics().spent(model, Stage::Postprocess, scored.elapsed());
     Ok(Reply { frame, prediction: Some(id) })
 }
 
-fn regress(
+async fn regress(
     front: &Front,
     request: wire::RegressionRequest,
     access: &mut Access<'_>,
+    deadline: Instant,
 ) -> Result<Reply, Fault> {
-    let model = find(front, &named(request.model_spec)?)?;
+    let spec = named(request.model_spec)?;
+    let model = find(front, &spec)?;
     access.model(&model);
-    Err(ServiceError::NotRegression.into())
+    Task::Regress.check(&model.decision, &spec.signature_name)?;
+    let rows = examples(front, &model, request.input).await?;
+    let asked = Asked { operation: Operation::Regress, rows, deadline };
+    run(front, &model, asked, |model, numbers| {
+        frame::framed(&wire::RegressionResponse {
+            result: Some(example::numbers(&numbers)),
+            model_spec: Some(describe::spec(model, SIGNATURE)),
+        })
+    })
+    .await
 }
 
 fn metadata(

@@ -1,4 +1,4 @@
-//! Tensors as texts, and scores as tensors.
+//! Tensors as rows, and what is given for them as tensors.
 //!
 //! Messages are those of TensorFlow Serving (`predict_util.cc`, `tfrt_predict_util.cc`) where it
 //! has one; what values a tensor has is TensorFlow's rule (`Tensor::FromProto` in `tensor.cc`).
@@ -6,10 +6,13 @@
 use std::collections::BTreeMap;
 
 use hyper::body::Bytes;
-use prost::decode_length_delimiter;
+use luthier_model::{CellError, Table};
+use prost::{Message, decode_length_delimiter};
 
+use super::columns;
 use super::wire::{DT_FLOAT, DT_STRING, Dim, TensorProto, TensorShapeProto};
 use crate::models::ServedModel;
+use crate::rows::{Rows, Takes, TooManyCells};
 use crate::texts::Texts;
 
 /// TensorFlow's names of its types by number (`types.cc`).
@@ -44,25 +47,30 @@ const TYPES: [&str; 24] = [
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TensorError {
     #[error(
-        "input size does not match signature: {}!=1 len({{{}}}) != len({{{input}}}). \
+        "input size does not match signature: {}!={} len({{{}}}) != len({{{}}}). \
          Sent extra: {{{}}}. Missing but required: {{{}}}.",
         found.len(),
+        expected.len(),
         found.join(","),
-        extra(found, input),
-        if found.contains(input) { "" } else { input },
+        expected.join(","),
+        without(found, expected),
+        without(expected, found),
     )]
-    Count { found: Vec<String>, input: String },
+    Count { found: Vec<String>, expected: Vec<String> },
     #[error(
         "input tensor alias not found in signature: {found}. \
-         Inputs expected to be in the set {{{input}}}."
+         Inputs expected to be in the set {{{}}}.",
+        expected.join(","),
     )]
-    Input { found: String, input: String },
+    Input { found: String, expected: Vec<String> },
     #[error("tensor parsing error: {input}")]
     Parse { input: String },
-    #[error("Expected input {input} to be string but get {found}.")]
-    Type { input: String, found: &'static str },
+    #[error("Expected input {input} to be {expected} but get {found}.")]
+    Type { input: String, expected: &'static str, found: &'static str },
     #[error("Expected input {input} to have the shape [-1] but get {found:?}.")]
     Shape { input: String, found: Vec<i64> },
+    #[error("{input} has {found} rows, and other inputs have {expected}")]
+    Lengths { input: String, found: usize, expected: usize },
     #[error("tensor parsing error: {input}: {found} values for {rows} rows")]
     Values { input: String, found: usize, rows: usize },
     #[error("{input}[{row}]: the bytes are not UTF-8")]
@@ -76,97 +84,191 @@ pub(super) enum TensorError {
     Output { found: String, output: String },
     #[error("duplicate output tensor alias: {output}")]
     OutputTwice { output: String },
+    #[error("row {row}: {error}")]
+    Cell { row: usize, error: CellError },
+    #[error(transparent)]
+    TooManyCells(#[from] TooManyCells),
 }
 
-fn extra(found: &[String], input: &str) -> String {
-    let extra: Vec<&str> = found.iter().map(String::as_str).filter(|name| *name != input).collect();
-    extra.join(",")
+fn without(names: &[String], others: &[String]) -> String {
+    let left: Vec<&str> =
+        names.iter().filter(|name| !others.contains(name)).map(String::as_str).collect();
+    left.join(",")
 }
 
-/// A tensor of strings of one dimension.
+/// The inputs of a request, each a tensor with a value for each row.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Strings {
-    name: String,
+pub(super) struct Inputs {
     rows: usize,
-    values: Vec<Bytes>,
-    /// Instead of values, their lengths and then their bytes.
-    content: Bytes,
+    /// By name; for a model of texts there is one.
+    tensors: Vec<(String, TensorProto)>,
 }
 
-/// The one input, of the name `input`.
-pub(super) fn input(
+/// The inputs for a model that takes rows of `takes`: its one text, or the columns of a table that
+/// are not missing in all rows.
+pub(super) fn inputs(
+    inputs: BTreeMap<String, TensorProto>,
+    takes: Takes<'_>,
+) -> Result<Inputs, TensorError> {
+    match takes {
+        Takes::Texts(input) => text_input(inputs, input),
+        Takes::Table(table) => table_inputs(inputs, table),
+    }
+}
+
+fn text_input(
     mut inputs: BTreeMap<String, TensorProto>,
     input: &str,
-) -> Result<Strings, TensorError> {
-    let input = input.to_owned();
+) -> Result<Inputs, TensorError> {
+    let expected = || vec![input.to_owned()];
     let (name, tensor) = match inputs.pop_first() {
         Some(first) if inputs.is_empty() => first,
         first => {
             let names = first.map(|(name, _)| name).into_iter();
             let found = names.chain(inputs.into_keys()).collect();
-            return Err(TensorError::Count { found, input });
+            return Err(TensorError::Count { found, expected: expected() });
         }
     };
     if name != input {
-        return Err(TensorError::Input { found: name, input });
+        return Err(TensorError::Input { found: name, expected: expected() });
     }
-    let shape = tensor.tensor_shape.unwrap_or_default();
-    let sizes: Vec<i64> = shape.dim.iter().map(|dim| dim.size).collect();
-    let kind = usize::try_from(tensor.dtype).ok().and_then(|number| TYPES.get(number));
-    match kind {
-        Some(_) if tensor.dtype == DT_STRING => {}
-        Some(found) if tensor.dtype != 0 => return Err(TensorError::Type { input, found }),
-        _ => return Err(TensorError::Parse { input }),
-    }
-    let Ok(size) = sizes.iter().map(|size| usize::try_from(*size)).collect::<Result<Vec<_>, _>>()
-    else {
-        return Err(TensorError::Parse { input });
-    };
-    match *size {
-        _ if shape.unknown_rank => Err(TensorError::Parse { input }),
-        [rows] => {
-            let (values, content) = (tensor.string_val, tensor.tensor_content);
-            Ok(Strings { name, rows, values, content })
-        }
-        _ => Err(TensorError::Shape { input, found: sizes }),
+    let sizes = checked(&name, &tensor, "string", |dtype| dtype == DT_STRING)?;
+    match sizes[..] {
+        [rows] => Ok(Inputs { rows, tensors: vec![(name, tensor)] }),
+        _ => Err(shape(name, &tensor)),
     }
 }
 
-impl Strings {
-    /// Number of rows that it says to have.
-    pub(super) fn rows(&self) -> usize {
+fn table_inputs(
+    inputs: BTreeMap<String, TensorProto>,
+    table: &Table,
+) -> Result<Inputs, TensorError> {
+    let expected = || table.columns().iter().map(|column| column.name.clone()).collect();
+    let found: Vec<String> = inputs.keys().cloned().collect();
+    let (mut tensors, mut rows) = (Vec::with_capacity(inputs.len()), None);
+    for (name, tensor) in inputs {
+        match table.position(&name) {
+            Ok(Some(_)) => {}
+            Ok(None) => continue,
+            Err(_) => return Err(TensorError::Input { found: name, expected: expected() }),
+        }
+        let sizes = checked(&name, &tensor, "a number or string", columns::is_read)?;
+        let ([found] | [found, 1]) = sizes[..] else { return Err(shape(name, &tensor)) };
+        let expected = *rows.get_or_insert(found);
+        if found != expected {
+            return Err(TensorError::Lengths { input: name, found, expected });
+        }
+        tensors.push((name, tensor));
+    }
+    match rows {
+        Some(rows) => Ok(Inputs { rows, tensors }),
+        None => Err(TensorError::Count { found, expected: expected() }),
+    }
+}
+
+/// The sizes of a tensor, if it says them and has a type that `is_read`.
+fn checked(
+    name: &str,
+    tensor: &TensorProto,
+    expected: &'static str,
+    is_read: impl Fn(i32) -> bool,
+) -> Result<Vec<usize>, TensorError> {
+    let broken = || TensorError::Parse { input: name.to_owned() };
+    let kind = usize::try_from(tensor.dtype).ok().and_then(|number| TYPES.get(number));
+    match kind {
+        Some(_) if is_read(tensor.dtype) => {}
+        Some(found) if tensor.dtype != 0 => {
+            return Err(TensorError::Type { input: name.to_owned(), expected, found });
+        }
+        _ => return Err(broken()),
+    }
+    let Some(shape) = &tensor.tensor_shape else { return Ok(Vec::new()) };
+    let sizes = shape.dim.iter().map(|dim| usize::try_from(dim.size));
+    match sizes.collect() {
+        Ok(sizes) if !shape.unknown_rank => Ok(sizes),
+        _ => Err(broken()),
+    }
+}
+
+fn shape(input: String, tensor: &TensorProto) -> TensorError {
+    let dims = tensor.tensor_shape.iter().flat_map(|shape| &shape.dim);
+    TensorError::Shape { input, found: dims.map(|dim| dim.size).collect() }
+}
+
+impl Inputs {
+    /// Number of rows that they say to have.
+    pub(super) fn len(&self) -> usize {
         self.rows
     }
 
-    /// Size of the values that it has.
+    /// Size of the values that they have.
     pub(super) fn bytes(&self) -> usize {
-        self.content.len() + self.values.iter().map(Bytes::len).sum::<usize>()
+        self.tensors.iter().map(|(_, tensor)| tensor.encoded_len()).sum()
     }
 
-    /// A text for each row. Where values are missing, the last stands for the rest, and where all
-    /// are, the empty text does; all repeated ones take at most `limit` bytes.
-    pub(super) fn texts(self, limit: usize) -> Result<Texts, TensorError> {
-        let Self { name, rows, mut values, content } = self;
-        if !content.is_empty() {
-            let unpacked = unpacked(content, rows);
-            values = unpacked.ok_or_else(|| TensorError::Parse { input: name.clone() })?;
+    /// The rows. Where values of a tensor are missing, the last stands for the rest, and where all
+    /// are, the empty text or 0 does; all repeated texts take at most `limit` bytes, and of a table
+    /// there are at most `limit` cells.
+    pub(super) fn rows(self, takes: Takes<'_>, limit: usize) -> Result<Rows, TensorError> {
+        let Self { rows, tensors } = self;
+        if let Takes::Table(table) = takes {
+            return columns::rows(rows, tensors, table, limit);
         }
-        if values.len() > rows {
-            return Err(TensorError::Values { input: name, found: values.len(), rows });
+        let mut texts = Texts::default();
+        for (name, tensor) in tensors {
+            texts = self::texts(name, rows, tensor, limit)?;
         }
-        let mut texts = Texts::with_capacity(rows);
-        let mut last = "";
-        for (row, value) in values.iter().enumerate() {
-            let utf8 = |_| TensorError::Utf8 { input: name.clone(), row };
-            last = std::str::from_utf8(value).map_err(utf8)?;
-            texts.push(last);
-        }
-        let missing = rows - values.len();
-        if last.len().saturating_mul(missing) > limit {
-            return Err(TensorError::Repeated { input: name, limit });
-        }
-        (0..missing).for_each(|_| texts.push(last));
-        Ok(texts)
+        Ok(Rows::Texts(texts))
+    }
+}
+
+/// A text for each row.
+fn texts(
+    name: String,
+    rows: usize,
+    tensor: TensorProto,
+    limit: usize,
+) -> Result<Texts, TensorError> {
+    let values = strings(&name, rows, tensor)?;
+    let mut texts = Texts::with_capacity(rows);
+    let mut last = "";
+    for (row, value) in values.iter().enumerate() {
+        last = text(&name, row, value)?;
+        texts.push(last);
+    }
+    let missing = rows - values.len();
+    if last.len().saturating_mul(missing) > limit {
+        return Err(TensorError::Repeated { input: name, limit });
+    }
+    (0..missing).for_each(|_| texts.push(last));
+    Ok(texts)
+}
+
+/// A value as text.
+pub(super) fn text<'v>(input: &str, row: usize, value: &'v [u8]) -> Result<&'v str, TensorError> {
+    std::str::from_utf8(value).map_err(|_| TensorError::Utf8 { input: input.to_owned(), row })
+}
+
+/// The values of a tensor of strings, at most one for each row.
+pub(super) fn strings(
+    name: &str,
+    rows: usize,
+    tensor: TensorProto,
+) -> Result<Vec<Bytes>, TensorError> {
+    let values = match tensor.tensor_content.is_empty() {
+        true => tensor.string_val,
+        false => unpacked(tensor.tensor_content, rows)
+            .ok_or_else(|| TensorError::Parse { input: name.to_owned() })?,
+    };
+    check_values(name, rows, values.len())?;
+    Ok(values)
+}
+
+/// Checks that there are not more values than rows.
+pub(super) fn check_values(name: &str, rows: usize, found: usize) -> Result<(), TensorError> {
+    match found > rows {
+        true => Err(TensorError::Values { input: name.to_owned(), found, rows }),
+        false => Ok(()),
     }
 }
 
@@ -196,17 +298,17 @@ pub(super) fn check_outputs(filter: &[String], output: &str) -> Result<(), Tenso
     }
 }
 
-/// The one output: float32, of shape `[rows]` with the scores of the positive class, or
-/// `[rows, classes]` where none is positive.
+/// The one output: float32, of shape `[rows]` with the scores of the positive class or the numbers
+/// that are answered, or `[rows, classes]` where no class is positive.
 pub(super) fn outputs(
     model: &ServedModel,
     probabilities: Vec<f32>,
 ) -> BTreeMap<String, TensorProto> {
-    let classes = model.decision.classes();
+    let classes = model.decision.outputs();
     let rows = probabilities.len() / classes.max(1);
-    let (shape, scores) = match model.decision.positive {
-        Some(positive) => {
-            let scores = probabilities.into_iter().skip(positive).step_by(classes.max(1));
+    let (shape, scores) = match model.decision.given_output() {
+        Some(given) => {
+            let scores = probabilities.into_iter().skip(given).step_by(classes.max(1));
             (vec![rows], scores.collect())
         }
         None => (vec![rows, classes], probabilities),
@@ -239,8 +341,9 @@ mod tests {
 
     fn read(inputs: Vec<(&str, TensorProto)>) -> Result<Vec<String>, String> {
         let inputs = inputs.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
-        let texts = input(inputs, "text").and_then(|strings| strings.texts(100));
-        let texts = texts.map_err(|error| error.to_string())?;
+        let takes = Takes::Texts("text");
+        let rows = super::inputs(inputs, takes).and_then(|inputs| inputs.rows(takes, 100));
+        let texts = rows.map_err(|error| error.to_string())?.take_texts();
         Ok(texts.iter().map(str::to_owned).collect())
     }
 

@@ -13,8 +13,16 @@ use prost::{Message, Oneof};
 
 /// `DataType` of 32-bit floating point.
 pub(super) const DT_FLOAT: i32 = 1;
+/// `DataType` of 64-bit floating point.
+pub(super) const DT_DOUBLE: i32 = 2;
+/// `DataType` of 32-bit integers.
+pub(super) const DT_INT32: i32 = 3;
 /// `DataType` of strings.
 pub(super) const DT_STRING: i32 = 7;
+/// `DataType` of 64-bit integers.
+pub(super) const DT_INT64: i32 = 9;
+/// `DataType` of truth values.
+pub(super) const DT_BOOL: i32 = 10;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ModelSpec {
@@ -58,7 +66,7 @@ pub(super) struct PredictResponse {
     pub model_spec: Option<ModelSpec>,
 }
 
-/// Of the fields with values, those of the two types that are used.
+/// Of the fields with values, those of the types that are used.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct TensorProto {
     #[prost(int32, tag = "1")]
@@ -69,8 +77,16 @@ pub(super) struct TensorProto {
     pub tensor_content: Bytes,
     #[prost(float, repeated, tag = "5")]
     pub float_val: Vec<f32>,
+    #[prost(double, repeated, tag = "6")]
+    pub double_val: Vec<f64>,
+    #[prost(int32, repeated, tag = "7")]
+    pub int_val: Vec<i32>,
     #[prost(bytes = "bytes", repeated, tag = "8")]
     pub string_val: Vec<Bytes>,
+    #[prost(int64, repeated, tag = "10")]
+    pub int64_val: Vec<i64>,
+    #[prost(bool, repeated, tag = "11")]
+    pub bool_val: Vec<bool>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -127,6 +143,28 @@ pub(super) struct Class {
 pub(super) struct RegressionRequest {
     #[prost(message, optional, tag = "1")]
     pub model_spec: Option<ModelSpec>,
+    #[prost(message, optional, tag = "2")]
+    pub input: Option<Input>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct RegressionResponse {
+    #[prost(message, optional, tag = "1")]
+    pub result: Option<RegressionResult>,
+    #[prost(message, optional, tag = "2")]
+    pub model_spec: Option<ModelSpec>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct RegressionResult {
+    #[prost(message, repeated, tag = "1")]
+    pub regressions: Vec<Regression>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Regression {
+    #[prost(float, tag = "1")]
+    pub value: f32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -177,9 +215,9 @@ pub(super) enum FeatureKind {
     #[prost(message, tag = "1")]
     BytesList(BytesList),
     #[prost(message, tag = "2")]
-    FloatList(Unread),
+    FloatList(FloatList),
     #[prost(message, tag = "3")]
-    Int64List(Unread),
+    Int64List(Int64List),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -188,9 +226,17 @@ pub(super) struct BytesList {
     pub value: Vec<Bytes>,
 }
 
-/// A message whose presence is noticed and whose content is not read.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Unread {}
+pub(super) struct FloatList {
+    #[prost(float, repeated, tag = "1")]
+    pub value: Vec<f32>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Int64List {
+    #[prost(int64, repeated, tag = "1")]
+    pub value: Vec<i64>,
+}
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct GetModelMetadataRequest {

@@ -10,7 +10,7 @@ use luthier_test::Scratch;
 use super::Loader;
 use crate::models::ServedModel;
 use crate::service::Version;
-use crate::service::tests::draft;
+use crate::service::tests::{draft, texts};
 use crate::versions::Versions;
 use crate::{Models, RouteProblem, ServeConfig};
 
@@ -124,7 +124,7 @@ fn the_old_version_stays_while_a_request_holds_it() {
     bench.publish(2);
     bench.round();
     bench.check(&[(2, "AVAILABLE", "OK"), (1, "UNLOADING", "OK")]);
-    let scores = held.predict(&["warm"], &mut PredictScratch::default()).unwrap();
+    let scores = held.predict(&texts(1), 0..1, &mut PredictScratch::default()).unwrap();
     assert_eq!(scores.len(), 2);
     let weak = Arc::downgrade(&held);
     drop(held);
@@ -192,7 +192,7 @@ fn a_model_that_answers_otherwise_is_not_served() {
 
 /// Writes the bundle to `folder`, with a probe that its model does not answer.
 fn damage_probe(bundle: &Bundle, folder: &Path) {
-    let probe = luthier_bundle::Probe { text: "warm".to_owned(), probabilities: vec![2.0, -1.0] };
+    let probe = luthier_bundle::Probe::of_text("warm".to_owned(), vec![2.0, -1.0]);
     let mut manifest = bundle.manifest().clone();
     manifest.probes = vec![probe];
     let digest = std::mem::replace(&mut manifest.digest, "0".repeat(64));
@@ -257,7 +257,7 @@ fn labels_keep_versions_and_move() {
 fn models_come_with_their_routes() {
     let mut bench = Bench::new(&[1], "all");
     let route = |path: &str| {
-        let (input, output) = ("text".to_owned(), "score".to_owned());
+        let (input, output) = (Some("text".to_owned()), "score".to_owned());
         Some(luthier_bundle::Route { path: path.to_owned(), input, output })
     };
     let publish = |bench: &Bench, name: &str, path: &str| {

@@ -2,15 +2,17 @@
 //!
 //! Messages begin as TensorFlow Serving's do (`json_tensor.cc`), without its copy of the request.
 
+mod table;
+mod texts;
+
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD_PAD_INDIFFERENT as BASE64;
+use luthier_model::CellError;
 
 use super::json::Node;
-use crate::texts::Texts;
+use crate::rows::{Rows, Takes, TooManyCells};
 
-/// A parsed body: an object.
+/// A parsed body.
 pub(super) struct Body<'a>(Node<'a>);
 
 /// How rows were given, which says how scores are answered.
@@ -51,6 +53,10 @@ pub(super) enum BodyError {
     Row { place: String, problem: RowProblem },
     #[error("the texts of all examples, with those of the context, take more than {limit} bytes")]
     TooLarge { limit: usize },
+    #[error(transparent)]
+    TooManyCells(#[from] TooManyCells),
+    #[error("{place}: {found} values in column `{column}` and {expected} in others")]
+    Lengths { place: &'static str, column: String, found: usize, expected: usize },
     #[error("expected the field \"{field}\"")]
     NoField { field: String },
     #[error("unknown field \"{found}\", expected \"{field}\"")]
@@ -64,8 +70,12 @@ pub(super) enum RowProblem {
     Kind { expected: &'static str, found: &'static str },
     #[error("missing input \"{input}\"")]
     Missing { input: String },
-    #[error("does not have named input: {found}, expected \"{input}\"")]
-    Unknown { found: String, input: String },
+    #[error("does not have named input: {found}{}", expected(input.as_deref()))]
+    Unknown { found: String, input: Option<String> },
+    #[error("column `{column}`: expected one number, string, true, false or null, found {found}")]
+    NoCell { column: String, found: &'static str },
+    #[error(transparent)]
+    Cell(CellError),
     #[error("expected one value, found {found}")]
     Values { found: usize },
     #[error("Unable to base64 decode")]
@@ -74,12 +84,31 @@ pub(super) enum RowProblem {
     Utf8,
 }
 
+fn expected(input: Option<&str>) -> String {
+    input.map_or_else(String::new, |input| format!(", expected \"{input}\""))
+}
+
+impl From<CellError> for RowProblem {
+    fn from(error: CellError) -> Self {
+        match error {
+            CellError::Unknown { column, nearest } => {
+                Self::Unknown { found: column, input: nearest }
+            }
+            error => Self::Cell(error),
+        }
+    }
+}
+
 impl<'a> Body<'a> {
     /// Parses `bytes`.
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, BodyError> {
-        let node = Node::parse(bytes).map_err(|error| BodyError::Json(error.to_string()))?;
-        match node {
-            Node::Object(_) => Ok(Self(node)),
+        Node::parse(bytes).map(Self).map_err(|error| BodyError::Json(error.to_string()))
+    }
+
+    /// The body, if it is an object.
+    pub(super) fn object(self) -> Result<Self, BodyError> {
+        match self.0 {
+            Node::Object(_) => Ok(self),
             other => Err(BodyError::NotObject { found: other.kind() }),
         }
     }
@@ -93,8 +122,8 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// The rows of a call for predictions from a model whose one input is `input`.
-    pub(super) fn rows(&self, input: &str) -> Result<(Form, Texts), BodyError> {
+    /// The rows of a call for predictions; all cells of a table together are at most `limit`.
+    pub(super) fn rows(&self, takes: Takes<'_>, limit: usize) -> Result<(Form, Rows), BodyError> {
         match (self.0.get("instances"), self.0.get("inputs")) {
             (Some(_), Some(_)) => Err(BodyError::BothForms),
             (None, None) => Err(BodyError::NoForm),
@@ -102,29 +131,27 @@ impl<'a> Body<'a> {
                 Err(BodyError::NoInstances)
             }
             (Some(Node::List(instances)), None) => {
-                let mut texts = Texts::with_capacity(instances.len());
-                for (index, instance) in instances.iter().enumerate() {
-                    let place = Place { list: "instances", index: Some(index) };
-                    push_instance(&mut texts, instance, input, place)?;
-                }
-                Ok((Form::Row, texts))
+                let rows = match takes {
+                    Takes::Texts(input) => Rows::Texts(texts::instances(instances, input)?),
+                    Takes::Table(table) => table::rows(instances, "instances", table, limit)?,
+                };
+                Ok((Form::Row, rows))
             }
             (Some(_), None) => Err(BodyError::InstancesType),
             (None, Some(inputs)) => {
-                let column = match inputs {
-                    Node::Object(_) if inputs.base64().is_none() => inputs
-                        .get(input)
-                        .ok_or_else(|| BodyError::NoColumn { input: input.to_owned() })?,
-                    bare => bare,
+                let rows = match takes {
+                    Takes::Texts(input) => Rows::Texts(texts::inputs(inputs, input)?),
+                    Takes::Table(table) => table::columns(inputs, table, limit)?,
                 };
-                Ok((Form::Columnar, column_texts(column, "inputs")?.0))
+                Ok((Form::Columnar, rows))
             }
         }
     }
 
-    /// The rows of a call for classes. An example without a text has that of the context, which a
-    /// short body can repeat very often: all texts take at most `limit` bytes.
-    pub(super) fn examples(&self, input: &str, limit: usize) -> Result<Texts, BodyError> {
+    /// The rows of a call for classes or numbers. An example without a feature has that of the
+    /// context, which a short body can repeat very often: all texts take at most `limit` bytes, and
+    /// of a table there are at most `limit` cells.
+    pub(super) fn examples(&self, takes: Takes<'_>, limit: usize) -> Result<Rows, BodyError> {
         let examples = match self.0.get("examples") {
             None => return Err(BodyError::NoExamplesKey),
             Some(Node::List(examples)) if examples.is_empty() => return Err(BodyError::NoExamples),
@@ -135,39 +162,31 @@ impl<'a> Body<'a> {
         if let Some(context) = context {
             expect_object(context, Place { list: "context", index: None })?;
         }
-        let mut texts = Texts::with_capacity(examples.len());
-        for (index, example) in examples.iter().enumerate() {
-            let place = Place { list: "examples", index: Some(index) };
-            expect_object(example, place)?;
-            let feature = example.get(input).or_else(|| context.and_then(|c| c.get(input)));
-            let value = match feature {
-                None => return Err(place.wrong(RowProblem::Missing { input: input.to_owned() })),
-                Some(Node::List(values)) => match values.as_slice() {
-                    [value] => value,
-                    more => return Err(place.wrong(RowProblem::Values { found: more.len() })),
-                },
-                Some(value) => value,
-            };
-            push_text(&mut texts, value, place)?;
-            if texts.bytes() > limit {
-                return Err(BodyError::TooLarge { limit });
+        match takes {
+            Takes::Texts(input) => {
+                texts::examples(examples, context, input, limit).map(Rows::Texts)
             }
+            Takes::Table(table) => table::examples(examples, context, table, limit),
         }
-        Ok(texts)
     }
 
-    /// The rows of an alias route's body, and whether they came as a list.
-    pub(super) fn field(&self, field: &str) -> Result<(Texts, bool), BodyError> {
-        let Node::Object(members) = &self.0 else {
-            return Err(BodyError::NotObject { found: self.0.kind() });
-        };
-        if let Some((found, _)) = members.iter().find(|(name, _)| name != field) {
-            let (found, field) = (found.to_string(), field.to_owned());
-            return Err(BodyError::UnknownField { found, field });
-        }
-        match self.0.get(field) {
-            Some(value) => column_texts(value, field),
-            None => Err(BodyError::NoField { field: field.to_owned() }),
+    /// The rows of an alias route's body, and whether they came as a list. A text is in the member
+    /// called `field`; a row of a table is the body.
+    pub(super) fn alias(
+        &self,
+        takes: Takes<'_>,
+        field: &str,
+        limit: usize,
+    ) -> Result<(Rows, bool), BodyError> {
+        match takes {
+            Takes::Texts(_) => {
+                let (texts, is_list) = texts::field(&self.0, field)?;
+                Ok((Rows::Texts(texts), is_list))
+            }
+            Takes::Table(table) => match &self.0 {
+                Node::List(rows) => Ok((table::rows(rows, "rows", table, limit)?, true)),
+                row => Ok((table::row(row, table, limit)?, false)),
+            },
         }
     }
 }
@@ -192,56 +211,6 @@ impl Place<'_> {
     fn wrong(self, problem: RowProblem) -> BodyError {
         BodyError::Row { place: self.to_string(), problem }
     }
-}
-
-/// One text or a list of them, and whether it is a list.
-fn column_texts(column: &Node<'_>, name: &str) -> Result<(Texts, bool), BodyError> {
-    let Node::List(values) = column else {
-        let mut texts = Texts::with_capacity(1);
-        push_text(&mut texts, column, Place { list: name, index: None })?;
-        return Ok((texts, false));
-    };
-    let mut texts = Texts::with_capacity(values.len());
-    for (index, value) in values.iter().enumerate() {
-        push_text(&mut texts, value, Place { list: name, index: Some(index) })?;
-    }
-    Ok((texts, true))
-}
-
-/// `"…"`, `{"b64": "…"}`, or `{"<input>": either}`.
-fn push_instance(
-    texts: &mut Texts,
-    instance: &Node<'_>,
-    input: &str,
-    place: Place<'_>,
-) -> Result<(), BodyError> {
-    let Node::Object(members) = instance else { return push_text(texts, instance, place) };
-    if instance.base64().is_some() {
-        return push_text(texts, instance, place);
-    }
-    if let Some((found, _)) = members.iter().find(|(name, _)| name != input) {
-        let (found, input) = (found.to_string(), input.to_owned());
-        return Err(place.wrong(RowProblem::Unknown { found, input }));
-    }
-    match members.first() {
-        Some((_, value)) => push_text(texts, value, place),
-        None => Err(place.wrong(RowProblem::Missing { input: input.to_owned() })),
-    }
-}
-
-/// `"…"` or `{"b64": "…"}`.
-fn push_text(texts: &mut Texts, value: &Node<'_>, place: Place<'_>) -> Result<(), BodyError> {
-    if let Node::Text(text) = value {
-        texts.push(text);
-        return Ok(());
-    }
-    let Some(encoded) = value.base64() else {
-        return Err(place.wrong(RowProblem::Kind { expected: "a string", found: value.kind() }));
-    };
-    let bytes = BASE64.decode(encoded).map_err(|_| place.wrong(RowProblem::Base64))?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| place.wrong(RowProblem::Utf8))?;
-    texts.push(text);
-    Ok(())
 }
 
 fn expect_object(value: &Node<'_>, place: Place<'_>) -> Result<(), BodyError> {

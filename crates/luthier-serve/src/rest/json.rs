@@ -5,12 +5,12 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// A JSON value; what numbers say is of no interest here.
+/// A JSON value.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Node<'a> {
     Null,
-    Bool,
-    Number,
+    Bool(bool),
+    Number(f64),
     Text(Cow<'a, str>),
     List(Vec<Node<'a>>),
     /// Members in order; of equal names the first counts.
@@ -27,8 +27,8 @@ impl<'a> Node<'a> {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
-            Self::Bool => "a boolean",
-            Self::Number => "a number",
+            Self::Bool(_) => "a boolean",
+            Self::Number(_) => "a number",
             Self::Text(_) => "a string",
             Self::List(_) => "a list",
             Self::Object(_) => "an object",
@@ -84,20 +84,20 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Node::Bool)
+    fn visit_bool<E>(self, truth: bool) -> Result<Self::Value, E> {
+        Ok(Node::Bool(truth))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Node::Number)
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Node::Number(number as f64))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(Node::Number)
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Node::Number(number as f64))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Node::Number)
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Node::Number(number))
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {

@@ -22,8 +22,8 @@ use crate::feedback::{FeedbackError, PredictionId};
 use crate::front::{Front, INLINE_BYTES, INLINE_ROWS, PREDICTION_ID, beside, http_status};
 use crate::metrics::{Operation, Protocol, Stage, to_prometheus};
 use crate::models::ServedModel;
+use crate::rows::Rows;
 use crate::service::{PredictCall, ServiceError, Task, Version};
-use crate::texts::Texts;
 use crate::upload::UploadError;
 use crate::{Models, Route, RouteProblem, ServeError};
 
@@ -67,6 +67,8 @@ enum Shape {
     Rows(Form),
     /// `results` with labels.
     Classes,
+    /// `results` that are numbers.
+    Numbers,
     /// The output field of an alias route.
     Field { route: Arc<Route>, is_list: bool },
 }
@@ -165,6 +167,10 @@ async fn answer<'a>(
             if let Some(model) = found.iter().find_map(|status| status.model.as_ref()) {
                 access.model(model);
             }
+            let models = found.iter().filter_map(|status| status.model.as_ref());
+            if models.clone().next().is_some_and(|model| model.decision.class().is_none()) {
+                return Err(FeedbackError::Numbers { model: name.into_owned() }.into());
+            }
             let number = found.first().map(|status| status.version);
             let version = number.filter(|_| version != Spec::Latest);
             let body = read(front, &head.headers, body, deadline).await?;
@@ -215,21 +221,21 @@ async fn run(
     let (length, limit, served) = (body.len(), front.max_body_bytes, Arc::clone(model));
     let operation = call.operation();
     let parse = move || parse(&body, call, &served, limit);
-    let (shape, texts) = beside(length > INLINE_BYTES, parse).await??;
-    let rows = texts.len();
+    let (shape, rows) = beside(length > INLINE_BYTES, parse).await??;
+    let count = rows.len();
     let id = PredictionId::random();
-    let found =
-        front.service.predict(PredictCall { model, operation, texts, id, deadline }).await?;
+    let found = front.service.predict(PredictCall { model, operation, rows, id, deadline }).await?;
     let scored = Instant::now();
     let served = Arc::clone(model);
     let render = move || match shape {
         Shape::Rows(form) => render::predictions(form, &served.decision, &found),
         Shape::Classes => render::classes(&served.decision, &found),
+        Shape::Numbers => render::numbers(&found),
         Shape::Field { route, is_list } => {
             render::alias(&route.output, is_list, &served.decision, &found)
         }
     };
-    let rendered = beside(rows > INLINE_ROWS, render).await?;
+    let rendered = beside(count > INLINE_ROWS, render).await?;
     front.service.metrics().spent(model, Stage::Postprocess, scored.elapsed());
     Ok(Reply { prediction: Some(id), ..Reply::ok(rendered) })
 }
@@ -308,27 +314,32 @@ pub(crate) fn check_routes(routes: &[Route], models: &Models) -> Result<(), Serv
     Ok(())
 }
 
-/// The rows that a body asks about; those that share a text take at most `limit` bytes.
+/// The rows that a body asks about; those that share a text take at most `limit` bytes, and those of
+/// a table have at most `limit` cells.
 fn parse(
     body: &[u8],
     call: Call,
     model: &ServedModel,
     limit: usize,
-) -> Result<(Shape, Texts), Fault> {
-    let body = Body::parse(body)?;
+) -> Result<(Shape, Rows), Fault> {
+    let (body, takes) = (Body::parse(body)?, model.takes());
     let task = match call {
         Call::Task(task) => task,
         Call::Alias(route) => {
-            let (texts, is_list) = body.field(&route.input)?;
-            return Ok((Shape::Field { route, is_list }, texts));
+            let (rows, is_list) = body.alias(takes, &route.input, limit)?;
+            return Ok((Shape::Field { route, is_list }, rows));
         }
     };
-    task.check_signature(body.signature()?)?;
-    if task == Task::Classify {
-        return Ok((Shape::Classes, body.examples(model.input(), limit)?));
-    }
-    let (form, texts) = body.rows(model.input())?;
-    Ok((Shape::Rows(form), texts))
+    let body = body.object()?;
+    task.check(&model.decision, body.signature()?)?;
+    Ok(match task {
+        Task::Predict => {
+            let (form, rows) = body.rows(takes, limit)?;
+            (Shape::Rows(form), rows)
+        }
+        Task::Classify => (Shape::Classes, body.examples(takes, limit)?),
+        Task::Regress => (Shape::Numbers, body.examples(takes, limit)?),
+    })
 }
 
 impl Call {
@@ -379,7 +390,7 @@ impl Fault {
                 UploadError::Broken => StatusCode::BAD_REQUEST,
             },
             Self::Feedback(error) => match error {
-                FeedbackError::Off => StatusCode::NOT_IMPLEMENTED,
+                FeedbackError::Off | FeedbackError::Numbers { .. } => StatusCode::NOT_IMPLEMENTED,
                 FeedbackError::NoClass { .. } => StatusCode::BAD_REQUEST,
                 FeedbackError::Store { .. } => StatusCode::SERVICE_UNAVAILABLE,
                 FeedbackError::Busy => StatusCode::TOO_MANY_REQUESTS,

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
+use luthier_model::Decision;
 use serde_json::{Map, Value, json};
 
 use super::body::{BodyError, Form, RowProblem};
@@ -20,8 +21,10 @@ use super::feedback::LabelsError;
 use super::path::{Api, Own, PageFile};
 use super::{Fault, OPEN_METRICS, PROMETHEUS, feedback, render};
 use crate::Route;
+use crate::example::Example;
 use crate::feedback::{FeedbackError, Joined, PredictionId};
-use crate::models::{EXAMPLE_TEXTS, ModelState, ServedModel};
+use crate::models::{ModelState, ServedModel};
+use crate::rows::Takes;
 use crate::service::{MAX_ROWS, ServiceError, Task};
 use crate::upload::UploadError;
 use crate::versions::{VersionStatus, Versions};
@@ -148,15 +151,8 @@ impl<'a> Model<'a> {
         let mut summary = match self.served.first() {
             None => "No version answers yet.".to_owned(),
             Some(latest) => {
-                let decision = &latest.decision;
-                let labels: Vec<String> = decision.labels.iter().map(|label| code(label)).collect();
-                let positive = decision.positive.and_then(|positive| labels.get(positive));
-                let score = positive.map_or_else(
-                    || "A row's scores are those of all classes, in this order.".to_owned(),
-                    |positive| format!("A row's score is that of {positive}."),
-                );
                 let version = latest.version;
-                format!("Version {version} answers. Classes: {}. {score}", labels.join(", "))
+                format!("Version {version} answers. {}", gives(&latest.decision))
             }
         };
         for (label, version) in &self.labels {
@@ -222,23 +218,31 @@ impl Writer<'_> {
 
     fn alias(&mut self, model: &Model<'_>, route: &Route) {
         let Some(served) = model.served.first() else { return };
+        let Example { rows, outputs } = &served.example;
         let one = render::alias(&route.output, false, &served.decision, first_row(served));
-        let list = render::alias(&route.output, true, &served.decision, &served.example);
-        let requests = [
-            ("text", json!({ &route.input: EXAMPLE_TEXTS[0] })),
-            ("list", json!({ &route.input: EXAMPLE_TEXTS })),
-        ];
+        let list = render::alias(&route.output, true, &served.decision, outputs);
         let mut faults = self.run_faults();
-        faults.push(BodyError::NoField { field: route.input.clone() }.into());
+        let (what, requests) = match served.takes() {
+            Takes::Texts(_) => {
+                faults.push(BodyError::NoField { field: route.input.clone() }.into());
+                ("text", [json!({ &route.input: rows.first() }), json!({ &route.input: rows })])
+            }
+            Takes::Table(_) => {
+                faults.push(BodyError::NotObject { found: "a string" }.into());
+                ("row", [json!(rows.first()), json!(rows)])
+            }
+        };
+        let [request_of_one, request_of_list] = requests;
+        let requests = [(what, request_of_one), ("list", request_of_list)];
         faults.push(ServiceError::NoModel { name: route.model.clone() }.into());
         faults.push(not_available(served));
-        let request = schema::alias_request(&mut self.components, &route.input);
+        let request = schema::alias_request(&mut self.components, &route.input, served);
         let operation = Operation {
             id: format!("alias:{}", route.path),
             tag: &model.tag,
-            summary: "Score texts".to_owned(),
+            summary: asks(Task::Predict, Some(served)),
             description: format!(
-                "One text gets one {}, a list of texts a list. {}",
+                "One {what} gets one {}, a list of {what}s a list. {}",
                 code(&route.output),
                 asks_for(served)
             ),
@@ -248,7 +252,7 @@ impl Writer<'_> {
                 names_rows: true,
                 ..Answer::ok(Media::json(
                     schema::alias_answer(&route.output, served),
-                    [("text", parsed(&one)), ("list", parsed(&list))],
+                    [(what, parsed(&one)), ("list", parsed(&list))],
                 ))
             }],
             faults,
@@ -267,10 +271,11 @@ impl Writer<'_> {
             Place::Version => vec![schema::version_parameter(&versions)],
             Place::Label => vec![schema::label_parameter(&labels)],
         };
-        if api == Api::Feedback && !self.limits.takes_labels {
+        let answering = model.answering(place);
+        let is_joined = answering.first().is_none_or(|model| api.is_answered_by(&model.decision));
+        if api == Api::Feedback && !(self.limits.takes_labels && is_joined) {
             return;
         }
-        let answering = model.answering(place);
         let (summary, description) = words(api, place, answering.first().copied());
         let mut faults = place_faults(model, place, api);
         let (request, answers) = match api {
@@ -282,7 +287,7 @@ impl Writer<'_> {
             }
             Api::Run(task) => {
                 faults.extend(self.run_faults());
-                faults.extend(task_faults(task));
+                faults.extend(answering.first().iter().flat_map(|m| task_faults(task, m)));
                 faults.extend(answering.first().copied().map(not_available));
                 self.task(model, &answering, task)
             }
@@ -309,43 +314,65 @@ impl Writer<'_> {
         task: Task,
     ) -> (Option<Media>, Vec<Answer>) {
         let Some(first) = answering.first() else { return (None, Vec::new()) };
-        let (decision, input) = (&first.decision, first.input());
+        let decision = &first.decision;
+        let Example { rows, outputs } = &first.example;
         let components = &mut self.components;
-        let examples = json!(EXAMPLE_TEXTS.map(|text| json!({ input: text })));
+        let (named, columns) = match first.takes() {
+            Takes::Texts(input) => {
+                let named: Vec<Value> = rows.iter().map(|text| json!({ input: text })).collect();
+                (named, json!({ input: rows }))
+            }
+            Takes::Table(table) => {
+                let column = |name: &String| {
+                    let cells: Vec<&Value> = rows.iter().map(|row| &row[name]).collect();
+                    (name.clone(), json!(cells))
+                };
+                let names = table.columns().iter().map(|column| &column.name);
+                (rows.clone(), names.map(column).collect::<Map<_, _>>().into())
+            }
+        };
         if task != Task::Predict {
             let request =
-                components.any_of(model.name, "ClassifyRequest", answering, |c, model| {
-                    schema::classify_request(c, model.input())
-                });
-            let request = Media::json(request, [("examples", json!({ "examples": examples }))]);
-            let answer = components.any_of(model.name, "Classes", answering, schema::classes);
-            let example = parsed(&render::classes(decision, &first.example));
+                components.any_of(model.name, "ExampleRequest", answering, schema::example_request);
+            let request = Media::json(request, [("examples", json!({ "examples": named }))]);
+            let (answer, example) = match task {
+                Task::Regress => {
+                    let answer =
+                        components.any_of(model.name, "Numbers", answering, schema::numbers);
+                    (answer, render::numbers(outputs))
+                }
+                _ => {
+                    let answer =
+                        components.any_of(model.name, "Classes", answering, schema::classes);
+                    (answer, render::classes(decision, outputs))
+                }
+            };
             let answer = Answer {
                 names_rows: true,
-                ..Answer::ok(Media::json(answer, [("examples", example)]))
+                ..Answer::ok(Media::json(answer, [("examples", parsed(&example))]))
             };
-            // No body gets a number.
-            let answers = if task == Task::Regress { Vec::new() } else { vec![answer] };
+            // Of a model that does not do it no body gets an answer.
+            let answers = if task.is_done_by(decision) { vec![answer] } else { Vec::new() };
             return (Some(request), answers);
         }
-        let request = components.any_of(model.name, "PredictRequest", answering, |c, model| {
-            schema::predict_request(c, model.input())
-        });
-        let base64 = schema::base64_example(EXAMPLE_TEXTS[0]);
-        let requests = [
-            ("rows", json!({ "instances": EXAMPLE_TEXTS })),
-            ("named rows", json!({ "instances": examples })),
-            ("columns", json!({ "inputs": { input: EXAMPLE_TEXTS } })),
-            ("base64", json!({ "instances": [base64] })),
+        let request =
+            components.any_of(model.name, "PredictRequest", answering, schema::predict_request);
+        let mut requests = vec![
+            ("rows", json!({ "instances": rows })),
+            ("named rows", json!({ "instances": named })),
+            ("columns", json!({ "inputs": columns })),
         ];
+        if let Some(Value::String(text)) = rows.first() {
+            requests.push(("base64", json!({ "instances": [schema::base64_example(text)] })));
+        }
         let answer = components.any_of(model.name, "Scores", answering, schema::scores);
         let scores = |form, scores: &[f32]| parsed(&render::predictions(form, decision, scores));
-        let answers = [
-            ("rows", scores(Form::Row, &first.example)),
-            ("named rows", scores(Form::Row, &first.example)),
-            ("columns", scores(Form::Columnar, &first.example)),
-            ("base64", scores(Form::Row, first_row(first))),
-        ];
+        let answers = requests.iter().map(|(name, _)| match *name {
+            "columns" => ("columns", scores(Form::Columnar, outputs)),
+            "base64" => ("base64", scores(Form::Row, first_row(first))),
+            name => (name, scores(Form::Row, outputs)),
+        });
+        let answers: Vec<_> = answers.collect();
         let answer = Answer { names_rows: true, ..Answer::ok(Media::json(answer, answers)) };
         (Some(Media::json(request, requests)), vec![answer])
     }
@@ -364,7 +391,7 @@ impl Writer<'_> {
     }
 
     fn labels(&mut self, model: &Model<'_>) -> Media {
-        let labels = model.served.first().map(|model| model.decision.labels.as_slice());
+        let labels = model.served.first().map(|model| model.decision.labels());
         let label = labels.and_then(|labels| labels.first()).map_or("a class", String::as_str);
         let id = PredictionId::EXAMPLE.to_string();
         let example = json!({ "labels": [{ "id": id, "row": 0, "label": label }] });
@@ -509,18 +536,26 @@ impl Writer<'_> {
 /// Summary and description of what `api` does.
 fn words(api: Api, place: Place, model: Option<&ServedModel>) -> (String, String) {
     let of = place.of();
+    let summary = match api {
+        Api::Run(task) => asks(task, model),
+        _ => String::new(),
+    };
     let (summary, description) = match api {
         Api::Run(Task::Predict) => {
             let asks = model.map_or_else(String::new, asks_for);
             let forms = "`instances` are answered as `predictions`, `inputs` as `outputs`.";
-            ("Score texts", format!("Scores by {of}. {forms} {asks}"))
+            (&*summary, format!("What {of} gives. {forms} {asks}"))
         }
+        Api::Run(task) if !model.is_none_or(|model| task.is_done_by(&model.decision)) => {
+            let why = match task {
+                Task::Regress => "A classifier gives no numbers: every body gets 400.",
+                _ => "A model of numbers has no classes: every body gets 400.",
+            };
+            (&*summary, format!("{why} The route is there for TensorFlow's clients."))
+        }
+        Api::Run(Task::Regress) => (&*summary, format!("A number for each example, by {of}.")),
         Api::Run(Task::Classify) => {
-            ("Label texts", format!("Every class and its score, by {of}, in the model's order."))
-        }
-        Api::Run(Task::Regress) => {
-            let why = "A classifier gives no numbers: every body gets 400.";
-            ("Ask for numbers", format!("{why} The route is there for TensorFlow's clients."))
+            (&*summary, format!("Every class and its score, by {of}, in the model's order."))
         }
         Api::Status => (
             "States of versions",
@@ -544,12 +579,43 @@ fn words(api: Api, place: Place, model: Option<&ServedModel>) -> (String, String
     (summary.to_owned(), description)
 }
 
-/// What a score of `model` is.
+/// What a task does, in short.
+fn asks(task: Task, model: Option<&ServedModel>) -> String {
+    let rows = match model.map(ServedModel::takes) {
+        Some(Takes::Table(_)) => "rows",
+        _ => "texts",
+    };
+    let is_number = model.is_some_and(|model| model.decision.class().is_none());
+    match task {
+        Task::Predict if is_number => format!("Predict a number for {rows}"),
+        Task::Predict => format!("Score {rows}"),
+        Task::Classify => format!("Label {rows}"),
+        Task::Regress => "Ask for numbers".to_owned(),
+    }
+}
+
+/// What a model that decides so gives for a row.
+fn gives(decision: &Decision) -> String {
+    let decision = match decision {
+        Decision::Number(decision) => return format!("It gives {}.", code(&decision.number)),
+        Decision::Class(decision) => decision,
+    };
+    let labels: Vec<String> = decision.labels.iter().map(|label| code(label)).collect();
+    let positive = decision.positive.and_then(|positive| labels.get(positive));
+    let score = positive.map_or_else(
+        || "A row's scores are those of all classes, in this order.".to_owned(),
+        |positive| format!("A row's score is that of {positive}."),
+    );
+    format!("Classes: {}. {score}", labels.join(", "))
+}
+
+/// What an answer of `model` is.
 fn asks_for(model: &ServedModel) -> String {
-    let labels = &model.decision.labels;
-    match model.decision.positive.and_then(|positive| labels.get(positive)) {
-        Some(label) => format!("A score is the probability of {}.", code(label)),
-        None => format!("Scores are the probabilities of the {} classes.", labels.len()),
+    let labels = model.decision.labels();
+    match (&model.decision, model.decision.positive().and_then(|positive| labels.get(positive))) {
+        (Decision::Number(decision), _) => format!("A number is {}.", code(&decision.number)),
+        (_, Some(label)) => format!("A score is the probability of {}.", code(label)),
+        (_, None) => format!("Scores are the probabilities of the {} classes.", labels.len()),
     }
 }
 
@@ -578,21 +644,29 @@ fn place_faults(model: &Model<'_>, place: Place, api: Api) -> Vec<Fault> {
     faults
 }
 
-/// What may be wrong with a body of `task`.
-fn task_faults(task: Task) -> Vec<Fault> {
+/// What may be wrong with a body that asks `task` of `model`.
+fn task_faults(task: Task, model: &ServedModel) -> Vec<Fault> {
     let name = "other".to_owned();
     match task {
         Task::Predict => {
-            let problem = RowProblem::Kind { expected: "a string", found: "a number" };
+            let problem = match model.takes() {
+                Takes::Texts(_) => RowProblem::Kind { expected: "a string", found: "a number" },
+                Takes::Table(_) => RowProblem::Kind { expected: "an object", found: "a string" },
+            };
             let place = "instances[0]".to_owned();
             let row = BodyError::Row { place, problem };
             vec![row.into(), BodyError::NoForm.into(), ServiceError::NoSignature { name }.into()]
         }
-        Task::Classify => {
-            let no_signature = ServiceError::NoClassifySignature { name };
+        Task::Classify if !task.is_done_by(&model.decision) => {
+            vec![ServiceError::NotClassification.into()]
+        }
+        Task::Regress if !task.is_done_by(&model.decision) => {
+            vec![ServiceError::NotRegression.into()]
+        }
+        Task::Classify | Task::Regress => {
+            let no_signature = ServiceError::NoMethodSignature { name };
             vec![BodyError::NoExamplesKey.into(), no_signature.into()]
         }
-        Task::Regress => vec![ServiceError::NotRegression.into()],
     }
 }
 
@@ -602,9 +676,10 @@ fn not_available(model: &ServedModel) -> Fault {
     ServiceError::NotAvailable { name, version, state }.into()
 }
 
-/// The scores of the first of [`EXAMPLE_TEXTS`].
+/// What the first row of the model's example is answered.
 fn first_row(model: &ServedModel) -> &[f32] {
-    &model.example[..model.decision.classes().min(model.example.len())]
+    let outputs = &model.example.outputs;
+    &outputs[..model.decision.outputs().min(outputs.len())]
 }
 
 /// `text` as code in CommonMark (section 6.1), whatever it holds.

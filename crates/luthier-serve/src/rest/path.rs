@@ -9,6 +9,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use hyper::Method;
+use luthier_model::Decision;
 
 use super::Fault;
 use crate::metrics::Operation;
@@ -181,6 +182,15 @@ impl Api {
     /// Whether it is asked with a body.
     pub(super) fn is_post(self) -> bool {
         matches!(self, Self::Run(_) | Self::Feedback)
+    }
+
+    /// Whether a model that decides as `decision` has an answer to it.
+    pub(super) fn is_answered_by(self, decision: &Decision) -> bool {
+        match self {
+            Self::Run(task) => task.is_done_by(decision),
+            Self::Feedback => decision.class().is_some(),
+            Self::Status | Self::Metadata => true,
+        }
     }
 
     /// The path that asks this of `model`; `place` is what follows the name, such as

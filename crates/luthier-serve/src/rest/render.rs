@@ -1,6 +1,6 @@
 //! Answers as JSON text.
 //!
-//! Scores are written as the shortest decimal that reads back as the same `f32`, and always with
+//! Scores and numbers are written as the shortest decimal that reads back as the same `f32`, and always with
 //! a point or an exponent, so that clients see one number type (as TensorFlow Serving does).
 
 use std::fmt::Write;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::body::Form;
 use super::path::{Api, Own};
 use crate::models::ServedModel;
-use crate::service::{SIGNATURE, Task};
+use crate::service::SIGNATURE;
 use crate::versions::{VersionStatus, Versions};
 
 /// `{"predictions": […]}` or `{"outputs": […]}`.
@@ -47,8 +47,8 @@ pub(super) fn alias(
 /// `{"results": [[["label", score], …], …]}`, labels in the model's order.
 pub(super) fn classes(decision: &Decision, probabilities: &[f32]) -> String {
     let mut json = String::from("{\"results\": ");
-    push_list(&mut json, probabilities.chunks_exact(decision.classes()), |json, row| {
-        push_list(json, decision.labels.iter().zip(row), |json, (label, score)| {
+    push_list(&mut json, probabilities.chunks_exact(decision.outputs()), |json, row| {
+        push_list(json, decision.labels().iter().zip(row), |json, (label, score)| {
             json.push('[');
             push_text(json, label);
             json.push_str(", ");
@@ -56,6 +56,15 @@ pub(super) fn classes(decision: &Decision, probabilities: &[f32]) -> String {
             json.push(']');
         });
     });
+    json.push('}');
+    json
+}
+
+/// `{"results": [number, …]}`, of a model that gives one for each row.
+pub(super) fn numbers(numbers: &[f32]) -> String {
+    let mut json = String::with_capacity(32 + 14 * numbers.len());
+    json.push_str("{\"results\": ");
+    push_list(&mut json, numbers, |json, number| push_score(json, *number));
     json.push('}');
     json
 }
@@ -141,8 +150,7 @@ pub(super) fn index(versions: &Versions) -> String {
     let mut routes: Vec<String> = aliases.map(|r| format!("POST {}", r.path)).collect();
     for model in versions.statuses.iter().filter_map(|status| status.model.as_ref()) {
         let place = format!("/versions/{}", model.version);
-        // No model has an answer to the question for a number.
-        for api in Api::ALL.into_iter().filter(|api| *api != Api::Run(Task::Regress)) {
+        for api in Api::ALL.into_iter().filter(|api| api.is_answered_by(&model.decision)) {
             let method = if api.is_post() { "POST" } else { "GET" };
             routes.push(format!("{method} {}", api.path(&model.name, &place)));
         }
@@ -152,13 +160,13 @@ pub(super) fn index(versions: &Versions) -> String {
 }
 
 fn push_scores(json: &mut String, decision: &Decision, probabilities: &[f32]) {
-    let rows = probabilities.chunks_exact(decision.classes());
+    let rows = probabilities.chunks_exact(decision.outputs());
     push_list(json, rows, |json, row| push_row(json, decision, row));
 }
 
-/// The score of the positive class, or the scores of all classes where none is positive.
+/// The score of the positive class or the number, or the scores of all classes where none is positive.
 fn push_row(json: &mut String, decision: &Decision, row: &[f32]) {
-    match decision.positive.and_then(|positive| row.get(positive)) {
+    match decision.given_output().and_then(|given| row.get(given)) {
         Some(score) => push_score(json, *score),
         None => push_list(json, row, |json, score| push_score(json, *score)),
     }

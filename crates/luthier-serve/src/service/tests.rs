@@ -5,14 +5,16 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use luthier_bundle::{Draft, Lineage, Predictor};
 use luthier_engine::Threads;
+use luthier_model::Decision;
 use luthier_space::{Distribution, Value};
-use luthier_train::{Row, TextData, learners};
+use luthier_train::{Data, Learner, Linear, Row, TextData};
 
 use super::{Code, MAX_ROWS, PredictCall, Service, ServiceError, Task, Version};
 use crate::feedback::{PredictionId, Tracker};
 use crate::metrics::{Metrics, Operation};
 use crate::models::{ModelState, ServedModel};
 use crate::registry::Registry;
+use crate::rows::Rows;
 use crate::texts::Texts;
 use crate::versions::{VersionStatus, Versions};
 use crate::worker::Job;
@@ -31,17 +33,18 @@ pub(crate) fn draft(name: &str) -> Draft {
         }
         Ok(())
     });
-    let data = data.unwrap();
-    let learner = &learners()[0];
+    let data = Data::from(data.unwrap());
+    let learner = Linear;
     let values = learner.space().pick(|_, dimension| match &dimension.distribution {
         Distribution::Float { low, .. } => Value::Float(*low),
         Distribution::Int { low, .. } => Value::Int(*low),
         other => other.options()[0].clone(),
     });
     let job = luthier_train::Job { data: &data, values: &values, seed: 1 };
-    let fitted = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap().text_network();
+    let network = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap().network();
+    let decision = Decision::of_classes(vec!["no".to_owned(), "yes".to_owned()], Some(1));
     Draft {
-        model: fitted.to_model(vec!["no".to_owned(), "yes".to_owned()], Some(1)),
+        model: network.to_model(decision, None).unwrap(),
         probes: Vec::new(),
         name: name.to_owned(),
         task: "text-classification".to_owned(),
@@ -53,10 +56,10 @@ pub(crate) fn draft(name: &str) -> Draft {
     }
 }
 
-pub(crate) fn texts(count: usize) -> Texts {
+pub(crate) fn texts(count: usize) -> Rows {
     let mut texts = Texts::with_capacity(count);
     (0..count).for_each(|_| texts.push("é"));
-    texts
+    Rows::Texts(texts)
 }
 
 /// A version in `state`.
@@ -128,10 +131,10 @@ fn versions_are_found_once_they_are_available() {
 fn one_waits_and_the_next_is_refused() {
     let (service, waiting) = service(Vec::new());
     let model = model("a", 1);
-    let call = |texts| PredictCall {
+    let call = |rows| PredictCall {
         model: &model,
         operation: Operation::Predict,
-        texts,
+        rows,
         id: PredictionId::random(),
         deadline: Instant::now() + Duration::from_millis(50),
     };
@@ -145,8 +148,8 @@ fn one_waits_and_the_next_is_refused() {
         assert_eq!(first, Err(ServiceError::Deadline), "no worker answers");
         assert_eq!(second, Err(ServiceError::QueueFull { limit: 1 }));
     });
-    let job = waiting.try_recv().unwrap();
-    assert_eq!(job.texts.iter().collect::<Vec<_>>(), ["é", "é"]);
+    let mut job = waiting.try_recv().unwrap();
+    assert_eq!(job.rows.take_texts().iter().collect::<Vec<_>>(), ["é", "é"]);
     assert!(job.reply.is_closed(), "a worker sees that nobody waits");
     drop(waiting);
     let call = call(texts(1));
@@ -155,12 +158,17 @@ fn one_waits_and_the_next_is_refused() {
 
 #[test]
 fn signatures() {
-    let check = |task: Task, name, is_fine| {
-        assert_eq!(task.check_signature(name).is_ok(), is_fine, "{task:?} {name}");
+    let classes = Decision::of_classes(vec!["a".to_owned(), "b".to_owned()], None);
+    let number = Decision::of_number("price");
+    let check = |task: Task, name, of_classes, of_numbers| {
+        let found = [&classes, &number].map(|decision| task.check(decision, name).is_ok());
+        assert_eq!(found, [of_classes, of_numbers], "{task:?} {name}");
     };
-    check(Task::Predict, "", true);
-    check(Task::Predict, "serving_default", true);
-    check(Task::Predict, "x", false);
-    check(Task::Classify, "x", false);
-    check(Task::Regress, "", false);
+    check(Task::Predict, "", true, true);
+    check(Task::Predict, "serving_default", true, true);
+    check(Task::Predict, "x", false, false);
+    check(Task::Classify, "", true, false);
+    check(Task::Classify, "x", false, false);
+    check(Task::Regress, "serving_default", false, true);
+    check(Task::Regress, "x", false, false);
 }

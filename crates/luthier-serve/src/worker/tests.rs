@@ -6,18 +6,19 @@ use tokio::sync::oneshot::{self, Receiver};
 
 use super::{Job, Worker};
 use crate::metrics::{Metrics, Operation};
+use crate::rows::Rows;
 use crate::service::ServiceError;
 use crate::service::tests::{model, texts};
 use crate::texts::Texts;
 
-fn job(texts: Texts, left: Duration) -> (Job, Receiver<Result<Vec<f32>, ServiceError>>) {
+fn job(rows: Rows, left: Duration) -> (Job, Receiver<Result<Vec<f32>, ServiceError>>) {
     let now = Instant::now();
     let (reply, answer) = oneshot::channel();
     (
         Job {
             model: model("a", 1),
             operation: Operation::Predict,
-            texts,
+            rows,
             queued: now,
             deadline: now + left,
             remember: None,
@@ -31,7 +32,7 @@ fn job(texts: Texts, left: Duration) -> (Job, Receiver<Result<Vec<f32>, ServiceE
 fn a_panic_fails_one_request_and_expired_ones_do_not_run() {
     const MINUTE: Duration = Duration::from_secs(60);
     let (jobs, waiting) = crossbeam_channel::unbounded();
-    let (broken, mut broken_answer) = job(Texts::broken(), MINUTE);
+    let (broken, mut broken_answer) = job(Rows::Texts(Texts::broken()), MINUTE);
     let (late, mut late_answer) = job(texts(1), Duration::ZERO);
     let (abandoned, abandoned_answer) = job(texts(1), MINUTE);
     let (last, mut last_answer) = job(texts(2), MINUTE);

@@ -196,7 +196,7 @@ fn watched(folder: &Path) -> PathBuf {
         .iter()
         .zip(scores.chunks_exact(2))
         .map(|(text, scores)| {
-            let class = predictor.decision().answer(scores).label as u32;
+            let class = predictor.decision().answer(scores).unwrap().label as u32;
             observe(text, class, &draft.model.preprocess, &mut reading)
         })
         .collect();

@@ -12,4 +12,5 @@ mod protocol;
 mod shutdown;
 mod speed;
 mod stage;
+mod table;
 mod versions;

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use luthier_bundle::{Bundle, Draft, Lineage, PredictScratch, Probe};
 use luthier_engine::Threads;
+use luthier_model::Decision;
 use luthier_serve::{Drained, ModelSource, Models, Route, ServeConfig, ServeError, Server};
 use luthier_space::{Distribution, Value};
 use luthier_test::{Scratch, wait_for};
-use luthier_train::{Job, Row, TextData, learners};
+use luthier_train::{Data, Inputs, Job, Learner, Linear, Row, TextData};
 use tokio::sync::oneshot;
 
 use crate::client::Client;
@@ -169,20 +170,24 @@ pub(crate) fn draft_of(name: &str, classes: u32, rows: u32) -> Draft {
         Ok(())
     })
     .unwrap();
-    let learner = &learners()[0];
+    let data = Data::from(data);
+    let learner = Linear;
     let values = learner.space().pick(|_, dimension| match &dimension.distribution {
         Distribution::Float { high, .. } => Value::Float(*high / 2.0),
         Distribution::Int { high, .. } => Value::Int(*high),
         other => other.options().last().unwrap().clone(),
     });
     let job = Job { data: &data, values: &values, seed: 1 };
-    let fitted = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap().text_network();
-    let probes = fitted.probes(&data, 8).unwrap().into_iter();
+    let network = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap().network();
+    let texts: Vec<String> = WORDS.concat().into_iter().map(str::to_owned).collect();
+    let answers = network.answer(Inputs::Texts(&texts)).unwrap();
+    let answers = answers.chunks(classes as usize).map(<[f32]>::to_vec);
     let labels = ["bad", "good", "colour \"c\""][..classes as usize].iter();
+    let labels = labels.map(|label| (*label).to_owned()).collect();
+    let decision = Decision::of_classes(labels, (classes == 2).then_some(1));
     Draft {
-        model: fitted
-            .to_model(labels.map(|l| (*l).to_owned()).collect(), (classes == 2).then_some(1)),
-        probes: probes.map(|p| Probe { text: p.text, probabilities: p.probabilities }).collect(),
+        model: network.to_model(decision, None).unwrap(),
+        probes: texts.into_iter().zip(answers).map(|(t, a)| Probe::of_text(t, a)).collect(),
         name: name.to_owned(),
         task: "text-classification".to_owned(),
         scores: Vec::new(),

@@ -1,15 +1,17 @@
 //! What bodies, parameters and headers look like, as JSON Schema.
 //!
 //! A schema says exactly what is accepted, as far as it can: what it cannot say is that the bytes
-//! behind base64 are UTF-8, and that texts of many rows stay within a size.
+//! behind base64 are UTF-8, that a text is a number, and that texts of many rows stay within a size.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use luthier_model::{ColumnKind, Decision, Table, TableColumn};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::operation::Components;
 use crate::models::{ModelState, ServedModel};
+use crate::rows::Takes;
 use crate::service::{MAX_ROWS, SIGNATURE};
 
 /// An error.
@@ -46,17 +48,22 @@ fn texts(components: &mut Components) -> Value {
     components.schema("Texts", json!({ "anyOf": [text, list] }))
 }
 
-/// The body of a call for scores of a model whose one input is `input`.
-pub(super) fn predict_request(components: &mut Components, input: &str) -> Value {
-    let (text, texts) = (text(components), texts(components));
-    let row = json!({ "anyOf": [text, object(&[(input, text)])] });
+/// The body of a call for scores or numbers.
+pub(super) fn predict_request(components: &mut Components, model: &ServedModel) -> Value {
+    let (row, columns) = match model.takes() {
+        Takes::Texts(input) => {
+            let (text, texts) = (text(components), texts(components));
+            let named = json!({
+                "type": "object",
+                "properties": { input: texts },
+                "required": [input],
+            });
+            let row = json!({ "anyOf": [text, object(&[(input, text)])] });
+            (row, json!({ "anyOf": [texts, named] }))
+        }
+        Takes::Table(table) => (table_row(components, table), columns(components, table)),
+    };
     let rows = json!({ "type": "array", "items": row, "minItems": 1, "maxItems": MAX_ROWS });
-    let named = json!({
-        "type": "object",
-        "properties": { input: texts },
-        "required": [input],
-    });
-    let columns = json!({ "anyOf": [texts, named] });
     let form = |title: &str, name: &str, values: Value, other: &str| {
         json!({
             "title": title,
@@ -71,12 +78,80 @@ pub(super) fn predict_request(components: &mut Components, input: &str) -> Value
     ] })
 }
 
-/// The body of a call for classes. A text is in each example, or in the context for those without.
-pub(super) fn classify_request(components: &mut Components, input: &str) -> Value {
-    let text = text(components);
-    let one = json!({ "type": "array", "items": text, "minItems": 1, "maxItems": 1 });
-    let feature = components.schema("Feature", json!({ "anyOf": [text, one] }));
-    let features = |required: &[&str]| json!({ "type": "object", "properties": { input: feature }, "required": required });
+/// A row of a table; a cell that is not there is missing.
+fn table_row(components: &mut Components, table: &Table) -> Value {
+    let mut row = table_features(components, table);
+    if let [column] = table.columns() {
+        row = json!({ "anyOf": [cell(components, column), row] });
+    }
+    components.schema("Row", row)
+}
+
+fn table_features(components: &mut Components, table: &Table) -> Value {
+    let cells =
+        table.columns().iter().map(|column| (column.name.clone(), cell(components, column)));
+    let mut cells: serde_json::Map<String, Value> = cells.collect();
+    let scalar = cell_of(&json!({ "type": ["string", "number", "boolean", "null"] }));
+    cells.extend(table.ignored().iter().map(|name| (name.clone(), scalar.clone())));
+    json!({ "type": "object", "properties": cells, "additionalProperties": false })
+}
+
+/// A cell of a column.
+fn cell(components: &mut Components, column: &TableColumn) -> Value {
+    match &column.kind {
+        ColumnKind::Number => {
+            let text = json!({ "type": "string", "format": "number", "description": "A number." });
+            let plain = json!({ "type": ["number", "boolean", "null"] });
+            components.schema("Number", cell_of(&json!({ "anyOf": [plain, text] })))
+        }
+        ColumnKind::Time => {
+            let time = json!({
+                "type": ["string", "null"],
+                "format": "date-or-time",
+                "description": "A date or time as RFC 3339 writes it.",
+            });
+            components.schema("Time", cell_of(&time))
+        }
+        ColumnKind::Category(categories) => {
+            const SHOWN: usize = 20;
+            let known: Vec<&String> = categories.values().iter().take(SHOWN).collect();
+            let category = json!({
+                "type": ["string", "number", "boolean", "null"],
+                "description": "A category; those that are not known are taken for missing.",
+                "examples": known,
+            });
+            components.schema("Category", cell_of(&category))
+        }
+    }
+}
+
+/// A value, or a list with nothing else.
+fn cell_of(value: &Value) -> Value {
+    json!({ "anyOf": [
+        value,
+        { "type": "array", "items": value, "minItems": 1, "maxItems": 1 },
+    ] })
+}
+
+/// The columns of a table, at least one, each with as many cells.
+fn columns(components: &mut Components, table: &Table) -> Value {
+    let column = |column: &TableColumn| {
+        let cell = cell(components, column);
+        let cells = json!({ "type": "array", "items": cell, "maxItems": MAX_ROWS });
+        (column.name.clone(), json!({ "anyOf": [cell, cells] }))
+    };
+    let columns: serde_json::Map<String, Value> = table.columns().iter().map(column).collect();
+    let only = columns.values().next().filter(|_| columns.len() == 1).cloned();
+    let named = json!({
+        "type": "object",
+        "properties": columns,
+        "minProperties": 1,
+    });
+    only.map_or_else(|| named.clone(), |column| json!({ "anyOf": [column, named] }))
+}
+
+/// The body of a call for classes or numbers. What an example does not have is in the context.
+pub(super) fn example_request(components: &mut Components, model: &ServedModel) -> Value {
     let form = |title: &str, context: Value, example: Value, required: &[&str]| {
         let examples =
             json!({ "type": "array", "items": example, "minItems": 1, "maxItems": MAX_ROWS });
@@ -91,6 +166,18 @@ pub(super) fn classify_request(components: &mut Components, input: &str) -> Valu
             "required": required,
         })
     };
+    let input = match model.takes() {
+        Takes::Texts(input) => input,
+        Takes::Table(table) => {
+            let features = table_features(components, table);
+            let features = components.schema("Features", features);
+            return form("Examples", features.clone(), features, &["examples"]);
+        }
+    };
+    let text = text(components);
+    let one = json!({ "type": "array", "items": text, "minItems": 1, "maxItems": 1 });
+    let feature = components.schema("Feature", json!({ "anyOf": [text, one] }));
+    let features = |required: &[&str]| json!({ "type": "object", "properties": { input: feature }, "required": required });
     let any = json!({ "type": "object" });
     json!({ "anyOf": [
         form("Examples", any, features(&[input]), &["examples"]),
@@ -99,9 +186,26 @@ pub(super) fn classify_request(components: &mut Components, input: &str) -> Valu
 }
 
 /// The body of an alias route.
-pub(super) fn alias_request(components: &mut Components, input: &str) -> Value {
-    let texts = texts(components);
-    object(&[(input, texts)])
+pub(super) fn alias_request(
+    components: &mut Components,
+    input: &str,
+    model: &ServedModel,
+) -> Value {
+    match model.takes() {
+        Takes::Texts(_) => {
+            let texts = texts(components);
+            object(&[(input, texts)])
+        }
+        Takes::Table(table) => {
+            let row = table_features(components, table);
+            let row = components.schema("Features", row);
+            let items = table_row(components, table);
+            json!({ "anyOf": [
+                row,
+                { "type": "array", "items": items, "maxItems": MAX_ROWS },
+            ] })
+        }
+    }
 }
 
 /// The answer of an alias route.
@@ -124,11 +228,11 @@ pub(super) fn scores(_: &mut Components, model: &ServedModel) -> Value {
 
 /// Labels with their scores.
 pub(super) fn classes(_: &mut Components, model: &ServedModel) -> Value {
-    let labels = &model.decision.labels;
+    let labels = model.decision.labels();
     let pair = json!({
         "type": "array",
         // `prefixItems` would say which comes first, but not all tools read it.
-        "items": { "anyOf": [{ "enum": labels }, score()] },
+        "items": { "anyOf": [{ "enum": labels }, score(model)] },
         "minItems": 2,
         "maxItems": 2,
         "description": "A class, then its score.",
@@ -136,6 +240,11 @@ pub(super) fn classes(_: &mut Components, model: &ServedModel) -> Value {
     let count = labels.len();
     let row = json!({ "type": "array", "items": pair, "minItems": count, "maxItems": count });
     object(&[("results", json!({ "type": "array", "items": row }))])
+}
+
+/// The numbers of rows.
+pub(super) fn numbers(_: &mut Components, model: &ServedModel) -> Value {
+    object(&[("results", json!({ "type": "array", "items": score(model) }))])
 }
 
 /// States of versions.
@@ -298,22 +407,26 @@ fn signature() -> Value {
     json!({ "enum": ["", SIGNATURE], "description": "The one signature, mostly left out." })
 }
 
-/// The score of the positive class, or those of all classes where none is.
+/// The number, the score of the positive class, or those of all classes where none is.
 fn row(model: &ServedModel) -> Value {
-    let classes = model.decision.classes();
-    match model.decision.positive {
-        Some(_) => score(),
+    let classes = model.decision.outputs();
+    match model.decision.given_output() {
+        Some(_) => score(model),
         None => json!({
             "type": "array",
-            "items": score(),
+            "items": score(model),
             "minItems": classes,
             "maxItems": classes,
         }),
     }
 }
 
-fn score() -> Value {
-    json!({ "type": "number", "minimum": 0, "maximum": 1 })
+/// What the model gives for an output: a probability or a number.
+fn score(model: &ServedModel) -> Value {
+    match model.decision {
+        Decision::Class(_) => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
+        Decision::Number(_) => json!({ "type": "number" }),
+    }
 }
 
 /// A version, which JSON has as text, as all 64-bit numbers of protocol buffers.
