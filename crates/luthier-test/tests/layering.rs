@@ -7,20 +7,26 @@ use std::fs;
 use std::path::Path;
 
 /// Each crate with the crates of ours that it may use, in an order in which all uses point back.
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 20] = [
     ("luthier-test", &[]),
     ("luthier-space", &[]),
     ("luthier-data", &[]),
     ("luthier-graph", &[]),
-    ("luthier-model", &["luthier-graph"]),
-    ("luthier-engine", &[]),
+    ("luthier-model", &["luthier-data", "luthier-graph"]),
+    ("luthier-engine", &["luthier-graph"]),
     ("luthier-eval", &[]),
+    ("luthier-nn", &[]),
+    ("luthier-pretrained", &["luthier-model", "luthier-nn"]),
+    ("luthier-hub", &[]),
     ("luthier-tune", &["luthier-space"]),
     ("luthier-study", &["luthier-space", "luthier-tune"]),
-    ("luthier-train", &["luthier-graph", "luthier-model", "luthier-space"]),
+    (
+        "luthier-train",
+        &["luthier-graph", "luthier-model", "luthier-nn", "luthier-pretrained", "luthier-space"],
+    ),
     ("luthier-compress", &["luthier-graph", "luthier-model"]),
     ("luthier-bundle", &["luthier-engine", "luthier-graph", "luthier-model"]),
-    ("luthier-monitor", &["luthier-eval"]),
+    ("luthier-monitor", &["luthier-data", "luthier-eval"]),
     ("luthier-serve", &["luthier-bundle", "luthier-engine", "luthier-model", "luthier-monitor"]),
     ("luthier-ship", &["luthier-bundle"]),
     ("luthier-report", &[]),
@@ -33,8 +39,10 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "luthier-engine",
             "luthier-eval",
             "luthier-graph",
+            "luthier-hub",
             "luthier-model",
             "luthier-monitor",
+            "luthier-pretrained",
             "luthier-report",
             "luthier-serve",
             "luthier-ship",

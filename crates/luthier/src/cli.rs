@@ -372,11 +372,11 @@ pub(crate) struct StudyArgs {
 pub(crate) struct PredictArgs {
     /// The bundle: a folder or a packed file
     pub(crate) bundle: PathBuf,
-    /// Texts to answer
-    #[arg(required_unless_present = "input")]
-    pub(crate) texts: Vec<String>,
+    /// Rows to answer: texts, or JSON objects with the columns of a table
+    #[arg(value_name = "ROWS", required_unless_present = "input")]
+    pub(crate) rows: Vec<String>,
     /// File of rows to answer (csv, tsv, jsonl, parquet); as JSON, one document per row
-    #[arg(long, conflicts_with = "texts")]
+    #[arg(long, conflicts_with = "rows")]
     pub(crate) input: Option<PathBuf>,
     /// Text columns of the file
     #[arg(long, value_delimiter = ',', default_value = "text")]
@@ -402,9 +402,9 @@ pub(crate) struct EvalArgs {
     /// A second bundle to compare with on the same rows
     #[arg(long)]
     pub(crate) against: Option<PathBuf>,
-    /// Metric of the comparison
-    #[arg(long, default_value = "f1")]
-    pub(crate) metric: String,
+    /// Metric of the comparison: f1 where not given, rmse of numbers
+    #[arg(long)]
+    pub(crate) metric: Option<String>,
 }
 
 #[derive(Args)]

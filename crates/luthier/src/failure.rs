@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use luthier_bundle::BundleError;
-use luthier_data::DataError;
+use luthier_data::{CellError, DataError};
 use luthier_eval::EvalError;
 use luthier_serve::ServeError;
 use luthier_ship::ShipError;
@@ -126,6 +126,9 @@ impl From<DataError> for Failure {
             DataError::InvalidUtf8 { .. } => {
                 failure.hint("convert the file, for example with `iconv -t UTF-8`")
             }
+            DataError::BadCell { error: CellError::Number { ref column, .. }, .. } => failure.hint(
+                format!("correct the cell or leave it empty, or say that `{column}` is a category"),
+            ),
             DataError::UnseenClass { .. } => {
                 failure.hint("add rows of this class to the training data, or drop these rows")
             }
@@ -196,7 +199,7 @@ impl From<EvalError> for Failure {
         let failure = Self::input(error.to_string());
         match error {
             EvalError::UnknownMetric { nearest, known, .. } => {
-                failure.hint(meant_or_known(nearest, &known))
+                failure.hint(meant_or_known(nearest.as_deref(), &known))
             }
             _ => failure,
         }

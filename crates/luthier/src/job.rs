@@ -2,17 +2,18 @@
 //!
 //! [`Job::load`] reads and checks it; whatever comes after trusts the result.
 
+mod data;
 mod objective;
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use luthier_data::{DatasetSpec, SplitPlan};
-use luthier_eval::Metric;
 use luthier_space::{FormError, Space, Value, Values};
 use luthier_study::Locator;
-use luthier_train::{Learner, learner_by_name, learners};
+use luthier_train::{Learner, Locate, TaskKind, learners};
+
+use crate::checkpoints;
 use luthier_tune::{InvalidPruner, PrunerSpec};
 use serde::Deserialize;
 use toml::Table;
@@ -20,8 +21,10 @@ use toml::Table;
 use crate::failure::{Failure, did_you_mean, meant_or_known, nearest};
 use crate::launch::{Tasks, TasksForm};
 use crate::program::{self, Program, ProgramForm};
+use data::DataForm;
 use objective::{ObjectiveForm, Tellers};
 
+pub(crate) use data::{Data, Task};
 pub(crate) use objective::{Constraint, Goal, Measure, Objective};
 
 /// Name of the file.
@@ -36,11 +39,6 @@ const LAG: u16 = 7;
 const MOST_ROUNDS: u32 = 10;
 /// Trials that are evaluated once more where the job does not say how many.
 const REEVALUATED: u16 = 3;
-/// The one task there is so far.
-const TEXT_CLASSIFICATION: &str = "text-classification";
-/// Tasks that are planned.
-const LATER_TASKS: [&str; 2] = ["tabular-classification", "tabular-regression"];
-
 /// A checked job.
 pub(crate) struct Job {
     /// Folder of the file; relative paths start here.
@@ -52,14 +50,6 @@ pub(crate) struct Job {
     pub(crate) tune: Tune,
     pub(crate) compress: CompressForm,
     pub(crate) route: Option<RouteForm>,
-}
-
-/// Labelled rows, and what is made of them.
-pub(crate) struct Data {
-    pub(crate) task: String,
-    pub(crate) rows: DatasetSpec,
-    /// What decides, computed from predictions.
-    pub(crate) metric: Metric,
 }
 
 pub(crate) struct Tune {
@@ -107,50 +97,6 @@ struct JobForm {
     compress: CompressForm,
     #[serde(default)]
     serve: ServeForm,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DataForm {
-    train: PathBuf,
-    valid: Option<PathBuf>,
-    test: Option<PathBuf>,
-    split: Option<SplitForm>,
-    folds: Option<u32>,
-    text: OneOrMany,
-    label: String,
-    positive: Option<Scalar>,
-    id: Option<String>,
-    weight: Option<String>,
-    #[serde(default)]
-    ignore: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SplitForm {
-    #[serde(default)]
-    valid: Option<f64>,
-    #[serde(default)]
-    test: Option<f64>,
-    seed: Option<u64>,
-    group: Option<String>,
-    time: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a column name or a list of them")]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a label")]
-enum Scalar {
-    Text(String),
-    Int(i64),
-    Bool(bool),
 }
 
 #[derive(Deserialize, Default)]
@@ -203,20 +149,11 @@ struct ServeForm {
 pub(crate) struct RouteForm {
     /// Path, such as `/sentiment`.
     pub(crate) path: String,
-    /// Key of the request that holds the text.
-    #[serde(default = "text")]
-    pub(crate) input: String,
-    /// Key of the answer that holds the score.
-    #[serde(default = "score")]
-    pub(crate) output: String,
-}
-
-fn text() -> String {
-    "text".to_owned()
-}
-
-fn score() -> String {
-    "score".to_owned()
+    /// Key of the request that holds the text, `text` where not given; a row of a table is the whole
+    /// request.
+    pub(crate) input: Option<String>,
+    /// Key of the answer that holds the score or number, `score` or `number` where not given.
+    pub(crate) output: Option<String>,
 }
 
 impl Job {
@@ -243,29 +180,31 @@ impl Job {
 
     fn check(form: JobForm, folder: PathBuf) -> Result<Self, Failure> {
         check_name(&form.name)?;
-        let has_rows = form.data.is_some();
         not_yet("serve.slo_p99_ms", form.serve.slo_p99_ms.as_ref(), "no objective is watched")?;
         if let Some(route) = &form.serve.route {
-            check_route(route)?;
+            check_route(route, form.task.as_deref())?;
         }
         if !(0.0..=1.0).contains(&form.compress.max_drop) {
             return Err(Failure::input("`compress.max_drop` must be between 0 and 1"));
         }
-        let rows = form.data.map(|data| data.check(form.task.as_deref(), &folder)).transpose()?;
-        if let (Some(task), false) = (&form.task, has_rows) {
-            return Err(Failure::input(format!("`task` is {task:?}, and there is no [data]")).hint(
+        let task = form.task.as_deref().map(str::parse).transpose()?;
+        let rows = form.data.map(|data| data.check(task, &folder)).transpose()?;
+        if let (Some(task), None) = (task, &rows) {
+            let what = format!("`task` is \"{task}\", and there is no [data]");
+            return Err(Failure::input(what).hint(
                 "name the rows in [data], or leave `task` out where a program has data of its own",
             ));
         }
-        let tune = form.tune.check(&folder, has_rows)?;
+        let task = task.filter(|_| rows.is_some());
+        let tune = form.tune.check(&folder, task)?;
         let tellers = Tellers {
-            has_rows,
+            task,
             learners: tune.learners.iter().map(|learner| learner.name()).collect(),
             as_large: !form.compress.enabled,
         };
         let objective = form.objective.check(&tellers)?;
-        let data =
-            rows.zip(objective.metric()).map(|((task, rows), metric)| Data { task, rows, metric });
+        let data = rows.zip(task).zip(objective.metric());
+        let data = data.map(|((rows, task), metric)| Data { task, rows, metric });
         Ok(Self {
             data,
             objective,
@@ -384,18 +323,6 @@ fn check_name(name: &str) -> Result<(), Failure> {
     }
 }
 
-fn check_task(task: &str) -> Result<(), Failure> {
-    if task == TEXT_CLASSIFICATION {
-        return Ok(());
-    }
-    let failure = Failure::input(format!("`task` is {task:?}"));
-    Err(if LATER_TASKS.contains(&task) {
-        failure.hint(format!("not yet: so far there is {TEXT_CLASSIFICATION}"))
-    } else {
-        failure.hint(format!("use {TEXT_CLASSIFICATION}"))
-    })
-}
-
 /// Refuses a key that is planned.
 fn not_yet(key: &str, value: Option<&toml::Value>, so_far: &str) -> Result<(), Failure> {
     match value {
@@ -407,7 +334,12 @@ fn not_yet(key: &str, value: Option<&toml::Value>, so_far: &str) -> Result<(), F
     }
 }
 
-fn check_route(route: &RouteForm) -> Result<(), Failure> {
+fn check_route(route: &RouteForm, task: Option<&str>) -> Result<(), Failure> {
+    let of_text = task.is_none_or(|task| task == Task::TextClassification.name());
+    if let (Some(input), false) = (&route.input, of_text) {
+        return Err(Failure::input(format!("`serve.route.input` is {input:?}"))
+            .hint("leave it out: a row of a table is the whole request"));
+    }
     let taken = ["/v1", "/healthz", "/readyz", "/metrics"];
     let inside = |p: &&str| route.path == **p || route.path.starts_with(&format!("{p}/"));
     if !route.path.starts_with('/') || route.path.len() < 2 || taken.iter().any(inside) {
@@ -416,87 +348,6 @@ fn check_route(route: &RouteForm) -> Result<(), Failure> {
         ));
     }
     Ok(())
-}
-
-impl DataForm {
-    /// The task and the rows.
-    fn check(self, task: Option<&str>, folder: &Path) -> Result<(String, DatasetSpec), Failure> {
-        let task = task.ok_or_else(|| {
-            Failure::input("`task` is missing")
-                .hint(format!("say what is to be learnt, as task = \"{TEXT_CLASSIFICATION}\""))
-        })?;
-        check_task(task)?;
-        Ok((task.to_owned(), self.into_spec(folder)?))
-    }
-
-    fn into_spec(self, folder: &Path) -> Result<DatasetSpec, Failure> {
-        let text = match self.text {
-            OneOrMany::One(column) => vec![column],
-            OneOrMany::Many(columns) => columns,
-        };
-        if text.is_empty() {
-            return Err(Failure::input("`data.text` names no column"));
-        }
-        let used = text.iter().chain([&self.label]).chain(&self.id).chain(&self.weight);
-        if let Some(both) = used.into_iter().find(|column| self.ignore.contains(column)) {
-            return Err(Failure::input(format!("column `{both}` is both used and ignored")));
-        }
-        if let (Some(_), Some(valid)) = (self.folds, self.split.as_ref().and_then(|s| s.valid)) {
-            let what =
-                format!("`data.folds` takes the place of `data.split.valid`, which is {valid}");
-            return Err(Failure::input(what).hint("leave one of them out"));
-        }
-        let split = self.split.map(SplitForm::into_plan);
-        let no_share = split.as_ref().is_some_and(|split| split.valid == 0.0);
-        if self.valid.is_none() && self.folds.is_none() && no_share {
-            return Err(Failure::input("`data.split.valid` is 0, and there is no `data.valid`")
-                .hint("give a share of the rows above 0, or a file of its own in `data.valid`"));
-        }
-        let train = folder.join(&self.train);
-        if !self.ignore.is_empty() {
-            let columns = luthier_data::Source::open(&train)?;
-            let known = || columns.columns().iter().map(String::as_str);
-            let missing = self.ignore.iter().find(|column| !known().any(|k| k == column.as_str()));
-            if let Some(column) = missing {
-                let message =
-                    format!("`data.ignore`: {} has no column `{column}`", train.display());
-                let failure = Failure::input(message);
-                return Err(match nearest(column, known()) {
-                    Some(nearest) => failure.hint(did_you_mean(nearest)),
-                    None => failure,
-                });
-            }
-        }
-        Ok(DatasetSpec {
-            train,
-            valid: self.valid.map(|path| folder.join(path)),
-            test: self.test.map(|path| folder.join(path)),
-            split,
-            folds: self.folds,
-            text,
-            label: self.label,
-            positive: self.positive.map(|positive| match positive {
-                Scalar::Text(text) => text,
-                Scalar::Int(x) => x.to_string(),
-                Scalar::Bool(x) => x.to_string(),
-            }),
-            id: self.id,
-            weight: self.weight,
-        })
-    }
-}
-
-impl SplitForm {
-    fn into_plan(self) -> SplitPlan {
-        let default = SplitPlan::default();
-        SplitPlan {
-            valid: self.valid.unwrap_or(0.0),
-            test: self.test.unwrap_or(0.0),
-            seed: self.seed.unwrap_or(default.seed),
-            group: self.group,
-            time: self.time,
-        }
-    }
 }
 
 /// The learners that take part in a search.
@@ -508,8 +359,8 @@ struct Taking {
 }
 
 impl TuneForm {
-    fn check(mut self, folder: &Path, has_rows: bool) -> Result<Tune, Failure> {
-        let Taking { spaces, program, learners } = self.taking(folder, has_rows)?;
+    fn check(mut self, folder: &Path, task: Option<Task>) -> Result<Tune, Failure> {
+        let Taking { spaces, program, learners } = self.taking(folder, task)?;
         let storage = check_storage("`tune.storage`", self.storage.as_deref().unwrap_or(STUDY))?;
         let sampler = self.sampler.unwrap_or_else(|| "auto".to_owned());
         let pruner = self.pruner.map(pruner).transpose()?.unwrap_or_default();
@@ -535,10 +386,11 @@ impl TuneForm {
         if lag >= MOST_WORKERS {
             return Err(Failure::input(format!("`tune.lag` must be below {MOST_WORKERS}")));
         }
+        let space = Space::choice_of("learner", spaces);
         Ok(Tune {
-            space: Space::choice_of("learner", spaces),
             program,
-            first: learners.iter().map(|learner| proposal(&**learner)).collect(),
+            first: learners.iter().map(|learner| proposal(&**learner, &space)).collect(),
+            space,
             learners,
             trials,
             refine,
@@ -559,14 +411,16 @@ impl TuneForm {
         })
     }
 
-    /// The learners that take part.
-    fn taking(&mut self, folder: &Path, has_rows: bool) -> Result<Taking, Failure> {
+    /// The learners that take part; there are no rows without a task.
+    fn taking(&mut self, folder: &Path, task: Option<Task>) -> Result<Taking, Failure> {
+        let has_rows = task.is_some();
         if !has_rows && self.command.is_none() {
             return Err(Failure::input("there is no [data] to learn from, and no `tune.command`")
                 .hint("name labelled rows in [data], or give a program that needs none"));
         }
+        let known = Known::of(task, &checkpoints::locate(folder));
         let names = self.learners.take().unwrap_or_else(|| match has_rows {
-            true => learners().iter().map(|learner| learner.name().to_owned()).collect(),
+            true => known.all(&self.space),
             false => vec![program::LEARNER.to_owned()],
         });
         if names.is_empty() {
@@ -575,7 +429,7 @@ impl TuneForm {
         if let Some(twice) = names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)) {
             return Err(Failure::input(format!("`tune.learners` names `{}` twice", twice.1)));
         }
-        let spaces = spaces(&names, &self.space)?;
+        let spaces = spaces(&names, &self.space, &known)?;
         let program = match spaces.iter().find(|(name, _)| name == program::LEARNER) {
             Some((_, space)) => Some(check_program(self.command.take(), folder, space, has_rows)?),
             None if self.command.is_some() => {
@@ -584,8 +438,7 @@ impl TuneForm {
             }
             None => None,
         };
-        let learners = names.iter().filter(|name| *name != program::LEARNER);
-        let learners = learners.map(|name| find_learner(name)).collect::<Result<Vec<_>, _>>()?;
+        let learners = known.take(&names);
         if let (Some(learner), false) = (learners.first(), has_rows) {
             let message =
                 format!("`tune.learners` names `{}`, and there is no [data]", learner.name());
@@ -621,17 +474,47 @@ fn unknown(key: &str, error: &luthier_tune::UnknownName) -> Failure {
     Failure::input(format!("`{key}`: {error}")).hint(meant_or_known(error.nearest, error.known))
 }
 
-fn find_learner(name: &str) -> Result<Box<dyn Learner>, Failure> {
-    learner_by_name(name).ok_or_else(|| {
-        let mut known: Vec<&str> = learners().iter().map(|learner| learner.name()).collect();
-        known.push(program::LEARNER);
-        Failure::input(format!("`tune.learners`: there is no learner `{name}`"))
-            .hint(meant_or_known(nearest(name, known.iter().copied()), &known))
-    })
+/// The learners for a task or, without one, for any.
+struct Known(Vec<Box<dyn Learner>>);
+
+impl Known {
+    fn of(task: Option<Task>, locate: &Locate) -> Self {
+        Self(learners(task.map_or(TaskKind::TextClasses, Task::kind), locate))
+    }
+
+    fn get(&self, name: &str) -> Result<&dyn Learner, Failure> {
+        let found = self.0.iter().find(|learner| learner.name() == name);
+        found.map(|learner| &**learner).ok_or_else(|| {
+            let mut known: Vec<&str> = self.0.iter().map(|learner| learner.name()).collect();
+            known.push(program::LEARNER);
+            Failure::input(format!("`tune.learners`: there is no learner `{name}`"))
+                .hint(meant_or_known(nearest(name, known.iter().copied()), &known))
+        })
+    }
+
+    /// Those that take part where none are named: all that have what they need.
+    fn all(&self, forms: &Table) -> Vec<String> {
+        let learners = self.0.iter().map(AsRef::as_ref);
+        let take_part = learners.filter(|learner: &&dyn Learner| {
+            learner.needs().is_none() || forms.contains_key(learner.name())
+        });
+        take_part.map(|learner| learner.name().to_owned()).collect()
+    }
+
+    /// Those called `names`.
+    fn take(self, names: &[String]) -> Vec<Box<dyn Learner>> {
+        let mut taken: Vec<_> = self
+            .0
+            .into_iter()
+            .filter(|learner| names.iter().any(|n| n == learner.name()))
+            .collect();
+        taken.sort_by_key(|learner| names.iter().position(|name| name == learner.name()));
+        taken
+    }
 }
 
 /// The space of each learner, with the parameters that `forms` replaces.
-fn spaces(names: &[String], forms: &Table) -> Result<Vec<(String, Space)>, Failure> {
+fn spaces(names: &[String], forms: &Table, known: &Known) -> Result<Vec<(String, Space)>, Failure> {
     for name in forms.keys() {
         if !names.contains(name) {
             return Err(Failure::input(format!("`tune.space.{name}`: no such learner is used"))
@@ -657,10 +540,20 @@ fn spaces(names: &[String], forms: &Table) -> Result<Vec<(String, Space)>, Failu
             })?;
             return Ok((name.clone(), Space::from_toml(form).map_err(within)?));
         }
-        let own = find_learner(name)?.space();
-        let Some(form) = form else { return Ok((name.clone(), own)) };
-        let space = own.replace(form).map_err(within)?;
-        check_kinds(name, &own, &space)?;
+        let learner = known.get(name)?;
+        let own = learner.space();
+        let space = match form {
+            Some(form) => own.replace(form).map_err(within)?,
+            None => own.clone(),
+        };
+        if let Some(needed) = learner.needs().filter(|needed| space.get(needed) == own.get(needed))
+        {
+            let what = format!("`tune.space.{name}.{needed}` is missing");
+            return Err(Failure::input(what).hint(format!(
+                "name what was trained before, as {needed} = {{ choice = [\"folder\", \"hf://owner/name@revision\"] }}"
+            )));
+        }
+        check_kinds(learner, &own, &space)?;
         Ok((name.clone(), space))
     };
     names.iter().map(space).collect()
@@ -680,19 +573,27 @@ fn check_program(
     Program::check(form, folder, space, has_rows)
 }
 
-/// A learner's own proposal in the space of all learners.
-fn proposal(learner: &dyn Learner) -> Values {
+/// A learner's own proposal in the space of all learners, `space`, whose first option is what it needs.
+fn proposal(learner: &dyn Learner, space: &Space) -> Values {
     let name = learner.name();
-    let own = learner.proposal();
+    let mut own = learner.proposal();
+    if let Some(needed) = learner.needs() {
+        let dimension = space.get(&format!("{name}.{needed}"));
+        let first = dimension.and_then(|dimension| dimension.distribution.options().first());
+        own.insert(needed, first.cloned().unwrap_or(Value::from("")));
+    }
     let scoped = own.iter().map(|(key, value)| (format!("{name}.{key}"), value.clone()));
     std::iter::once(("learner".to_owned(), Value::from(name))).chain(scoped).collect()
 }
 
 /// A replaced parameter must give values of the kind that the learner reads.
-fn check_kinds(learner: &str, own: &Space, replaced: &Space) -> Result<(), Failure> {
+fn check_kinds(learner: &dyn Learner, own: &Space, replaced: &Space) -> Result<(), Failure> {
     use luthier_space::Distribution::{Choice, Float, Int, Ordinal, Permutation, Subset};
     for dimension in replaced.dimensions() {
         let Some(known) = own.get(&dimension.name) else { continue };
+        if learner.needs() == Some(dimension.name.as_str()) {
+            continue;
+        }
         let fits = |value: &Value| match &known.distribution {
             Float { .. } => matches!(value, Value::Float(_) | Value::Int(_)),
             Int { .. } => matches!(value, Value::Int(_)),
@@ -709,8 +610,12 @@ fn check_kinds(learner: &str, own: &Space, replaced: &Space) -> Result<(), Failu
             Permutation { .. } | Subset { .. } => fits(&Value::List(Vec::new())),
         };
         if !sound {
-            let message =
-                format!("`tune.space.{learner}.{}` is {}", dimension.name, dimension.distribution);
+            let message = format!(
+                "`tune.space.{}.{}` is {}",
+                learner.name(),
+                dimension.name,
+                dimension.distribution
+            );
             return Err(
                 Failure::input(message).hint(format!("the learner takes {}", known.distribution))
             );

@@ -1,6 +1,7 @@
 //! The `luthier` command: reads settings, shows progress, wires the crates together and turns
 //! their errors into words. Algorithms live elsewhere.
 
+mod checkpoints;
 mod cli;
 mod commands;
 mod failure;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use luthier_bundle::{Bundle, Manifest};
 use luthier_engine::Threads;
+use luthier_model::Decision;
 use serde_json::json;
 
 use super::{print, print_json};
@@ -58,16 +59,19 @@ fn render(bundle: &Bundle) -> String {
 
 fn facts(manifest: &Manifest) -> Vec<Vec<String>> {
     let decision = &manifest.decision;
-    let mut facts: Vec<(&str, String)> = vec![
-        ("name", manifest.name.clone()),
-        ("task", manifest.task.clone()),
-        ("labels", decision.labels.join(", ")),
-    ];
-    if let Some(positive) = decision.positive {
-        facts.push(("positive", decision.labels[positive].clone()));
+    let mut facts: Vec<(&str, String)> =
+        vec![("name", manifest.name.clone()), ("task", manifest.task.clone())];
+    match decision {
+        Decision::Class(decision) => {
+            facts.push(("labels", decision.labels.join(", ")));
+            let positive = decision.positive.and_then(|class| decision.labels.get(class));
+            facts.extend(positive.map(|label| ("positive", label.clone())));
+        }
+        Decision::Number(decision) => facts.push(("number", decision.number.clone())),
     }
     if let Some(route) = &manifest.route {
-        facts.push(("route", format!("{} ({} to {})", route.path, route.input, route.output)));
+        let input = route.input.as_deref().unwrap_or("columns");
+        facts.push(("route", format!("{} ({input} to {})", route.path, route.output)));
     }
     facts.push(("test", format!("opened {}", times(manifest.test_openings.into()))));
     for data in &manifest.lineage.data {

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use luthier_data::{
-    Dataset, DatasetSpec, Distinct, FoldSpec, Profile, Schema, Severity, Source, SplitPlan,
-    assign_folds, write_split,
+    CategoryCount, ContentProfile, ContentSpec, Dataset, DatasetSpec, Distinct, FoldSpec,
+    NumberProfile, PartProfile, Profile, Schema, Severity, Source, SplitPlan, TableProfile, Target,
+    TextProfile, ValuesProfile, assign_folds, write_split,
 };
 use luthier_eval::Metric;
 use luthier_report::LearningCurve;
@@ -78,12 +79,8 @@ fn guessed_dataset(path: &Path) -> Result<Option<Dataset>, Failure> {
     if !has("text") || !has("label") {
         return Ok(None);
     }
-    let spec = DatasetSpec {
-        train: path.to_owned(),
-        text: vec!["text".to_owned()],
-        label: "label".to_owned(),
-        ..DatasetSpec::default()
-    };
+    let spec =
+        DatasetSpec { train: path.to_owned(), label: "label".to_owned(), ..DatasetSpec::default() };
     Ok(Some(Dataset::open(&spec)?))
 }
 
@@ -124,27 +121,37 @@ fn render_schema(schema: &Schema) -> String {
 }
 
 fn render_profile(profile: &Profile) -> String {
+    let is_table = profile.parts.iter().any(|part| part.table().is_some());
+    let facts: &[&str] = match is_table {
+        true => &["twins"],
+        false => &["median", "95 %", "longest", "empty", "twins", "near"],
+    };
     let mut lines = vec![vec!["part".to_owned(), "rows".to_owned()]];
     let shown = profile.labels.iter().take(8);
     lines[0].extend(shown.clone().map(|label| format!("class {label}")));
-    lines[0].extend(["median", "95 %", "longest", "empty", "twins", "near"].map(str::to_owned));
+    lines[0].extend(facts.iter().map(|&fact| fact.to_owned()));
     for part in &profile.parts {
-        let at = |q: f64| {
-            let found = part.lengths.iter().find(|length| length.q == q);
-            found.map_or("–".to_owned(), |length| length.characters.to_string())
-        };
         let mut line = vec![part.part.to_string(), part.rows.to_string()];
         line.extend(shown.clone().zip(&part.class_counts).map(|(_, count)| count.to_string()));
-        line.extend([at(0.5), at(0.95), at(1.0)]);
-        line.extend([part.empty, part.duplicates, part.near_duplicates].map(|n| n.to_string()));
+        match &part.content {
+            ContentProfile::Text(text) => line.extend(text_facts(text)),
+            ContentProfile::Table(table) => line.push(table.duplicates.to_string()),
+        }
         lines.push(line);
     }
     let mut text = table(&lines);
     if profile.classes > 8 {
         text += &format!("and {} more classes\n", profile.classes - 8);
     }
-    text +=
-        "median, 95 %, longest: characters; twins: rows whose text stands earlier in the part\n";
+    text += match is_table {
+        true => "twins: rows all of whose cells stand earlier in the part\n",
+        false => {
+            "median, 95 %, longest: characters; twins: rows whose text stands earlier in the part\n"
+        }
+    };
+    if let Some(train) = profile.parts.first().and_then(PartProfile::table) {
+        text += &format!("\n{}", render_columns(train));
+    }
     if !profile.findings.is_empty() {
         text += "\n";
     }
@@ -154,6 +161,52 @@ fn render_profile(profile: &Profile) -> String {
             Severity::Warning => "warning",
         };
         text += &format!("{severity}: {}\n", finding.message);
+    }
+    text
+}
+
+fn text_facts(text: &TextProfile) -> impl Iterator<Item = String> {
+    let at = |q: f64| {
+        let found = text.lengths.iter().find(|length| length.q == q);
+        found.map_or("–".to_owned(), |length| length.characters.to_string())
+    };
+    let counts = [text.empty, text.duplicates, text.near_duplicates];
+    [at(0.5), at(0.95), at(1.0)].into_iter().chain(counts.map(|count| count.to_string()))
+}
+
+/// What the columns that a model reads are like in training.
+fn render_columns(profile: &TableProfile) -> String {
+    let head = ["read", "as", "missing", "tells", "values"];
+    let mut lines = vec![head.map(str::to_owned).to_vec()];
+    for column in &profile.columns {
+        let (kind, values) = match &column.values {
+            ValuesProfile::Number { numbers } => ("number", range(numbers.as_ref())),
+            ValuesProfile::Time { numbers } => ("time", range(numbers.as_ref())),
+            ValuesProfile::Category(categories) => ("category", commonest(&categories.top)),
+        };
+        let tells = column.association.map_or("–".to_owned(), |share| format!("{share:.2}"));
+        let missing = column.missing.to_string();
+        lines.push(vec![column.name.clone(), kind.to_owned(), missing, tells, values]);
+    }
+    table(&lines) + "tells: how much of the label the column alone tells, from 0 to 1\n"
+}
+
+fn range(numbers: Option<&NumberProfile>) -> String {
+    let Some(numbers) = numbers else { return "–".to_owned() };
+    let median = numbers.quantiles.iter().find(|quantile| quantile.q == 0.5);
+    // Cells have no more digits than that.
+    let short = |number: f64| (number as f32).to_string();
+    let median = median.map_or(String::new(), |median| format!(", median {}", short(median.value)));
+    format!("{} to {}{median}", short(numbers.min), short(numbers.max))
+}
+
+/// As many of the most frequent categories as are read at a glance.
+fn commonest(top: &[CategoryCount]) -> String {
+    const SHOWN: usize = 4;
+    let count = |category: &CategoryCount| format!("{} {}", category.value, category.rows);
+    let mut text = top.iter().take(SHOWN).map(count).collect::<Vec<_>>().join(", ");
+    if top.len() > SHOWN {
+        text += ", …";
     }
     text
 }
@@ -181,8 +234,9 @@ fn split(args: &SplitArgs, format: Format) -> Result<(), Failure> {
         Some(folds) => {
             let spec = FoldSpec {
                 file: args.file.clone(),
-                text: args.text.clone(),
+                content: ContentSpec::Text(args.text.clone()),
                 label: args.label.clone(),
+                target: Target::Class,
                 group: args.group.clone(),
                 folds,
                 seed: args.seed,
@@ -200,7 +254,7 @@ fn split(args: &SplitArgs, format: Format) -> Result<(), Failure> {
                     group: args.group.clone(),
                     time: args.time.clone(),
                 }),
-                text: args.text.clone(),
+                content: ContentSpec::Text(args.text.clone()),
                 label: args.label.clone(),
                 ..DatasetSpec::default()
             };

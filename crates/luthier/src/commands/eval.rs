@@ -4,6 +4,7 @@ use std::path::Path;
 
 use luthier_bundle::{Bundle, sha256_hex};
 use luthier_eval::{Bootstrap, Comparison, Metric, Report, Verdict, compare};
+use luthier_model::Decision;
 use serde::Serialize;
 
 use super::labelled::{LabelledRows, beside};
@@ -24,20 +25,24 @@ struct Evaluated {
 }
 
 pub(crate) fn eval(args: &EvalArgs, format: Format) -> Result<(), Failure> {
-    let metric: Metric = args.metric.parse()?;
     let bundle = Bundle::open(&args.bundle)?;
     let decision = &bundle.manifest().decision;
-    let rows = LabelledRows::read(&args.input, &args.text, &args.label, &decision.labels)?;
+    let metric = match (&args.metric, decision) {
+        (Some(name), _) => name.parse()?,
+        (None, Decision::Class(_)) => Metric::F1,
+        (None, Decision::Number(_)) => Metric::Rmse,
+    };
+    let rows = LabelledRows::read(&bundle, &args.input, &args.text, &args.label)?;
     // A bundle that cannot be compared with is told of before the test split is opened.
     let other = args.against.as_deref().map(|path| beside(&bundle, path)).transpose()?;
     let openings = count_opening(&bundle, &args.input)?;
-    let scored = rows.score(&bundle, &decision.labels)?;
-    let positive = decision.positive;
-    let report = Report::build(&scored, &decision.labels, positive, &Bootstrap::default())?;
+    let scored = rows.score(&bundle, decision.labels())?;
+    let positive = decision.positive();
+    let report = Report::build(&scored, decision.labels(), positive, &Bootstrap::default())?;
     let comparison = match &other {
         None => None,
         Some(other) => {
-            let baseline = rows.score(other, &decision.labels)?;
+            let baseline = rows.score(other, decision.labels())?;
             Some(compare(&scored, &baseline, metric, positive, &Bootstrap::default())?)
         }
     };
@@ -84,6 +89,16 @@ fn render(evaluated: &Evaluated) -> String {
         text += &format!(", the test split of this bundle, opened {}", times(openings.into()));
     }
     text += &format!("\n\n{}\n", table(&lines));
+    if !report.classes.is_empty() {
+        text += &classes(report);
+    }
+    if let Some(comparison) = &evaluated.comparison {
+        text += &format!("\n{}\n", sentence(comparison));
+    }
+    text
+}
+
+fn classes(report: &Report) -> String {
     let mut lines =
         vec![["class", "rows", "precision", "recall", "f1"].map(str::to_owned).to_vec()];
     for class in &report.classes {
@@ -92,11 +107,7 @@ fn render(evaluated: &Evaluated) -> String {
         line.extend(scores);
         lines.push(line);
     }
-    text += &table(&lines);
-    if let Some(comparison) = &evaluated.comparison {
-        text += &format!("\n{}\n", sentence(comparison));
-    }
-    text
+    table(&lines)
 }
 
 fn sentence(comparison: &Comparison) -> String {
@@ -105,15 +116,17 @@ fn sentence(comparison: &Comparison) -> String {
         Verdict::Worse => "worse",
         Verdict::Undecided => "not told apart",
     };
+    let mcnemar = comparison.mcnemar.map(|test| ("McNemar", test.exact));
+    let test = mcnemar.or(comparison.sign_test.map(|test| ("sign test", test.exact)));
+    let test = test.map_or(String::new(), |(name, p)| format!(", {name} p = {p:.3}"));
     format!(
-        "against the other bundle: {} {:.4} and {:.4}, difference {:+.4} (95 % {:+.4} to {:+.4}), \
-         McNemar p = {:.3}: {verdict}",
+        "against the other bundle: {} {:.4} and {:.4}, difference {:+.4} (95 % {:+.4} to {:+.4})\
+         {test}: {verdict}",
         comparison.metric,
         comparison.candidate,
         comparison.baseline,
         comparison.difference,
         comparison.interval.low,
         comparison.interval.high,
-        comparison.mcnemar.exact,
     )
 }

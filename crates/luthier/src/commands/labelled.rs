@@ -3,56 +3,92 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use luthier_bundle::{Bundle, Predictor};
-use luthier_data::{DataError, Source};
+use luthier_bundle::{Bundle, Predictor, ProbeRow};
+use luthier_data::{Content, DataError, Source};
 use luthier_engine::Threads;
 use luthier_eval::Predictions;
+use luthier_model::Decision;
 
 use crate::failure::Failure;
-use crate::stages::{answer, predictions};
+use crate::stages::{Answers, Inputs, TIMED_ROWS, Truth, answer, raw};
 
 /// Labels that a message lists.
 const SHOWN_LABELS: usize = 5;
 
-/// Texts with the classes of their labels.
+/// Rows with what they are labelled with.
 pub(super) struct LabelledRows {
-    pub(super) texts: Vec<String>,
-    truth: Vec<u32>,
+    inputs: Inputs,
+    /// The first [`TIMED_ROWS`] of a table as callers give them.
+    cells: Vec<ProbeRow>,
+    truth: Truth,
 }
 
 impl LabelledRows {
-    /// The rows of a file, whose labels must be among `labels`, by the position of which classes are
-    /// numbered.
+    /// The rows of a file, as `bundle` takes them: its columns, or those called `text`. Labels must be
+    /// among its own, or numbers.
     pub(super) fn read(
+        bundle: &Bundle,
         path: &Path,
         text: &[String],
         label: &str,
-        labels: &[String],
     ) -> Result<Self, Failure> {
+        let model = bundle.model()?;
+        let (table, labels) = (model.preprocess.table(), model.decision.labels());
+        let columns: Vec<&str> = match table {
+            Some(table) => table.columns().iter().map(|column| column.name.as_str()).collect(),
+            None => text.iter().map(String::as_str).collect(),
+        };
         let source = Source::open(path)?;
-        let columns: Vec<&str> = text.iter().map(String::as_str).chain([label]).collect();
         let classes: HashMap<&str, u32> = labels.iter().map(String::as_str).zip(0..).collect();
-        let mut rows = Self { texts: Vec::new(), truth: Vec::new() };
-        for row in source.rows(&columns)? {
-            let row = row?;
-            let mut cells = row.cells.into_iter();
-            let words: Vec<String> =
-                cells.by_ref().take(text.len()).map(Option::unwrap_or_default).collect();
-            let found = cells.next().flatten().unwrap_or_default();
+        let mut rows = Self {
+            inputs: Inputs::empty(table),
+            cells: Vec::new(),
+            truth: match &model.decision {
+                Decision::Class(_) => Truth::Classes(labels.len(), Vec::new()),
+                Decision::Number(_) => Truth::Numbers(Vec::new()),
+            },
+        };
+        let wanted: Vec<&str> = columns.iter().copied().chain([label]).collect();
+        for row in source.rows(&wanted)? {
+            let mut row = row?;
+            let found = row.cells.pop().flatten().unwrap_or_default();
             let found = found.trim();
             if found.is_empty() {
                 let (path, column) = (path.to_owned(), label.to_owned());
                 return Err(DataError::MissingLabel { path, line: row.line, column }.into());
             }
-            let class = classes.get(found).copied().ok_or_else(|| {
-                let place = format!("{}:{}", path.display(), row.line);
-                Failure::input(format!("{place}: label `{found}` is not one of the model's"))
-                    .hint(format!("the model knows {}", labels.join(", ")))
+            let place = || format!("{}:{}", path.display(), row.line);
+            match &mut rows.truth {
+                Truth::Classes(_, of_rows) => {
+                    of_rows.push(classes.get(found).copied().ok_or_else(|| {
+                        let what =
+                            format!("{}: label `{found}` is not one of the model's", place());
+                        Failure::input(what).hint(format!("the model knows {}", labels.join(", ")))
+                    })?);
+                }
+                Truth::Numbers(of_rows) => {
+                    let number = found.parse().ok().filter(|number: &f64| number.is_finite());
+                    of_rows.push(number.ok_or_else(|| {
+                        Failure::input(format!("{}: label `{found}` is not a number", place()))
+                    })?);
+                }
+            }
+            let content = match table {
+                Some(_) => Content::Cells(row.cells),
+                None => {
+                    let words: Vec<String> =
+                        row.cells.into_iter().map(Option::unwrap_or_default).collect();
+                    Content::Text(words.join("\n"))
+                }
+            };
+            rows.inputs.push(table, &content).map_err(|error| {
+                Failure::input(format!("{}:{}: {error}", path.display(), row.line))
             })?;
-            rows.texts.push(words.join("\n"));
-            rows.truth.push(class);
+            if table.is_some() && rows.cells.len() < TIMED_ROWS {
+                rows.cells.push(raw(table, content));
+            }
         }
-        if rows.texts.is_empty() {
+        if rows.len() == 0 {
             return Err(Failure::input(format!("{}: no rows", path.display())));
         }
         Ok(rows)
@@ -60,39 +96,61 @@ impl LabelledRows {
 
     /// Number of rows.
     pub(super) fn len(&self) -> usize {
-        self.texts.len()
+        self.truth.len()
+    }
+
+    /// As many as [`TIMED_ROWS`] of them as callers give them: texts evenly from all, since they take
+    /// unlike times.
+    pub(super) fn timed(&self) -> Vec<ProbeRow> {
+        match &self.inputs {
+            Inputs::Texts(texts) => {
+                let step = texts.len().div_ceil(TIMED_ROWS).max(1);
+                texts.iter().step_by(step).cloned().map(ProbeRow::Text).collect()
+            }
+            Inputs::Table(..) => self.cells.clone(),
+        }
     }
 
     /// What a bundle says of the rows, its classes in the order of `labels`, which are its own.
     pub(super) fn score(&self, bundle: &Bundle, labels: &[String]) -> Result<Predictions, Failure> {
         let predictor = bundle.predictor(&Threads::new(1))?;
-        let (probabilities, predicted) = answer(&predictor, &self.texts)?;
+        let Answers { outputs, decided } = answer(&predictor, &self.inputs)?;
         let places = places(&predictor, labels);
-        let (probabilities, predicted) = match places.iter().copied().eq(0..labels.len()) {
-            true => (probabilities, predicted),
-            false => in_order(&places, &probabilities, &predicted),
+        let (outputs, decided) = match (places.iter().copied().eq(0..labels.len()), decided) {
+            (false, Some(decided)) => in_order(&places, &outputs, &decided),
+            (_, decided) => (outputs, decided),
         };
-        Ok(predictions(labels.len(), self.truth.clone(), &probabilities, Some(predicted))?)
+        Ok(self.truth.predictions(&outputs, decided)?)
     }
 }
 
 /// For each label the class of the model that carries it.
 fn places(predictor: &Predictor, labels: &[String]) -> Vec<usize> {
-    let own = &predictor.decision().labels;
+    let own = predictor.decision().labels();
     labels.iter().filter_map(|label| own.iter().position(|other| other == label)).collect()
 }
 
-fn in_order(places: &[usize], probabilities: &[f32], predicted: &[u32]) -> (Vec<f32>, Vec<u32>) {
+fn in_order(
+    places: &[usize],
+    probabilities: &[f32],
+    predicted: &[u32],
+) -> (Vec<f32>, Option<Vec<u32>>) {
     let rows = probabilities.chunks_exact(places.len().max(1));
     let ordered = rows.flat_map(|row| places.iter().map(|place| row[*place])).collect();
     let class = |own: &u32| places.iter().position(|place| *place as u32 == *own).unwrap_or(0);
-    (ordered, predicted.iter().map(|own| class(own) as u32).collect())
+    (ordered, Some(predicted.iter().map(|own| class(own) as u32).collect()))
 }
 
-/// Opens the bundle at `path`, which must be about the same labels as `bundle`, in any order, with the
-/// same positive one.
+/// Opens the bundle at `path`, which must take the same columns as `bundle` and be about the same labels,
+/// in any order, with the same positive one.
 pub(super) fn beside(bundle: &Bundle, path: &Path) -> Result<Bundle, Failure> {
     let other = Bundle::open(path)?;
+    let (here, there) = (&bundle.manifest().signature, &other.manifest().signature);
+    if here.inputs != there.inputs || bundle.manifest().task != other.manifest().task {
+        let message =
+            format!("{} takes other rows than {}", path.display(), bundle.path().display());
+        return Err(Failure::input(message).hint("only models of the same inputs can be compared"));
+    }
     let (ours, theirs) = (&bundle.manifest().decision, &other.manifest().decision);
     let lacking = |of: &[String], among: &[String]| -> Vec<String> {
         of.iter().filter(|label| !among.contains(label)).map(|l| format!("`{l}`")).collect()
@@ -106,8 +164,8 @@ pub(super) fn beside(bundle: &Bundle, path: &Path) -> Result<Bundle, Failure> {
         format!("{} alone knows {some}{more}", path.display())
     };
     let sides = [
-        (bundle.path(), lacking(&ours.labels, &theirs.labels)),
-        (path, lacking(&theirs.labels, &ours.labels)),
+        (bundle.path(), lacking(ours.labels(), theirs.labels())),
+        (path, lacking(theirs.labels(), ours.labels())),
     ];
     let differences: Vec<String> = sides
         .iter()
@@ -118,8 +176,8 @@ pub(super) fn beside(bundle: &Bundle, path: &Path) -> Result<Bundle, Failure> {
         let message = format!("the bundles have different labels: {}", differences.join("; "));
         return Err(Failure::input(message).hint("only models of the same classes can be compared"));
     }
-    let positive = |decision: &luthier_model::Decision| {
-        decision.positive.and_then(|class| decision.labels.get(class).cloned())
+    let positive = |decision: &Decision| {
+        decision.positive().and_then(|class| decision.labels().get(class).cloned())
     };
     match (positive(ours), positive(theirs)) {
         (ours, theirs) if ours == theirs => Ok(other),
@@ -144,6 +202,6 @@ mod tests {
         let (probabilities, predicted) =
             in_order(&places, &[0.5, 0.2, 0.3, 0.1, 0.8, 0.1], &[0, 1]);
         assert_eq!(probabilities, [0.2, 0.3, 0.5, 0.8, 0.1, 0.1]);
-        assert_eq!(predicted, [2, 0]);
+        assert_eq!(predicted.unwrap(), [2, 0]);
     }
 }

@@ -1,13 +1,17 @@
 //! `luthier predict`.
 
-use luthier_bundle::{Bundle, PredictScratch, Predictor};
-use luthier_data::Source;
+use std::path::Path;
+
+use luthier_bundle::{Bundle, BundleError, PredictScratch, Predictor};
+use luthier_data::{Content, Source};
 use luthier_engine::Threads;
+use luthier_model::Decision;
 use serde::Serialize;
 
 use super::{print, print_json};
 use crate::cli::{Format, PredictArgs};
 use crate::failure::Failure;
+use crate::stages::Inputs;
 use crate::term::table;
 
 /// Rows of a file that are answered at a time.
@@ -22,71 +26,141 @@ struct Prediction {
     row: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
-    label: String,
-    score: f32,
+    #[serde(flatten)]
+    answer: Answer,
+}
+
+/// What a model says of a row.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Class { label: String, score: f32 },
+    Number { number: f32 },
+}
+
+impl Answer {
+    /// Names of its parts.
+    fn names(decision: &Decision) -> &[&'static str] {
+        match decision {
+            Decision::Class(_) => &["label", "score"],
+            Decision::Number(_) => &["number"],
+        }
+    }
+
+    /// What `decision` makes of what the graph gives for a row.
+    fn of(decision: &Decision, outputs: &[f32]) -> Self {
+        match decision {
+            Decision::Class(decision) => {
+                let answer = decision.answer(outputs);
+                let label = decision.labels.get(answer.label).cloned().unwrap_or_default();
+                Self::Class { label, score: answer.score as f32 }
+            }
+            Decision::Number(_) => {
+                Self::Number { number: outputs.first().copied().unwrap_or(f32::NAN) }
+            }
+        }
+    }
 }
 
 pub(crate) fn predict(args: &PredictArgs, format: Format) -> Result<(), Failure> {
     let bundle = Bundle::open(&args.bundle)?;
     let predictor = bundle.predictor(&Threads::new(1))?;
     match &args.input {
-        Some(_) => predict_file(args, &predictor, format),
-        None => predict_texts(args, &predictor, format),
+        Some(input) => predict_file(args, input, &predictor, format),
+        None => predict_rows(args, &predictor, format),
     }
 }
 
-fn predict_texts(args: &PredictArgs, predictor: &Predictor, format: Format) -> Result<(), Failure> {
-    let mut answers = Vec::new();
-    answer(predictor, &args.texts, &mut PredictScratch::default(), |index, label, score| {
-        let text = Some(args.texts[index].clone());
-        answers.push(Prediction { id: None, row: None, text, label, score });
-    })?;
-    if format == Format::Json {
-        return print_json(&answers);
+fn predict_rows(args: &PredictArgs, predictor: &Predictor, format: Format) -> Result<(), Failure> {
+    let mut inputs = Inputs::empty(predictor.table());
+    for row in &args.rows {
+        match (&mut inputs, predictor.table()) {
+            (Inputs::Table(_, numbers), Some(table)) => {
+                let cells = serde_json::from_str(row).map_err(|error| {
+                    Failure::input(format!("{row:?} is no JSON object: {error}"))
+                        .hint("give the columns of a row by name, as '{\"age\": 34}'")
+                })?;
+                table.encode_json(&cells, numbers).map_err(BundleError::from)?;
+            }
+            (Inputs::Texts(texts), _) => texts.push(row.clone()),
+            (Inputs::Table(..), None) => {}
+        }
     }
-    let mut lines = vec![["label", "score", "text"].map(str::to_owned).to_vec()];
-    for answer in answers {
-        let text: String = answer.text.unwrap_or_default().chars().take(60).collect();
-        lines.push(vec![answer.label, format!("{:.4}", answer.score), text]);
+    let answers = answers(predictor, &inputs, &mut PredictScratch::default())?;
+    let predictions = args.rows.iter().zip(answers).map(|(row, answer)| Prediction {
+        id: None,
+        row: None,
+        text: Some(row.clone()),
+        answer,
+    });
+    if format == Format::Json {
+        return print_json(&predictions.collect::<Vec<_>>());
+    }
+    let names = Answer::names(predictor.decision()).iter().copied();
+    let given = if predictor.table().is_some() { "row" } else { "text" };
+    let mut lines = vec![names.chain([given]).map(str::to_owned).collect::<Vec<_>>()];
+    for prediction in predictions {
+        let mut line = match prediction.answer {
+            Answer::Class { label, score } => vec![label, format!("{score:.4}")],
+            Answer::Number { number } => vec![number.to_string()],
+        };
+        line.push(prediction.text.unwrap_or_default().chars().take(60).collect());
+        lines.push(line);
     }
     print(&table(&lines))
 }
 
 /// Streams a file: CSV with a header, or one JSON document per line.
-fn predict_file(args: &PredictArgs, predictor: &Predictor, format: Format) -> Result<(), Failure> {
-    let Some(input) = &args.input else { return Ok(()) };
+fn predict_file(
+    args: &PredictArgs,
+    input: &Path,
+    predictor: &Predictor,
+    format: Format,
+) -> Result<(), Failure> {
     let source = Source::open(input)?;
-    let columns: Vec<&String> = args.text.iter().chain(&args.id).collect();
+    let of_model: Vec<&String> = match predictor.table() {
+        Some(table) => table.columns().iter().map(|column| &column.name).collect(),
+        None => args.text.iter().collect(),
+    };
+    let columns: Vec<&String> = of_model.iter().copied().chain(&args.id).collect();
     let mut rows = source.rows(&columns)?;
     let mut scratch = PredictScratch::default();
     let mut number = 0;
     if format == Format::Text {
-        print(&format!("{},label,score\n", if args.id.is_some() { "id" } else { "row" }))?;
+        let key = if args.id.is_some() { "id" } else { "row" };
+        print(&format!("{key},{}\n", Answer::names(predictor.decision()).join(",")))?;
     }
     loop {
         let batch = rows.by_ref().take(BATCH).collect::<Result<Vec<_>, _>>()?;
         if batch.is_empty() {
             return Ok(());
         }
-        let (mut texts, mut ids) = (Vec::with_capacity(batch.len()), Vec::new());
-        for row in batch {
-            let mut cells = row.cells.into_iter().map(Option::unwrap_or_default);
-            let text: Vec<String> = cells.by_ref().take(args.text.len()).collect();
-            texts.push(text.join("\n"));
-            ids.push(args.id.as_ref().map(|_| cells.next().unwrap_or_default()));
+        let (mut inputs, mut ids) = (Inputs::empty(predictor.table()), Vec::new());
+        for mut row in batch {
+            ids.push(args.id.as_ref().map(|_| row.cells.pop().flatten().unwrap_or_default()));
+            let content = match predictor.table() {
+                Some(_) => Content::Cells(row.cells),
+                None => {
+                    let words: Vec<String> =
+                        row.cells.into_iter().map(Option::unwrap_or_default).collect();
+                    Content::Text(words.join("\n"))
+                }
+            };
+            inputs.push(predictor.table(), &content).map_err(|error| {
+                Failure::input(format!("{}:{}: {error}", input.display(), row.line))
+            })?;
         }
         let mut out = String::new();
-        answer(predictor, &texts, &mut scratch, |index, label, score| {
+        for (id, answer) in ids.into_iter().zip(answers(predictor, &inputs, &mut scratch)?) {
             number += 1;
-            let id = ids[index].clone();
             let row = id.is_none().then_some(number);
-            let prediction = Prediction { id, row, text: None, label, score };
+            let prediction = Prediction { id, row, text: None, answer };
             out += &match format {
                 Format::Json => serde_json::to_string(&prediction).unwrap_or_default(),
                 Format::Text => csv_line(&prediction),
             };
             out.push('\n');
-        })?;
+        }
         print(&out)?;
     }
 }
@@ -100,21 +174,20 @@ fn csv_line(prediction: &Prediction) -> String {
         (Some(id), _) => quoted(id),
         (None, row) => row.unwrap_or_default().to_string(),
     };
-    format!("{key},{},{}", quoted(&prediction.label), prediction.score)
+    match &prediction.answer {
+        Answer::Class { label, score } => format!("{key},{},{score}", quoted(label)),
+        Answer::Number { number } => format!("{key},{number}"),
+    }
 }
 
-/// Calls `each` with the position, label and score of every text.
-fn answer(
+/// The answers to rows, in their order.
+fn answers(
     predictor: &Predictor,
-    texts: &[String],
+    inputs: &Inputs,
     scratch: &mut PredictScratch,
-    mut each: impl FnMut(usize, String, f32),
-) -> Result<(), Failure> {
+) -> Result<Vec<Answer>, Failure> {
     let decision = predictor.decision();
-    let probabilities = predictor.predict(texts, scratch)?;
-    for (index, row) in probabilities.chunks_exact(decision.classes()).enumerate() {
-        let answer = decision.answer(row);
-        each(index, decision.labels[answer.label].clone(), answer.score as f32);
-    }
-    Ok(())
+    let outputs = inputs.answer(predictor, scratch)?;
+    let rows = outputs.chunks_exact(decision.outputs());
+    Ok(rows.map(|row| Answer::of(decision, row)).collect())
 }

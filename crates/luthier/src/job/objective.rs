@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use luthier_data::Target;
 use luthier_eval::Metric;
 use luthier_study::Measured;
 use luthier_tune::{Direction, Trial};
 use serde::Deserialize;
 
+use super::Task;
 use crate::failure::{Failure, meant_or_known, nearest};
 
 /// Key of what trials and models are held to.
@@ -80,8 +82,8 @@ pub(super) struct ObjectiveForm {
 
 /// Who can tell what of a trial.
 pub(super) struct Tellers<'a> {
-    /// Whether there are rows that predictions are scored on.
-    pub(super) has_rows: bool,
+    /// What is learnt of rows that predictions are scored on, if there are any.
+    pub(super) task: Option<Task>,
     /// Names of learners that are part of this program.
     pub(super) learners: Vec<&'a str>,
     /// Whether a finished model is as large as its trial was.
@@ -191,25 +193,26 @@ impl ObjectiveForm {
     }
 
     fn first(&self, tellers: &Tellers<'_>) -> Result<Goal, Failure> {
-        let name = match (&self.metric, tellers.has_rows) {
-            (Some(name), _) => name.as_str(),
-            (None, true) => Metric::F1.name(),
-            (None, false) => {
+        let name = match (&self.metric, tellers.task.map(Task::target)) {
+            (Some(name), _) => name.clone(),
+            (None, Some(Target::Class)) => Metric::F1.to_string(),
+            (None, Some(Target::Number)) => Metric::Rmse.to_string(),
+            (None, None) => {
                 return Err(Failure::input("`objective.metric` is missing").hint(
                     "name what the program reports, as metric = \"loss\" and direction = \"minimize\"",
                 ));
             }
         };
-        if tellers.has_rows {
+        if tellers.task.is_some() {
             // What decides is computed from predictions where there are any.
             name.parse::<Metric>()?;
-        } else if self.direction.is_none() && known_direction(name).is_none() {
+        } else if self.direction.is_none() && known_direction(&name).is_none() {
             let message =
                 format!("`objective.metric` is `{name}`, and nothing says what is better");
             return Err(Failure::input(message)
                 .hint("write direction = \"minimize\" or direction = \"maximize\" below it"));
         }
-        tellers.goal("objective.metric", name, self.direction)
+        tellers.goal("objective.metric", &name, self.direction)
     }
 }
 
@@ -220,7 +223,7 @@ impl Tellers<'_> {
             return Err(Failure::input(format!("`{key}`: `{name}` is no name for a score")));
         }
         let measure = match name.parse::<Metric>() {
-            Ok(metric) if self.has_rows => Measure::Metric(metric),
+            Ok(metric) if self.task.is_some() => self.metric(key, metric)?,
             _ if name == SIZE => Measure::Size,
             _ if self.learners.is_empty() => Measure::Reported(name.to_owned()),
             _ => return Err(self.unknown(key, name)),
@@ -238,6 +241,33 @@ impl Tellers<'_> {
         }
     }
 
+    /// A metric of what the rows are labelled with.
+    fn metric(&self, key: &str, metric: Metric) -> Result<Measure, Failure> {
+        let Some((what, hint)) = self.refusal(metric) else { return Ok(Measure::Metric(metric)) };
+        Err(Failure::input(format!("`{key}`: `{metric}` {what}")).hint(hint))
+    }
+
+    /// Why rows cannot be scored by a metric, and what to do instead.
+    fn refusal(&self, metric: Metric) -> Option<(&'static str, String)> {
+        let names = |metrics: &[Metric]| {
+            let names: Vec<_> = metrics.iter().map(|metric| metric.name()).collect();
+            format!("use one of {}", names.join(", "))
+        };
+        match (self.task?.target(), metric.of_numbers()) {
+            (Target::Number, false) => {
+                Some(("is a metric of classes, and labels are numbers", names(&Metric::NUMBERS)))
+            }
+            (Target::Class, true) => {
+                Some(("is a metric of numbers, and labels are classes", names(&Metric::CLASSES)))
+            }
+            _ if metric == Metric::Cost => Some((
+                "needs to know what wrong decisions cost",
+                "not yet: a job cannot say so".to_owned(),
+            )),
+            _ => None,
+        }
+    }
+
     /// Whether a limit is for the finished model alone.
     fn leave_to_the_end(&self, name: &str) -> bool {
         let finishes = !self.learners.is_empty();
@@ -246,7 +276,10 @@ impl Tellers<'_> {
 
     fn unknown(&self, key: &str, name: &str) -> Failure {
         let of_model = if key == LIMITS { vec![SIZE, LATENCY] } else { vec![SIZE] };
-        let known = || of_model.iter().copied().chain(Metric::ALL.iter().map(|m| m.name()));
+        let all = Metric::CLASSES.into_iter().chain(Metric::NUMBERS);
+        let metrics = all.filter(|metric| self.refusal(*metric).is_none());
+        let metrics: Vec<String> = metrics.map(|metric| metric.to_string()).collect();
+        let known = || of_model.iter().copied().chain(metrics.iter().map(String::as_str));
         let learners = self.learners.join(" and ");
         Failure::input(format!("`{key}`: {learners} cannot tell `{name}` of a trial"))
             .hint(meant_or_known(nearest(name, known()), &known().collect::<Vec<_>>()))

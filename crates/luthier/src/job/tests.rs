@@ -1,3 +1,5 @@
+use luthier_data::{ContentSpec, DatasetSpec, SplitPlan};
+use luthier_eval::Metric;
 use luthier_test::Scratch;
 
 use super::*;
@@ -52,10 +54,10 @@ fn check_failure(loaded: Result<Job, Failure>, message: &str, hint: Option<&str>
 fn what_is_left_out_has_a_default() {
     let job = loaded("");
     let Data { task, rows, metric } = job.data.unwrap();
-    assert_eq!((task.as_str(), metric), ("text-classification", Metric::F1));
+    assert_eq!((task, metric), (Task::TextClassification, Metric::F1));
     assert_eq!(job.objective.target, None);
     let names: Vec<_> = job.tune.learners.iter().map(|learner| learner.name()).collect();
-    assert_eq!(names, learners().iter().map(|learner| learner.name()).collect::<Vec<_>>());
+    assert_eq!(names, ["linear", "embedding"], "those that need nothing");
     assert_eq!((job.tune.trials, job.tune.seed, job.tune.timeout), (30, 0, None));
     assert_eq!(job.tune.lag, 7);
     assert_eq!((job.tune.sampler.as_str(), job.tune.pruner.name()), ("auto", "median"));
@@ -81,7 +83,7 @@ fn paths_start_at_the_folder_of_the_file() {
 #[test]
 fn columns_and_labels_may_be_written_in_several_ways() {
     let job = load_text(&SMALL.replace("= \"text\"", "= [\"title\", \"body\"]")).unwrap();
-    assert_eq!(rows(&job).text, ["title", "body"]);
+    assert_eq!(rows(&job).content, ContentSpec::Text(vec!["title".into(), "body".into()]));
     for (written, positive) in [("\"yes\"", "yes"), ("1", "1"), ("true", "true")] {
         let job = loaded(&format!("positive = {written}\n"));
         assert_eq!(rows(&job).positive.as_deref(), Some(positive));
@@ -107,9 +109,9 @@ fn columns_are_used_or_ignored() {
 }
 
 #[test]
-fn a_route_has_default_fields_and_a_path_of_its_own() {
+fn a_route_has_a_path_of_its_own() {
     let route = loaded("[serve]\nroute = { path = \"/mood\" }\n").route.unwrap();
-    assert_eq!((route.input.as_str(), route.output.as_str()), ("text", "score"));
+    assert_eq!((route.input, route.output), (None, None));
     let hint = "use a path such as \"/sentiment\", outside of /v1, /healthz, /readyz, /metrics";
     for path in ["", "/", "mood", "/v1", "/v1/x", "/metrics", "/healthz/x"] {
         let message = format!("`serve.route.path` is {path:?}");

@@ -199,7 +199,7 @@ fn plain(path: &Path) -> Result<String, Failure> {
 }
 
 /// Words as a command of a shell.
-fn shell(words: &[String]) -> String {
+pub(crate) fn shell(words: &[String]) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
     let quoted = |word: &String| match !word.is_empty() && word.chars().all(is_plain) {
         true => word.clone(),

@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use luthier_data::ContentSpec;
 use luthier_eval::Predictions;
 use luthier_study::{Failure as TrialFailure, Locator, Measured, Session, Study};
 use luthier_tune::Folds;
@@ -144,8 +145,8 @@ impl<'a> Programs<'a> {
             }
         })?;
         let by = if answered.is_some() { LUTHIER } else { PROGRAM };
-        let probabilities = answered.and_then(|answered| answered.probabilities);
-        Ok((Scored { measured, probabilities }, by))
+        let outputs = answered.and_then(|answered| answered.probabilities);
+        Ok((Scored { measured, outputs }, by))
     }
 
     /// Whether this trial of this run has a score of the program's own.
@@ -203,7 +204,10 @@ fn write_rows(data: &Data, valid: &[Valid<'_>], folder: &Path) -> Result<Vec<Row
         Ok(Rows {
             train: file(valid.fitted, "train")?,
             valid: file(valid.rows, "valid")?,
-            text: data.rows.text.clone(),
+            text: match &data.rows.content {
+                ContentSpec::Text(columns) => columns.clone(),
+                ContentSpec::Table(_) => Vec::new(),
+            },
             label: data.rows.label.clone(),
             labels: labels.to_vec(),
             positive: binary(dataset).map(|class| labels[class].clone()),

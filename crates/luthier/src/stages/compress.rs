@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use luthier_bundle::{Bundle, Draft, Predictor, Probe};
+use luthier_bundle::{Bundle, Draft, PredictScratch, Predictor, ProbeRow};
 use luthier_compress::{Candidate, Judgement, Recipe, Step, Verdict, search};
 use luthier_data::{Dataset, Part, Selection};
 use luthier_engine::Threads;
@@ -14,8 +14,8 @@ use luthier_model::{Model, Preprocess, Scratch};
 use serde::{Deserialize, Serialize};
 
 use super::folder::key;
-use super::held_out::{HeldOut, answering};
-use super::measure::{answer, binary, latency, predictions};
+use super::held_out::{self, HeldOut, answering};
+use super::measure::{Answers, TIMED_ROWS, binary, latency, some_rows};
 use super::train::{Trained, open_folds, valid_score, write_folds};
 use super::tune::interrupted;
 use super::{Prepared, RunFolder};
@@ -55,6 +55,8 @@ struct Judge<'a> {
     folder: &'a RunFolder,
     threads: Threads,
     held_out: HeldOut,
+    /// Rows as callers give them.
+    timed: Vec<ProbeRow>,
     /// The models of the folds as trained, with what [`usage`] says of them.
     folds: Vec<(Model, Vec<u32>)>,
     classes: usize,
@@ -118,7 +120,7 @@ fn usage(model: &Model, dataset: &Dataset, trained: Selection) -> Result<Vec<u32
     let mut usage = vec![0u32; text.index().len()];
     let mut scratch = Scratch::default();
     for example in dataset.examples(trained)? {
-        let (rows, _) = text.features(&example?.text, &mut scratch);
+        let (rows, _) = text.features(example?.content.text().unwrap_or_default(), &mut scratch);
         for row in rows {
             usage[*row as usize] = usage[*row as usize].saturating_add(1);
         }
@@ -179,6 +181,7 @@ impl<'a> Judge<'a> {
             folder,
             threads: Threads::new(1),
             held_out: HeldOut::of(&prepared.dataset)?,
+            timed: some_rows(&prepared.dataset, held_out::part(&prepared.dataset), TIMED_ROWS)?,
             folds: folds.collect::<Result<Vec<_>, Failure>>()?,
             classes: prepared.dataset.labels().len(),
             positive: binary(&prepared.dataset),
@@ -200,15 +203,14 @@ impl<'a> Judge<'a> {
         let changed = self.changed(recipe, model.clone())?;
         let bundle = self.draft_of(recipe, changed.model.clone())?.write(&path)?;
         let predictor = bundle.predictor(&self.threads)?;
-        let (p50_ms, p99_ms) = self.threads.run(|| latency(&predictor, &self.held_out.texts))?;
+        let (p50_ms, p99_ms) = self.threads.run(|| latency(&predictor, &self.timed))?;
         let answering = match changed.folds.as_slice() {
             [] => vec![predictor],
             folds => self.predictors(folds)?,
         };
-        let (probabilities, predicted) = self.threads.run(|| self.held_out.answer(&answering))?;
+        let answers = self.threads.run(|| self.held_out.answer(&answering))?;
         let _ = std::fs::remove_dir_all(&path);
-        let truth = self.held_out.truth.clone();
-        let scored = predictions(self.classes, truth, &probabilities, Some(predicted))?;
+        let scored = self.held_out.truth.predictions(&answers.outputs, answers.decided)?;
         let metric = self.metric;
         let mut judgement = Judgement {
             size_bytes: bundle.size_bytes(),
@@ -277,8 +279,8 @@ impl<'a> Judge<'a> {
         let mut changed = Changed { model, folds };
         if !recipe.0.is_empty() {
             let answering = self.predictors(changed.answering())?;
-            let (probabilities, _) = self.held_out.answer(&answering)?;
-            self.calibrate(recipe, &probabilities, &mut changed);
+            let Answers { outputs, .. } = self.held_out.answer(&answering)?;
+            self.calibrate(recipe, &outputs, &mut changed);
         }
         Ok(changed)
     }
@@ -295,19 +297,21 @@ impl<'a> Judge<'a> {
         if recipe.0.is_empty() {
             return Ok(draft);
         }
-        let texts: Vec<String> = draft.probes.iter().map(|probe| probe.text.clone()).collect();
-        let (probabilities, _) =
-            answer(&Predictor::new(draft.model.clone(), &self.threads)?, &texts)?;
-        let probe = |(text, row): (String, &[f32])| Probe { text, probabilities: row.to_vec() };
-        draft.probes =
-            texts.into_iter().zip(probabilities.chunks_exact(self.classes)).map(probe).collect();
+        let predictor = Predictor::new(draft.model.clone(), &self.threads)?;
+        let mut scratch = PredictScratch::default();
+        for probe in &mut draft.probes {
+            probe.outputs = predictor.predict_row(&probe.row, &mut scratch)?;
+        }
         Ok(draft)
     }
 
     /// Fits the temperature again and, where lengths went and the bias weighs otherwise than in
     /// training, the shift of a binary model.
     fn calibrate(&self, recipe: &Recipe, probabilities: &[f32], changed: &mut Changed) {
-        let truth = &self.held_out.truth;
+        let truth = self.held_out.truth.classes();
+        if truth.is_empty() {
+            return;
+        }
         let (stretch, shift) = temperature_and_shift(probabilities, truth);
         let even = self.classes == 2 && recipe.0.contains(&Step::EvenLengths);
         let shifted = |model: &mut Model| model.shift_logit(shift * model.temperature());
@@ -343,9 +347,9 @@ impl<'a> Judge<'a> {
         let folds = write_folds(&path, trained.folds.len(), &of_fold)?;
         let mut draft = self.draft_of(recipe, changed.model.clone())?;
         if !recipe.0.is_empty() {
-            let (probabilities, _) =
+            let Answers { outputs, .. } =
                 self.held_out.answer(&self.predictors(changed.answering())?)?;
-            draft.scores = vec![valid_score(prepared, &self.held_out, &probabilities)?];
+            draft.scores = vec![valid_score(prepared, &self.held_out, &outputs)?];
             draft.lineage.compression = Some(recipe.to_string());
             draft.lineage.compressed_from = Some(trained.bundle.manifest().digest.clone());
         }

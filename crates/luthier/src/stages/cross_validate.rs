@@ -107,12 +107,11 @@ impl CrossValidation<'_> {
     /// The log loss of all rows after calibration, if that decides and all are answered.
     fn loss(&self, of_folds: &[Scored]) -> Option<f64> {
         let first = self.valid.first().filter(|valid| valid.has_tiebreak())?;
-        let probabilities = of_folds
-            .iter()
-            .map(|scored| scored.probabilities.as_deref())
-            .collect::<Option<Vec<_>>>()?;
-        let truth: Vec<u32> = self.valid.iter().flat_map(|valid| &valid.truth).copied().collect();
-        calibrated_log_loss(&probabilities.concat(), first.dataset.labels().len(), &truth)
+        let probabilities =
+            of_folds.iter().map(|scored| scored.outputs.as_deref()).collect::<Option<Vec<_>>>()?;
+        let truth: Vec<u32> =
+            self.valid.iter().flat_map(|valid| valid.truth.classes()).copied().collect();
+        calibrated_log_loss(&probabilities.concat(), first.truth.outputs(), &truth)
     }
 }
 

@@ -7,9 +7,9 @@ use luthier_data::{Dataset, Part};
 use luthier_eval::{Bootstrap, Metric, Predictions, Verdict, compare, interval};
 use luthier_report::{CurvePoint, LearningCurve};
 use luthier_space::{Distribution, Scale, Value, Values};
-use luthier_train::{Job as Fit, Learner, Linear, Row, Subset, TextData};
+use luthier_train::{Data, Job as Fit, Learner, Linear, Row, Subset, TextData};
 
-use super::measure::{binary, predictions, truth};
+use super::measure::{Truth, binary};
 use super::tune::interrupted;
 use crate::failure::Failure;
 use crate::term::Reporter;
@@ -25,7 +25,7 @@ pub(crate) fn learning_curve(
     reporter: &Reporter,
     stop: &AtomicBool,
 ) -> Result<LearningCurve, Failure> {
-    let truth = truth(dataset, Part::Valid)?;
+    let truth = Truth::of(dataset, Part::Valid)?;
     let positive = binary(dataset);
     let bar = reporter.bar("curve", 0, SHARES.len() as u64);
     let mut points = Vec::new();
@@ -33,7 +33,7 @@ pub(crate) fn learning_curve(
     for (done, share) in (0..).zip(SHARES) {
         bar.set(done, &format!("{:.1} % of the rows", share * 100.0));
         let Some((rows, valid)) = fit(dataset, share, stop)? else { continue };
-        let predictions = predictions(dataset.labels().len(), truth.clone(), &valid, None)?;
+        let predictions = truth.predictions(&valid, None)?;
         let bounds = interval(&predictions, metric, positive, &Bootstrap::default());
         points.push(CurvePoint {
             rows,
@@ -85,7 +85,11 @@ fn fit(
         for (index, example) in (0u64..).zip(dataset.examples(part)?) {
             let example = example?;
             if part == Part::Valid || is_in(index, share) {
-                visit(Row { text: &example.text, label: example.label, weight: example.weight });
+                visit(Row {
+                    text: example.content.text().unwrap_or_default(),
+                    label: example.label.class().unwrap_or_default(),
+                    weight: example.weight,
+                });
             }
         }
         Ok(())
@@ -96,10 +100,11 @@ fn fit(
         other => other?,
     };
     let labels = &data.train().labels;
-    let absent = |class| !labels.contains(&class);
+    let (rows, absent) = (labels.len() as u64, |class| !labels.contains(&class));
     if data.valid().labels.is_empty() || (0..classes as u32).any(absent) {
         return Ok(None);
     }
+    let data = Data::from(data);
     let values = middle_values();
     let fit = Fit { data: &data, values: &values, seed: 0 };
     let fitted = Linear.fit(&fit, &mut |_| match stop.load(Ordering::Relaxed) {
@@ -107,7 +112,7 @@ fn fit(
         false => ControlFlow::Continue(()),
     });
     match fitted {
-        Ok(fitted) => Ok(Some((labels.len() as u64, fitted.valid))),
+        Ok(fitted) => Ok(Some((rows, fitted.valid))),
         Err(luthier_train::TrainError::Stopped) => Err(interrupted()),
         Err(luthier_train::TrainError::NoFeatures) => Ok(None),
         Err(error) => Err(error.into()),

@@ -2,10 +2,11 @@
 //! that drift is judged against.
 
 use luthier_bundle::{Bundle, Score};
-use luthier_data::Part;
+use luthier_data::{Cell, Content, Part, Table};
 use luthier_engine::Threads;
 use luthier_eval::{
-    Bootstrap, Metric, Mistake, Predictions, Report, Suspect, suspect_labels, worst_mistakes,
+    Bootstrap, Metric, Mistake, NumberError, Predictions, Report, Suspect, largest_errors,
+    suspect_labels, worst_mistakes,
 };
 use luthier_model::Scratch;
 use luthier_monitor::{Baseline, Observation};
@@ -15,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use super::compress::Compressed;
 use super::folder::key;
 use super::held_out::{self, HeldOut, answering};
-use super::measure::{answer, binary, labels, latency, predictions, texts, truth};
+use super::inputs::Inputs;
+use super::measure::{Answers, TIMED_ROWS, Truth, answer, binary, latency, some_rows};
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
 use crate::term::{Reporter, times};
@@ -37,6 +39,9 @@ pub(super) struct Findings {
     pub(super) test: Option<Report>,
     pub(super) mistakes: Vec<Shown<Mistake>>,
     pub(super) suspects: Vec<Shown<Suspect>>,
+    /// The largest errors of numbers.
+    #[serde(default)]
+    pub(super) errors: Vec<Shown<NumberError>>,
     pub(super) p50_ms: f64,
     pub(super) p99_ms: f64,
 }
@@ -67,34 +72,35 @@ pub(super) fn finish(
     }
     let threads = Threads::new(1);
     let predictor = compressed.bundle.predictor(&threads)?;
-    let scored = |truth, (probabilities, labels): (Vec<f32>, Vec<u32>)| {
-        predictions(predictor.decision().classes(), truth, &probabilities, Some(labels))
-    };
+    let scored = |truth: &Truth, Answers { outputs, decided }| truth.predictions(&outputs, decided);
     let held_out = HeldOut::of(&prepared.dataset)?;
-    let (names, positive) = (labels(&prepared.dataset), binary(&prepared.dataset));
+    let (names, positive) = (prepared.dataset.labels(), binary(&prepared.dataset));
     let report =
-        |scored: &Predictions| Report::build(scored, &names, positive, &Bootstrap::default());
+        |scored: &Predictions| Report::build(scored, names, positive, &Bootstrap::default());
     let of_folds = compressed.folds.iter().map(|bundle| bundle.predictor(&threads));
     let of_folds = of_folds.collect::<Result<Vec<_>, _>>()?;
     let answers = held_out.answer(answering(&predictor, &of_folds))?;
-    let valid = scored(held_out.truth.clone(), answers)?;
-    let (p50_ms, p99_ms) = threads.run(|| latency(&predictor, &held_out.texts))?;
+    let valid = scored(&held_out.truth, answers)?;
     let part = held_out::part(&prepared.dataset);
+    let timed = some_rows(&prepared.dataset, part, TIMED_ROWS)?;
+    let (p50_ms, p99_ms) = threads.run(|| latency(&predictor, &timed))?;
     let mut findings = Findings {
         valid: report(&valid)?,
         test: None,
         mistakes: Vec::new(),
         suspects: shown(prepared, part, suspect_labels(&valid, SHOWN), |s| s.row)?,
+        errors: Vec::new(),
         p50_ms,
         p99_ms,
     };
     let mut openings = 0;
     if !prepared.dataset.is_empty(Part::Test) {
         openings = folder.open_test(&key)?;
-        let answers = answer(&predictor, &texts(&prepared.dataset, Part::Test)?)?;
-        let test = scored(truth(&prepared.dataset, Part::Test)?, answers)?;
+        let answers = answer(&predictor, &Inputs::of(&prepared.dataset, Part::Test)?)?;
+        let test = scored(&Truth::of(&prepared.dataset, Part::Test)?, answers)?;
         findings.test = Some(report(&test)?);
         findings.mistakes = shown(prepared, Part::Test, worst_mistakes(&test, SHOWN), |m| m.row)?;
+        findings.errors = shown(prepared, Part::Test, largest_errors(&test, SHOWN), |e| e.row)?;
     }
     let baseline = baseline(compressed, &held_out, valid.predicted())?;
     let bundle = write(prepared, compressed, &findings, baseline.as_ref(), openings, folder)?;
@@ -155,13 +161,15 @@ fn baseline(
     let bundles = answering(&compressed.bundle, &compressed.folds);
     let models = bundles.iter().map(Bundle::model).collect::<Result<Vec<_>, _>>()?;
     let mut scratch = Scratch::default();
-    let rows = held_out.texts.iter().zip(predicted).enumerate();
+    // Columns of tables are not watched yet.
+    let Inputs::Texts(texts) = &held_out.inputs else { return Ok(None) };
+    let rows = texts.iter().zip(predicted).enumerate();
     let rows: Vec<Observation> = rows
         .map(|(row, (text, class))| {
             observe(text, *class, &held_out.of_row(row, &models).preprocess, &mut scratch)
         })
         .collect();
-    Ok(Baseline::new(models[0].decision.classes(), &rows))
+    Ok(Baseline::new(models[0].decision.outputs(), &rows))
 }
 
 fn test_line(metric: Metric, test: &Report, openings: u32) -> String {
@@ -192,8 +200,18 @@ fn shown<T>(
     let mut shown = Vec::with_capacity(findings.len());
     for finding in findings {
         if let Some(example) = rows.remove(&position(&finding)) {
-            shown.push(Shown { finding, row: example.row, id: example.id, text: example.text });
+            let text = written(prepared.dataset.table(), &example.content);
+            shown.push(Shown { finding, row: example.row, id: example.id, text });
         }
     }
     Ok(shown)
+}
+
+/// A row as a reader is shown it.
+fn written(table: Option<&Table>, content: &Content) -> String {
+    let columns = table.into_iter().flat_map(Table::columns);
+    let cells = columns.zip(content.cells()).filter(|(_, cell)| *cell != Cell::Missing);
+    let cells: Vec<String> =
+        cells.map(|(column, cell)| format!("{}: {cell}", column.name)).collect();
+    content.text().map_or_else(|| cells.join(", "), str::to_owned)
 }

@@ -1,21 +1,91 @@
-//! What a bundle is worth: its answers on a part of the data, its time for one row, its size.
+//! What a bundle is worth: its answers to rows of the data, its time for one row, its size.
 
 use std::time::Instant;
 
-use luthier_bundle::{PredictScratch, Predictor};
+use luthier_bundle::{PredictScratch, Predictor, ProbeRow};
 use luthier_data::{Dataset, Part, Selection};
 use luthier_eval::{EvalError, Predictions};
+use luthier_model::{ClassDecision, Decision};
 
+use super::inputs::{Inputs, raw};
 use crate::failure::Failure;
 
 /// Rows that are answered one by one to measure latency, after a tenth of them to warm up.
-const TIMED_ROWS: usize = 400;
-/// Rows that are answered at a time.
-const BATCH: usize = 256;
+pub(crate) const TIMED_ROWS: usize = 400;
 
-/// Class names as a model keeps them.
-pub(super) fn labels(dataset: &Dataset) -> Vec<String> {
-    dataset.labels().to_vec()
+/// What rows are labelled with.
+#[derive(Debug, Clone)]
+pub(crate) enum Truth {
+    /// The class of each row, of so many.
+    Classes(usize, Vec<u32>),
+    /// The number of each row.
+    Numbers(Vec<f64>),
+}
+
+impl Truth {
+    /// Labels of the selected rows.
+    pub(super) fn of(dataset: &Dataset, rows: impl Into<Selection>) -> Result<Self, Failure> {
+        let mut truth = match dataset.labels().len() {
+            0 => Self::Numbers(Vec::new()),
+            classes => Self::Classes(classes, Vec::new()),
+        };
+        for example in dataset.examples(rows)? {
+            let label = example?.label;
+            match &mut truth {
+                Self::Classes(_, of_rows) => of_rows.extend(label.class()),
+                Self::Numbers(of_rows) => of_rows.extend(label.number()),
+            }
+        }
+        Ok(truth)
+    }
+
+    /// Number of rows.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Classes(_, of_rows) => of_rows.len(),
+            Self::Numbers(of_rows) => of_rows.len(),
+        }
+    }
+
+    /// The class of each row; none where labels are numbers.
+    pub(super) fn classes(&self) -> &[u32] {
+        match self {
+            Self::Classes(_, of_rows) => of_rows,
+            Self::Numbers(_) => &[],
+        }
+    }
+
+    /// How many numbers a model gives for a row.
+    pub(super) fn outputs(&self) -> usize {
+        match self {
+            Self::Classes(classes, _) => *classes,
+            Self::Numbers(_) => 1,
+        }
+    }
+
+    /// What a model gives for the rows, row-major, as predictions to score; of classes with what was
+    /// `decided`, if it was.
+    pub(crate) fn predictions(
+        &self,
+        outputs: &[f32],
+        decided: Option<Vec<u32>>,
+    ) -> Result<Predictions, EvalError> {
+        let outputs = outputs.iter().map(|output| f64::from(*output)).collect();
+        match self {
+            Self::Classes(classes, truth) => {
+                Predictions::new(*classes, truth.clone(), outputs, decided, None)
+            }
+            Self::Numbers(truth) => Predictions::of_numbers(truth.clone(), outputs, None),
+        }
+    }
+}
+
+/// How a model of the data set answers.
+pub(super) fn decision(dataset: &Dataset) -> Decision {
+    match dataset.labels() {
+        [] => Decision::of_number(dataset.label()),
+        labels => Decision::of_classes(labels.to_vec(), binary(dataset)),
+    }
 }
 
 /// The positive class where there are two.
@@ -23,51 +93,42 @@ pub(super) fn binary(dataset: &Dataset) -> Option<usize> {
     dataset.positive().filter(|_| dataset.labels().len() == 2)
 }
 
-/// Labels of the selected rows.
-pub(super) fn truth(dataset: &Dataset, rows: impl Into<Selection>) -> Result<Vec<u32>, Failure> {
-    dataset.examples(rows)?.map(|example| Ok(example?.label)).collect()
+/// What a model gives for rows, row-major, and the classes that it decides for, if it decides.
+pub(crate) struct Answers {
+    pub(crate) outputs: Vec<f32>,
+    pub(crate) decided: Option<Vec<u32>>,
 }
 
-/// Texts of all rows of a part.
-pub(super) fn texts(dataset: &Dataset, part: Part) -> Result<Vec<String>, Failure> {
-    dataset.examples(part)?.map(|example| Ok(example?.text)).collect()
+/// Has rows answered.
+pub(crate) fn answer(predictor: &Predictor, rows: &Inputs) -> Result<Answers, Failure> {
+    let outputs = rows.answer(predictor, &mut PredictScratch::default())?;
+    let decided = |decision: &ClassDecision| {
+        let rows = outputs.chunks_exact(decision.classes());
+        rows.map(|row| decision.answer(row).label as u32).collect()
+    };
+    let decided = predictor.decision().class().map(decided);
+    Ok(Answers { outputs, decided })
 }
 
-/// Float32 probabilities, row-major, as predictions to score.
-pub(crate) fn predictions(
-    classes: usize,
-    truth: Vec<u32>,
-    probabilities: &[f32],
-    predicted: Option<Vec<u32>>,
-) -> Result<Predictions, EvalError> {
-    let probabilities = probabilities.iter().map(|p| f64::from(*p)).collect();
-    Predictions::new(classes, truth, probabilities, predicted, None)
+/// A few of the selected rows as callers give them, spread evenly.
+pub(super) fn some_rows(
+    dataset: &Dataset,
+    part: Part,
+    count: usize,
+) -> Result<Vec<ProbeRow>, Failure> {
+    let stride = dataset.len(part).div_ceil(count as u64).max(1) as usize;
+    let rows = dataset.examples(part)?.step_by(stride);
+    rows.map(|example| Ok(raw(dataset.table(), example?.content))).collect()
 }
 
-/// Answers `texts` in batches: probabilities and the labels that the decision gives.
-pub(crate) fn answer<T: AsRef<str>>(
-    predictor: &Predictor,
-    texts: &[T],
-) -> Result<(Vec<f32>, Vec<u32>), Failure> {
-    let mut scratch = PredictScratch::default();
-    let classes = predictor.decision().classes();
-    let mut probabilities = Vec::with_capacity(texts.len() * classes);
-    for batch in texts.chunks(BATCH) {
-        probabilities.extend(predictor.predict(batch, &mut scratch)?);
-    }
-    let label = |row: &[f32]| predictor.decision().answer(row).label as u32;
-    let predicted = probabilities.chunks_exact(classes).map(label).collect();
-    Ok((probabilities, predicted))
-}
-
-/// Median and 99th percentile of the time from one raw text to its answer, in milliseconds, on one
+/// Median and 99th percentile of the time from one raw row to its answer, in milliseconds, on one
 /// thread.
-pub(super) fn latency(predictor: &Predictor, texts: &[String]) -> Result<(f64, f64), Failure> {
+pub(super) fn latency(predictor: &Predictor, rows: &[ProbeRow]) -> Result<(f64, f64), Failure> {
     let mut scratch = PredictScratch::default();
     let mut times = Vec::with_capacity(TIMED_ROWS);
-    for (round, text) in texts.iter().cycle().take(TIMED_ROWS * 11 / 10).enumerate() {
+    for (round, row) in rows.iter().cycle().take(TIMED_ROWS * 11 / 10).enumerate() {
         let start = Instant::now();
-        predictor.predict(&[text], &mut scratch)?;
+        predictor.predict_row(row, &mut scratch)?;
         if round >= TIMED_ROWS / 10 {
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }

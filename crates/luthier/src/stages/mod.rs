@@ -14,6 +14,7 @@ mod finish;
 mod folder;
 mod follow;
 mod held_out;
+mod inputs;
 mod measure;
 mod report;
 mod train;
@@ -29,6 +30,7 @@ use luthier_data::{Dataset, Part, Profile};
 use luthier_report::RunReport;
 use serde::Serialize;
 
+use crate::checkpoints;
 use crate::failure::Failure;
 use crate::job::{Data, Job};
 use crate::launch::Engine;
@@ -37,7 +39,8 @@ use crate::term::Reporter;
 
 pub(crate) use curve::learning_curve;
 pub(crate) use folder::RunFolder;
-pub(crate) use measure::{answer, median_and_p99, predictions};
+pub(crate) use inputs::{Inputs, example, raw};
+pub(crate) use measure::{Answers, TIMED_ROWS, Truth, answer, median_and_p99};
 pub(crate) use report::{parameters, trial_state, values};
 use training_rows::TrainingRows;
 use tune::Search;
@@ -72,6 +75,7 @@ pub(crate) struct Work {
 pub(crate) fn run(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result<RunReport, Failure> {
     let Some(data) = &job.data else { return tune(job, reporter, stop) };
     let start = Instant::now();
+    checkpoints::fetch(job, reporter, stop)?;
     let mut folder = RunFolder::open(&job.run_folder())?;
     let prepared = prepare(data, &mut folder, reporter)?;
     let rows = TrainingRows::of(&prepared.dataset, data.metric, stop);
@@ -128,6 +132,7 @@ fn tune_by(
     by: impl FnOnce(&Search<'_, '_>) -> Result<(), Failure>,
 ) -> Result<RunReport, Failure> {
     let start = Instant::now();
+    checkpoints::fetch(job, reporter, stop)?;
     let mut folder = RunFolder::open(&job.run_folder())?;
     let data = job.data.as_ref();
     let prepared = data.map(|data| prepare(data, &mut folder, reporter)).transpose()?;
@@ -147,6 +152,7 @@ pub(crate) fn work(
     reporter: &Reporter,
     stop: &AtomicBool,
 ) -> Result<Work, Failure> {
+    checkpoints::fetch(job, reporter, stop)?;
     let data = job.data.as_ref();
     let opened = data.map(|data| Ok::<_, Failure>((open(data, reporter)?, data.metric)));
     let opened = opened.transpose()?;
@@ -198,12 +204,18 @@ fn open(data: &Data, reporter: &Reporter) -> Result<Dataset, Failure> {
         0 => String::new(),
         folds => format!(", {folds} folds"),
     };
+    let columns = dataset
+        .table()
+        .map_or(String::new(), |table| format!(", {} columns", table.columns().len()));
+    let labels = match dataset.labels().len() {
+        0 => String::new(),
+        classes => format!(", {classes} classes"),
+    };
     let parts = format!(
-        "{} train, {} valid, {} test rows, {} classes{folds}",
+        "{} train, {} valid, {} test rows{columns}{labels}{folds}",
         rows(Part::Train),
         rows(Part::Valid),
         rows(Part::Test),
-        dataset.labels().len()
     );
     reporter.line("data", &parts);
     Ok(dataset)

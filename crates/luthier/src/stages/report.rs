@@ -10,14 +10,17 @@ use luthier_report::{
 };
 use luthier_space::{Dimension, Distribution, Scale, Space, Values};
 use luthier_tune::State;
+use serde_json::Value;
 
 use super::compress::Compressed;
 use super::finish::Finished;
 use super::held_out;
+use super::inputs::example;
 use super::tune::Tuned;
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
 use crate::job::{Goal, Job};
+use crate::launch::shell;
 use crate::term::{milliseconds, size};
 
 /// The finished values of a run.
@@ -65,7 +68,7 @@ pub(super) fn tuned(
     RunReport {
         format: luthier_report::FORMAT,
         name: job.name.clone(),
-        task: prepared.map(|prepared| prepared.data.task.clone()),
+        task: prepared.map(|prepared| prepared.data.task.to_string()),
         release: env!("CARGO_PKG_VERSION").to_owned(),
         created: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
         labels: labels.to_vec(),
@@ -204,8 +207,9 @@ fn data(prepared: &Prepared<'_>) -> DataSummary {
         rows: part.rows,
         classes: prepared.dataset.class_counts(part.part).to_vec(),
         lengths: part
-            .lengths
+            .text()
             .iter()
+            .flat_map(|text| &text.lengths)
             .map(|length| Quantile { quantile: length.q, characters: length.characters })
             .collect(),
     });
@@ -313,7 +317,7 @@ fn evaluation(finished: &Finished) -> Evaluation {
         classes: classes.collect(),
         confusion: shown.confusion.clone(),
         reliability: reliability.collect(),
-        threshold: finished.bundle.manifest().decision.threshold,
+        threshold: finished.bundle.manifest().decision.class().and_then(|class| class.threshold),
     }
 }
 
@@ -326,7 +330,15 @@ fn mistakes(finished: &Finished, labels: &[String]) -> Vec<Mistake> {
         predicted: labels[shown.finding.predicted as usize].clone(),
         probability: Some(shown.finding.probability_truth),
     });
-    mistakes.collect()
+    let errors = finished.findings.errors.iter().map(|shown| Mistake {
+        row: shown.row,
+        id: shown.id.clone(),
+        text: shown.text.clone(),
+        truth: shown.finding.truth.to_string(),
+        predicted: shown.finding.predicted.to_string(),
+        probability: None,
+    });
+    mistakes.chain(errors).collect()
 }
 
 fn suspects(finished: &Finished, part: Part, labels: &[String]) -> Vec<Suspect> {
@@ -368,31 +380,39 @@ fn compression(parts: &Parts<'_>) -> Compression {
 
 /// How to serve and to call the result.
 fn commands(parts: &Parts<'_>) -> Vec<Snippet> {
+    let manifest = parts.finished.bundle.manifest();
     let (name, bundle) = (&parts.job.name, parts.finished.bundle.path().display().to_string());
     let snippet = |title: &str, command: String| Snippet { title: title.to_owned(), command };
     let url = format!("http://localhost:8501/v1/models/{name}:predict");
+    let curl = |url: &str, body: String| {
+        let words = ["curl", "-s", url, "-d", &body].map(str::to_owned);
+        shell(&words)
+    };
+    let row = example(manifest);
+    let (title, given) = match &row {
+        Value::String(text) => ("Answer a text without a server", format!("\"{text}\"")),
+        row => ("Answer a row without a server", shell(&[row.to_string()])),
+    };
     let mut commands = vec![
         snippet("Serve the model", format!("luthier serve {bundle}")),
-        snippet(
-            "Answer a text without a server",
-            format!("luthier predict {bundle} \"your text\""),
-        ),
+        snippet(title, format!("luthier predict {bundle} {given}")),
         snippet(
             "Ask the server, in TensorFlow Serving's protocol",
-            format!("curl -s {url} -d '{{\"instances\": [\"your text\"]}}'"),
+            curl(&url, format!("{{\"instances\": [{row}]}}")),
         ),
     ];
-    if let Some(route) = &parts.job.route {
-        let call = format!(
-            "curl -s http://localhost:8501{} -d '{{\"{}\": \"your text\"}}'",
-            route.path, route.input
-        );
+    if let Some(route) = &manifest.route {
+        let body = match &route.input {
+            Some(input) => format!("{{{}: {row}}}", Value::from(input.as_str())),
+            None => row.to_string(),
+        };
+        let call = curl(&format!("http://localhost:8501{}", route.path), body);
         commands.push(snippet("Ask the server, by the short route", call));
     }
     commands.push(snippet(
         "Ask from Python",
         format!(
-            "import json, urllib.request\nbody = json.dumps({{\"instances\": [\"your text\"]}})\n\
+            "import json, urllib.request\nbody = json.dumps({{\"instances\": [{row}]}})\n\
              answer = urllib.request.urlopen(\"{url}\", body.encode())\n\
              print(json.load(answer)[\"predictions\"])"
         ),

@@ -10,17 +10,19 @@ use luthier_bundle::{
 use luthier_data::{Dataset, Part};
 use luthier_eval::{Bootstrap, interval, temperature};
 use luthier_model::Model;
-use luthier_train::{Fitted, Job as Fit, TextData, learner_by_name};
+use luthier_train::{Data, Fitted, Job as Fit};
 use luthier_tune::trial_seed;
 
 use super::folder::key;
-use super::held_out::{HeldOut, answering};
-use super::measure::{binary, labels, predictions};
+use super::held_out::{self, HeldOut, answering};
+use super::inputs::Inputs;
+use super::measure::{binary, decision, some_rows};
 use super::training_rows::TrainingRows;
 use super::tune::{Tuned, interrupted};
+use super::valid::Valid;
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
-use crate::job::Job;
+use crate::job::{Job, RouteForm, Task};
 use crate::term::Reporter;
 
 /// Texts that are stored in a bundle with their answers.
@@ -59,12 +61,11 @@ pub(super) fn train(
     }
     let fits = Fits::of(job, rows, tuned, folds, stop)?;
     let score = fits.score(prepared)?;
-    let (model, probes) = exported(&fits.model, rows.all()?, &prepared.dataset)?;
+    let (model, probes) = fits.exported(&fits.model, &prepared.dataset)?;
     let draft = draft(job, prepared, tuned, (model, probes, score));
     let bundle = draft.write(&path)?;
     let of_fold = |fold: u8| {
-        let (fitted, data) = (&fits.folds[usize::from(fold)], &rows.judged()?[usize::from(fold)]);
-        let (model, probes) = exported(fitted, data, &prepared.dataset)?;
+        let (model, probes) = fits.exported(&fits.folds[usize::from(fold)], &prepared.dataset)?;
         Ok(Draft { model, probes, scores: Vec::new(), ..draft.clone() })
     };
     let folds = write_folds(&path, fits.folds.len(), &of_fold)?;
@@ -124,6 +125,8 @@ struct Fits {
     model: Fitted,
     /// Fitted without each fold.
     folds: Vec<Fitted>,
+    /// What divides the logits of all of them, where they give probabilities.
+    temperature: Option<f64>,
 }
 
 impl Fits {
@@ -141,32 +144,62 @@ impl Fits {
             let seed = |fold| fold_seed(tuned.seed_of_best(), fold);
             tasks.extend((0..folds).zip(judged).map(|(fold, data)| (data, seed(fold))));
         }
-        let fit = |(data, seed): &(&TextData<'_>, u64)| fit(tuned, data, *seed, stop);
+        let fit = |(data, seed): &(&Data<'_>, u64)| fit(job, tuned, data, *seed, stop);
         let mut fitted = at_once(job.tune.workers, &tasks, &fit)?;
         let folds = fitted.split_off(1);
         let model = fitted.remove(0);
         let answers = answering(&model, &folds).iter().flat_map(|fitted| &fitted.valid);
-        let probabilities: Vec<f32> = answers.copied().collect();
+        let outputs: Vec<f32> = answers.copied().collect();
+        let valid = Valid::of(rows)?;
         let truth: Vec<u32> =
-            judged.iter().flat_map(|data| &data.valid().labels).copied().collect();
-        let temperature = temperature(&probabilities, judged[0].classes(), &truth) as f32;
-        Ok(Self {
-            model: model.calibrated(temperature),
-            folds: folds.into_iter().map(|fitted| fitted.calibrated(temperature)).collect(),
-        })
+            valid.iter().flat_map(|valid| valid.truth.classes()).copied().collect();
+        let temperature = match truth.is_empty() {
+            true => None,
+            false => Some(temperature(&outputs, valid[0].truth.outputs(), &truth)),
+        };
+        Ok(Self { model, folds, temperature })
     }
 
     /// The objective on the rows that were held out.
     fn score(&self, prepared: &Prepared<'_>) -> Result<Score, Failure> {
         let held_out = HeldOut::of(&prepared.dataset)?;
         let fits = answering(&self.model, &self.folds);
-        let of_folds: Vec<Vec<f32>> = fits.iter().map(|fitted| fitted.valid.clone()).collect();
-        valid_score(
-            prepared,
-            &held_out,
-            &held_out.in_order(prepared.dataset.labels().len(), &of_folds),
-        )
+        let width = held_out.truth.outputs();
+        let of_fold = |fitted: &Fitted| self.calibrated(fitted.valid.clone(), width);
+        let of_folds: Vec<Vec<f32>> = fits.iter().map(of_fold).collect();
+        valid_score(prepared, &held_out, &held_out.in_order(width, &of_folds))
     }
+
+    /// What a network gives, after calibration.
+    fn calibrated(&self, mut outputs: Vec<f32>, width: usize) -> Vec<f32> {
+        if let Some(temperature) = self.temperature {
+            outputs.chunks_exact_mut(width).for_each(|row| soften(row, temperature));
+        }
+        outputs
+    }
+
+    /// A fitted network as a model, with rows and its answers to them.
+    fn exported(&self, fitted: &Fitted, dataset: &Dataset) -> Result<(Model, Vec<Probe>), Failure> {
+        let network = fitted.network();
+        let mut model = network.to_model(decision(dataset), dataset.table())?;
+        if let Some(temperature) = self.temperature.filter(|temperature| *temperature != 1.0) {
+            model.set_temperature(temperature);
+        }
+        let rows = some_rows(dataset, held_out::part(dataset), PROBES)?;
+        let inputs = Inputs::of_raw(dataset.table(), &rows)?;
+        let outputs = self.calibrated(network.answer(inputs.borrowed())?, model.decision.outputs());
+        let outputs = outputs.chunks_exact(model.decision.outputs()).map(<[f32]>::to_vec);
+        let probe = |(row, outputs)| Probe { row, outputs };
+        Ok((model, rows.into_iter().zip(outputs).map(probe).collect()))
+    }
+}
+
+/// Probabilities as they are once their logits are divided by `temperature`.
+fn soften(row: &mut [f32], temperature: f64) {
+    let logit = |p: f32| f64::from(p.max(f32::MIN_POSITIVE)).ln() / temperature;
+    let most = row.iter().map(|p| logit(*p)).fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = row.iter().map(|p| (logit(*p) - most).exp()).sum();
+    row.iter_mut().for_each(|p| *p = ((logit(*p) - most).exp() / sum) as f32);
 }
 
 /// The seed of a fold's fit, from the trial's.
@@ -197,17 +230,18 @@ fn at_once<T: Sync, R: Send>(
 
 /// Fits the best trial's values.
 fn fit(
+    job: &Job,
     tuned: &Tuned,
-    data: &TextData<'_>,
+    data: &Data<'_>,
     seed: u64,
     stop: &AtomicBool,
 ) -> Result<Fitted, Failure> {
     let name = tuned.best.values.text("learner").unwrap_or_default().to_owned();
-    let learner = learner_by_name(&name)
-        .ok_or_else(|| Failure::fault(format!("there is no learner `{name}`")))?;
+    let learner = job.tune.learners.iter().find(|learner| learner.name() == name);
+    let learner = learner.ok_or_else(|| Failure::fault(format!("there is no learner `{name}`")))?;
     let values = tuned.best.values.scope(&name);
-    let job = Fit { data, values: &values, seed };
-    let fitted = learner.fit(&job, &mut |_| match stop.load(Ordering::Relaxed) {
+    let fit = Fit { data, values: &values, seed };
+    let fitted = learner.fit(&fit, &mut |_| match stop.load(Ordering::Relaxed) {
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),
     });
@@ -215,18 +249,6 @@ fn fit(
         Err(_) if stop.load(Ordering::Relaxed) => Err(interrupted()),
         other => Ok(other?),
     }
-}
-
-/// A fitted network as a model, with texts and its answers to them.
-fn exported(
-    fitted: &Fitted,
-    data: &TextData<'_>,
-    dataset: &Dataset,
-) -> Result<(Model, Vec<Probe>), Failure> {
-    let network = fitted.text_network();
-    let probes = network.probes(data, PROBES)?.into_iter();
-    let probes = probes.map(|p| Probe { text: p.text, probabilities: p.probabilities }).collect();
-    Ok((network.to_model(labels(dataset), binary(dataset)), probes))
 }
 
 /// A bundle of what the best trial has come to.
@@ -241,12 +263,8 @@ pub(super) fn draft(
         model,
         probes,
         name: job.name.clone(),
-        task: prepared.data.task.clone(),
-        route: job.route.clone().map(|route| Route {
-            path: route.path,
-            input: route.input,
-            output: route.output,
-        }),
+        task: prepared.data.task.to_string(),
+        route: job.route.as_ref().map(|route| self::route(route, prepared.data.task)),
         scores: vec![score],
         lineage: lineage(job, prepared, tuned),
         test_openings: 0,
@@ -254,15 +272,28 @@ pub(super) fn draft(
     }
 }
 
+/// A route with what its fields are called where the job does not say.
+fn route(route: &RouteForm, task: Task) -> Route {
+    let (input, output) = match task {
+        Task::TextClassification => (Some("text"), "score"),
+        Task::TabularClassification => (None, "score"),
+        Task::TabularRegression => (None, "number"),
+    };
+    Route {
+        path: route.path.clone(),
+        input: route.input.clone().or(input.map(str::to_owned)),
+        output: route.output.clone().unwrap_or_else(|| output.to_owned()),
+    }
+}
+
 /// The objective on the rows that were held out, with its interval.
 pub(super) fn valid_score(
     prepared: &Prepared<'_>,
     held_out: &HeldOut,
-    probabilities: &[f32],
+    outputs: &[f32],
 ) -> Result<Score, Failure> {
     let dataset = &prepared.dataset;
-    let truth = held_out.truth.clone();
-    let scored = predictions(dataset.labels().len(), truth, probabilities, None)?;
+    let scored = held_out.truth.predictions(outputs, None)?;
     let (metric, positive) = (prepared.data.metric, binary(dataset));
     let value = metric.score(&scored, positive).ok_or_else(|| {
         Failure::input(format!("metric `{metric}` is undefined on the validation rows"))

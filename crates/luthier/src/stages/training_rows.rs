@@ -3,9 +3,11 @@
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use luthier_data::{Dataset, Part, Selection};
+use luthier_data::{Dataset, Label, Part, Selection, Table, TableColumn};
 use luthier_eval::Metric;
-use luthier_train::{Row, Subset, TextData};
+use luthier_train::{
+    Column, ColumnKind, Data, Row, Subset, TableData, TableTargets, TableTask, TextData,
+};
 
 use super::tune::interrupted;
 use crate::failure::Failure;
@@ -17,9 +19,9 @@ pub(super) struct TrainingRows<'a> {
     pub(super) metric: Metric,
     stop: &'a AtomicBool,
     /// All that there is to learn from.
-    all: OnceCell<TextData<'a>>,
+    all: OnceCell<Data<'a>>,
     /// The rows outside of each fold, with those of the fold to be judged by.
-    folds: OnceCell<Vec<TextData<'a>>>,
+    folds: OnceCell<Vec<Data<'a>>>,
 }
 
 impl<'a> TrainingRows<'a> {
@@ -29,7 +31,7 @@ impl<'a> TrainingRows<'a> {
     }
 
     /// All training rows, with the validation rows if there are any.
-    pub(super) fn all(&self) -> Result<&TextData<'a>, Failure> {
+    pub(super) fn all(&self) -> Result<&Data<'a>, Failure> {
         if let Some(all) = self.all.get() {
             return Ok(all);
         }
@@ -39,7 +41,7 @@ impl<'a> TrainingRows<'a> {
 
     /// What models that are judged are fitted to: one set of rows for each fold or, without folds, the
     /// only one.
-    pub(super) fn judged(&self) -> Result<&[TextData<'a>], Failure> {
+    pub(super) fn judged(&self) -> Result<&[Data<'a>], Failure> {
         let count = self.dataset.folds();
         if count == 0 {
             return Ok(std::slice::from_ref(self.all()?));
@@ -52,7 +54,18 @@ impl<'a> TrainingRows<'a> {
         Ok(self.folds.get_or_init(|| folds))
     }
 
-    fn read(&self, train: Selection, valid: Selection) -> Result<TextData<'a>, Failure> {
+    fn read(&self, train: Selection, valid: Selection) -> Result<Data<'a>, Failure> {
+        let data = match self.dataset.table() {
+            None => self.texts(train, valid),
+            Some(table) => self.table(table, train, valid),
+        };
+        match data {
+            Err(_) if self.stop.load(Ordering::Relaxed) => Err(interrupted()),
+            data => data,
+        }
+    }
+
+    fn texts(&self, train: Selection, valid: Selection) -> Result<Data<'a>, Failure> {
         let (dataset, stop) = (self.dataset, self.stop);
         let source = move |subset, visit: &mut dyn FnMut(Row<'_>)| {
             let selection = match subset {
@@ -64,13 +77,69 @@ impl<'a> TrainingRows<'a> {
                 if stop.load(Ordering::Relaxed) {
                     return Err("interrupted".into());
                 }
-                visit(Row { text: &example.text, label: example.label, weight: example.weight });
+                visit(Row {
+                    text: example.content.text().unwrap_or_default(),
+                    label: example.label.class().unwrap_or_default(),
+                    weight: example.weight,
+                });
             }
             Ok(())
         };
-        match TextData::new(dataset.labels().len(), source) {
-            Err(_) if stop.load(Ordering::Relaxed) => Err(interrupted()),
-            data => Ok(data?.one_of(usize::from(dataset.folds()) + 1)),
+        let data = TextData::new(dataset.labels().len(), source)?;
+        Ok(data.one_of(usize::from(dataset.folds()) + 1).into())
+    }
+
+    fn table(
+        &self,
+        table: &Table,
+        train: Selection,
+        valid: Selection,
+    ) -> Result<Data<'a>, Failure> {
+        let kind = |column: &TableColumn| match &column.kind {
+            luthier_data::ColumnKind::Number | luthier_data::ColumnKind::Time => ColumnKind::Number,
+            luthier_data::ColumnKind::Category(known) => ColumnKind::Category(known.values().len()),
+        };
+        let (train_cells, train) = self.cells(table, train)?;
+        let (valid_cells, valid) = self.cells(table, valid)?;
+        let columns = table.columns().iter().zip(train_cells).zip(valid_cells);
+        let columns = columns.map(|((column, train), valid)| Column {
+            name: column.name.clone(),
+            kind: kind(column),
+            train,
+            valid,
+        });
+        let task = match self.dataset.labels().len() {
+            0 => TableTask::Number,
+            classes => TableTask::Classes(classes),
+        };
+        Ok(TableData { columns: columns.collect(), task, train, valid }.into())
+    }
+
+    /// The cells of the selected rows, column by column, and what they are labelled with.
+    fn cells(
+        &self,
+        table: &Table,
+        rows: Selection,
+    ) -> Result<(Vec<Vec<f32>>, TableTargets), Failure> {
+        let mut columns = vec![Vec::new(); table.columns().len()];
+        let (mut targets, mut row) = (TableTargets::default(), Vec::new());
+        for example in self.dataset.examples(rows)? {
+            let example = example?;
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(interrupted());
+            }
+            row.clear();
+            table.encode(example.content.cells(), &mut row).map_err(|error| {
+                Failure::fault(format!("a row has changed while it was used: {error}"))
+            })?;
+            columns.iter_mut().zip(&row).for_each(|(column, cell)| column.push(*cell));
+            targets.values.push(match example.label {
+                Label::Class(class) => class as f32,
+                Label::Number(number) => number as f32,
+            });
+            targets.weights.push(example.weight);
         }
+        targets.normalise();
+        Ok((columns, targets))
     }
 }

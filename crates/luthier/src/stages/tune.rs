@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use luthier_bundle::model_bytes;
 use luthier_data::Dataset;
-use luthier_space::{Dimension, Distribution, Space, Values};
+use luthier_space::{Distribution, Space, Values};
 use luthier_study::{
     Event, Failure as TrialFailure, Locator, Measured, Objective, Retries, Run, Session, Study,
     StudyError, StudySpec, Summary,
 };
-use luthier_train::{Job as Fit, Learner, Step, TextData, TrainError};
+use luthier_train::{Data, Job as Fit, Learner, Step, TrainError};
 use luthier_tune::{
     Direction, Folds, Request, State, Trial, around_best, choose, finalists, trial_seed,
 };
@@ -23,7 +23,7 @@ use luthier_tune::{
 use super::command::{Programs, reported};
 use super::cross_validate::{CrossValidation, OfFolds, of_folds};
 use super::folder::key;
-use super::measure::{binary, labels};
+use super::measure::decision;
 use super::train::fold_seed;
 use super::training_rows::TrainingRows;
 use super::valid::{Scored, Valid};
@@ -37,11 +37,8 @@ use crate::term::{Bar, Reporter};
 /// Pause before it is looked again whether a study has been begun.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How learners call the number of their steps.
-const EPOCHS: &str = ".epochs";
-
 /// Steps of a program on one fold that are told apart.
-const PROGRAM_STEPS: i64 = 100;
+const PROGRAM_STEPS: u64 = 100;
 
 /// A finished search.
 pub(super) struct Tuned {
@@ -242,15 +239,18 @@ fn spec(job: &Job, dataset: Option<&Dataset>) -> StudySpec {
 
 /// How trials go over the folds of the data, if there are any.
 pub(super) fn folds(job: &Job, dataset: Option<&Dataset>) -> Option<Folds> {
-    let epochs = |dimension: &Dimension| match dimension.distribution {
-        Distribution::Int { high, .. } if dimension.name.ends_with(EPOCHS) => Some(high),
-        _ => None,
+    let of_learner = |learner: &dyn Learner| {
+        let (parameter, per_step) = learner.steps();
+        let name = format!("{}.{parameter}", learner.name());
+        match job.tune.space.get(&name)?.distribution {
+            Distribution::Int { high, .. } => Some(high.unsigned_abs().div_ceil(per_step)),
+            _ => None,
+        }
     };
     let of_program = job.tune.program.as_ref().map(|_| PROGRAM_STEPS);
-    let most = job.tune.space.dimensions().iter().filter_map(epochs).chain(of_program).max();
-    let most = most.unwrap_or(1);
-    let (count, steps) =
-        (dataset.map_or(0, Dataset::folds), u64::try_from(most).unwrap_or(1).max(1));
+    let most =
+        job.tune.learners.iter().map(AsRef::as_ref).filter_map(of_learner).chain(of_program).max();
+    let (count, steps) = (dataset.map_or(0, Dataset::folds), most.unwrap_or(1).max(1));
     (count > 0).then_some(Folds { count, steps, seed: job.tune.seed })
 }
 
@@ -484,7 +484,7 @@ struct Evaluator<'a, 'd> {
     /// The rows that trials are judged by, for each fold or all; none where the job has no rows.
     valid: Vec<Valid<'d>>,
     /// What trials are fitted to, likewise; none where no learner is ours.
-    data: &'a [TextData<'d>],
+    data: &'a [Data<'d>],
     programs: Option<Programs<'a>>,
 }
 
@@ -566,7 +566,7 @@ impl<'a> Fitting<'a> {
     fn fit(
         &self,
         valid: &Valid<'_>,
-        data: &TextData<'_>,
+        data: &Data<'_>,
         values: &Values,
         seed: u64,
         report: &mut dyn FnMut(u64, Vec<f64>) -> ControlFlow<()>,
@@ -580,7 +580,10 @@ impl<'a> Fitting<'a> {
             let measured = scored.and_then(|scored| {
                 self.job.objective.measured(|measure| match measure {
                     Measure::Metric(metric) => valid.score(*metric, &scored),
-                    Measure::Size => Ok(*size.get_or_insert_with(|| megabytes(valid, &step))),
+                    Measure::Size => match size {
+                        Some(size) => Ok(size),
+                        None => megabytes(valid, &step).map(|found| *size.insert(found)),
+                    },
                     Measure::Reported(name) => Err(format!("there is no `{name}`")),
                 })
             });
@@ -591,7 +594,7 @@ impl<'a> Fitting<'a> {
             }
         });
         match fitted {
-            Ok(fitted) => Ok(Scored { measured: last?, probabilities: Some(fitted.valid) }),
+            Ok(fitted) => Ok(Scored { measured: last?, outputs: Some(fitted.valid) }),
             Err(TrainError::Stopped) => Err(last.err().unwrap_or(TrialFailure::Pruned)),
             Err(error) => Err(TrialFailure::Error(error.to_string())),
         }
@@ -602,7 +605,7 @@ impl<'a> Fitting<'a> {
 fn evaluate(
     fitting: &Fitting<'_>,
     valid: &Valid<'_>,
-    data: &TextData<'_>,
+    data: &Data<'_>,
     session: &Session<'_>,
 ) -> Result<Measured, TrialFailure> {
     let report = &mut |epoch, scores| session.report_all(epoch, scores);
@@ -611,11 +614,13 @@ fn evaluate(
 }
 
 /// Megabytes of the model as it is, without the reports that a bundle has besides.
-fn megabytes(valid: &Valid<'_>, step: &Step<'_>) -> f64 {
-    let (dataset, mut network) = (valid.dataset, (step.network)());
+fn megabytes(valid: &Valid<'_>, step: &Step<'_>) -> Result<f64, String> {
+    let dataset = valid.dataset;
+    let model = (step.network)().to_model(decision(dataset), dataset.table());
+    let mut model = model.map_err(|error| error.to_string())?;
     // It will be calibrated, which takes the same few bytes for any number but 1.
-    network.network.temperature = 2.0;
-    model_bytes(&network.to_model(labels(dataset), binary(dataset))) as f64 / 1e6
+    model.set_temperature(2.0);
+    Ok(model_bytes(&model) as f64 / 1e6)
 }
 
 /// Tells of a trial that has finished, where there is no terminal.

@@ -5,7 +5,7 @@ use luthier_eval::{Bootstrap, Metric, Predictions, calibrated_log_loss, standard
 use luthier_study::Measured;
 use luthier_tune::Tiebreak;
 
-use super::measure::{binary, predictions, truth};
+use super::measure::{Truth, binary};
 use super::training_rows::TrainingRows;
 use crate::failure::Failure;
 
@@ -20,21 +20,21 @@ pub(super) struct Valid<'a> {
     /// Which they are.
     pub(super) rows: Selection,
     metric: Metric,
-    pub(super) truth: Vec<u32>,
+    pub(super) truth: Truth,
 }
 
 /// What one model came to.
 pub(super) struct Scored {
     /// Without a tiebreak.
     pub(super) measured: Measured,
-    /// Probabilities of the rows that it was scored on, row-major `[rows, classes]`, if they are known.
-    pub(super) probabilities: Option<Vec<f32>>,
+    /// What it gives for the rows that it was scored on, row-major, if that is known.
+    pub(super) outputs: Option<Vec<f32>>,
 }
 
 impl Scored {
     /// What a trial has measured whose only model was scored on these rows.
     pub(super) fn on(self, valid: &Valid<'_>) -> Measured {
-        let tiebreak = self.probabilities.and_then(|probabilities| valid.tiebreak(&probabilities));
+        let tiebreak = self.outputs.and_then(|outputs| valid.tiebreak(&outputs));
         Measured { tiebreak, ..self.measured }
     }
 }
@@ -44,7 +44,7 @@ impl<'a> Valid<'a> {
     pub(super) fn of(rows: &TrainingRows<'a>) -> Result<Vec<Self>, Failure> {
         let TrainingRows { dataset, metric, .. } = *rows;
         let of = |fitted: Selection, rows: Selection| {
-            Ok(Self { dataset, fitted, rows, metric, truth: truth(dataset, rows)? })
+            Ok(Self { dataset, fitted, rows, metric, truth: Truth::of(dataset, rows)? })
         };
         match dataset.folds() {
             0 => Ok(vec![of(Part::Train.into(), Part::Valid.into())?]),
@@ -57,15 +57,13 @@ impl<'a> Valid<'a> {
         self.truth.len()
     }
 
-    /// Probabilities, row-major `[rows, classes]`, and what was `decided`, if it was, as predictions.
+    /// What a model gives for the rows, row-major, and what was `decided`, if it was, as predictions.
     pub(super) fn predictions(
         &self,
-        probabilities: &[f32],
+        outputs: &[f32],
         decided: Option<Vec<u32>>,
     ) -> Result<Predictions, String> {
-        let classes = self.dataset.labels().len();
-        predictions(classes, self.truth.clone(), probabilities, decided)
-            .map_err(|error| error.to_string())
+        self.truth.predictions(outputs, decided).map_err(|error| error.to_string())
     }
 
     pub(super) fn score(&self, metric: Metric, scored: &Predictions) -> Result<f64, String> {
@@ -77,7 +75,7 @@ impl<'a> Valid<'a> {
     /// Whether a loss decides among trials whose scores are too close to tell apart: scores that see
     /// as much themselves need no such help.
     pub(super) fn has_tiebreak(&self) -> bool {
-        !matches!(self.metric, Metric::LogLoss | Metric::Brier)
+        !self.metric.of_numbers() && !matches!(self.metric, Metric::LogLoss | Metric::Brier)
     }
 
     /// Scores of decisions on a few hundred rows are noisy, and the best of thirty is the luckiest.
@@ -90,7 +88,7 @@ impl<'a> Valid<'a> {
         let scored = self.predictions(probabilities, None).ok()?;
         let bootstrap = Bootstrap { resamples: NOISE_RESAMPLES, ..Bootstrap::default() };
         let margin = standard_error(&scored, self.metric, binary(self.dataset), &bootstrap)?;
-        let loss = calibrated_log_loss(probabilities, self.dataset.labels().len(), &self.truth)?;
+        let loss = calibrated_log_loss(probabilities, self.truth.outputs(), self.truth.classes())?;
         Some(Tiebreak { margin, loss })
     }
 }

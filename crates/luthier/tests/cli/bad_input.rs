@@ -124,14 +124,8 @@ fn names_like_no_other_are_answered_with_all() {
 fn what_is_planned_is_not_yet() {
     check_setting(
         "text-classification",
-        "tabular-regression",
-        "luthier.toml: `task` is \"tabular-regression\"\n \
-         hint: not yet: so far there is text-classification",
-    );
-    check_setting(
-        "text-classification",
         "text-clasification",
-        "luthier.toml: `task` is \"text-clasification\"\n hint: use text-classification",
+        "luthier.toml: `task` is \"text-clasification\"\n hint: did you mean `text-classification`?",
     );
     check_setting(
         "workers = 2",

@@ -21,6 +21,7 @@ mod study;
 mod study_import;
 mod study_note;
 mod study_serve;
+mod tables;
 mod terminal;
 mod worker;
 

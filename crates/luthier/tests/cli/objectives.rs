@@ -345,7 +345,8 @@ fn what_cannot_be_searched_for_is_said() {
     told.fails(
         2,
         "error: job/luthier.toml: `task` is missing\n \
-         hint: say what is to be learnt, as task = \"text-classification\"",
+         hint: say what is to be learnt: task is one of \"text-classification\", \
+         \"tabular-classification\", \"tabular-regression\"",
     );
 }
 

@@ -26,7 +26,7 @@ fn texts_are_answered() {
         assert_eq!(score > 0.5, label == "good", "{score} is the score of `good`");
     }
     let outcome = desk.luthier(&["predict", BUNDLE]);
-    assert!(outcome.code == Some(2) && outcome.err.contains("<TEXTS>"), "{outcome:?}");
+    assert!(outcome.code == Some(2) && outcome.err.contains("<ROWS>"), "{outcome:?}");
 }
 
 #[test]

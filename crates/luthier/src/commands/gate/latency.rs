@@ -2,39 +2,37 @@
 
 use std::time::Instant;
 
-use luthier_bundle::{Bundle, PredictScratch, Predictor};
+use luthier_bundle::{Bundle, PredictScratch, Predictor, ProbeRow};
 use luthier_engine::Threads;
 
 use crate::failure::Failure;
 use crate::stages::median_and_p99;
 
-/// Most texts that are timed, evenly from all, and how often each is.
-const TEXTS: usize = 400;
+/// How often each row is timed.
 const ROUNDS: usize = 7;
 
-/// Milliseconds from one raw text to its answer, on one thread.
+/// Milliseconds from one raw row to its answer, on one thread.
 pub(super) struct Latency {
     pub(super) median: f64,
     pub(super) p99: f64,
 }
 
-/// The latency of both bundles on the same texts. They take turns, and of each text the fastest round
+/// The latency of both bundles on the same rows. They take turns, and of each row the fastest round
 /// counts: what else the machine does makes rounds slower and never faster.
 pub(super) fn side_by_side(
     bundles: [&Bundle; 2],
-    texts: &[String],
+    rows: &[ProbeRow],
 ) -> Result<[Latency; 2], Failure> {
     let threads = Threads::new(1);
     let predictors = [bundles[0].predictor(&threads)?, bundles[1].predictor(&threads)?];
     let mut scratches = [PredictScratch::default(), PredictScratch::default()];
-    let step = texts.len().div_ceil(TEXTS).max(1);
     let mut fastest = [Vec::new(), Vec::new()];
-    for text in texts.iter().step_by(step) {
+    for row in rows {
         let mut best = [f64::INFINITY; 2];
         for round in 0..2 * ROUNDS {
-            // The one that begins gets the text cold, so both begin equally often.
+            // The one that begins gets the row cold, so both begin equally often.
             let side = (round + round / 2) % 2;
-            let time = time(&predictors[side], text, &mut scratches[side])?;
+            let time = time(&predictors[side], row, &mut scratches[side])?;
             best[side] = best[side].min(time);
         }
         fastest.iter_mut().zip(best).for_each(|(times, best)| times.push(best));
@@ -42,9 +40,13 @@ pub(super) fn side_by_side(
     Ok(fastest.map(Latency::of))
 }
 
-fn time(predictor: &Predictor, text: &str, scratch: &mut PredictScratch) -> Result<f64, Failure> {
+fn time(
+    predictor: &Predictor,
+    row: &ProbeRow,
+    scratch: &mut PredictScratch,
+) -> Result<f64, Failure> {
     let start = Instant::now();
-    predictor.predict(&[text], scratch)?;
+    predictor.predict_row(row, scratch)?;
     Ok(start.elapsed().as_secs_f64() * 1e3)
 }
 

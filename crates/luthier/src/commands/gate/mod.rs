@@ -78,8 +78,7 @@ pub(crate) fn gate(args: &GateArgs, format: Format) -> Result<(), Failure> {
         None => tuned_for(&candidate),
     };
     let production = beside(&candidate, &args.against)?;
-    let labels = &candidate.manifest().decision.labels;
-    let rows = LabelledRows::read(&args.data, &args.text, &args.label, labels)?;
+    let rows = LabelledRows::read(&candidate, &args.data, &args.text, &args.label)?;
     warn_of_seen_rows(args, [&candidate, &production])?;
     let checks = checks(args, metric, [&candidate, &production], &rows)?;
     let worst = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Pass);
@@ -138,7 +137,7 @@ fn checks(
     rows: &LabelledRows,
 ) -> Result<Vec<Check>, Failure> {
     let mut checks = scored(args, metric, [candidate, production], rows)?;
-    let [ours, theirs] = latency::side_by_side([candidate, production], &rows.texts)?;
+    let [ours, theirs] = latency::side_by_side([candidate, production], &rows.timed())?;
     checks.push(Check::slower("p50_ms", ours.median, theirs.median, args.max_slower));
     checks.push(Check::slower("p99_ms", ours.p99, theirs.p99, args.max_slower));
     let sizes = [candidate.size_bytes(), production.size_bytes()];
@@ -154,20 +153,21 @@ fn scored(
     rows: &LabelledRows,
 ) -> Result<Vec<Check>, Failure> {
     let decision = &candidate.manifest().decision;
-    let score = |bundle| rows.score(bundle, &decision.labels);
+    let score = |bundle| rows.score(bundle, decision.labels());
     let predictions = [score(candidate)?, score(production)?];
     let limits = match metric {
         Metric::Ece => vec![(Metric::Ece, args.max_ece_rise)],
+        _ if metric.of_numbers() => vec![(metric, args.max_drop)],
         _ => vec![(metric, args.max_drop), (Metric::Ece, args.max_ece_rise)],
     };
     let checks = limits.into_iter().map(|(metric, limit)| {
-        let mut found = compared(&predictions, metric, decision.positive, limit)?;
+        let mut found = compared(&predictions, metric, decision.positive(), limit)?;
         if candidate.answers_as(production) {
             // Few rows leave no doubt: on those that are missing nothing can differ either.
             (found.lower_bound, found.verdict) = (0.0, NonInferiorityVerdict::Holds);
         }
         let [candidate, production] = &predictions;
-        let value = |of: &Predictions| metric.score(of, decision.positive).unwrap_or(f64::NAN);
+        let value = |of: &Predictions| metric.score(of, decision.positive()).unwrap_or(f64::NAN);
         Ok(Check::scored(&found, value(candidate), value(production)))
     });
     checks.collect()

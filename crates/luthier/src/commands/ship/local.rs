@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 use std::{env, io};
 
 use luthier_ship::Plan;
+use serde_json::Value;
 
 use super::shown;
 use crate::cli::{Engine, ShipArgs};
 use crate::commands::print;
 use crate::commands::probe::ask;
 use crate::failure::Failure;
+use crate::launch::shell;
 use crate::term::Reporter;
 
 /// Folder, below that of all, for what exists only while it runs.
@@ -47,8 +49,14 @@ struct Stage<'a> {
     folder: PathBuf,
 }
 
-/// Builds the image, starts everything, and takes it away when `stop` is set.
-pub(super) fn up(args: &ShipArgs, plan: &Plan, stop: &AtomicBool) -> Result<(), Failure> {
+/// Builds the image, starts everything, and takes it away when `stop` is set; `row` is one to ask the
+/// model about.
+pub(super) fn up(
+    args: &ShipArgs,
+    plan: &Plan,
+    row: &Value,
+    stop: &AtomicBool,
+) -> Result<(), Failure> {
     let stage = Stage::new(args, plan)?;
     let start = Instant::now();
     stage.build()?;
@@ -58,7 +66,8 @@ pub(super) fn up(args: &ShipArgs, plan: &Plan, stop: &AtomicBool) -> Result<(), 
         stage.start(&mut programs).and_then(|()| stage.wait_until_ready(&mut programs, stop));
     let outcome = match outcome {
         Ok(true) => {
-            print(&stage.told(start.elapsed())).and_then(|()| stage.watch(&mut programs, stop))
+            let told = stage.told(start.elapsed(), row);
+            print(&told).and_then(|()| stage.watch(&mut programs, stop))
         }
         Ok(false) => Ok(()),
         Err(failure) => Err(failure),
@@ -327,9 +336,10 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn told(&self, took: Duration) -> String {
+    fn told(&self, took: Duration, row: &Value) -> String {
         let Ports { grpc, rest, prometheus, alertmanager } = self.ports;
         let (name, rest) = (self.plan.name(), local(rest));
+        let body = shell(&[format!("{{\"instances\": [{row}]}}")]);
         format!(
             "\n{name} is up after {:.1} s\n\n  \
              REST          http://{rest}/v1/models/{name}\n  \
@@ -337,7 +347,7 @@ impl<'a> Stage<'a> {
              metrics       http://{rest}/metrics\n  \
              Prometheus    http://{}\n  \
              Alertmanager  http://{}\n\n  \
-             curl {rest}/v1/models/{name}:predict -d '{{\"instances\": [\"your text\"]}}'\n\n\
+             curl {rest}/v1/models/{name}:predict -d {body}\n\n\
              Ctrl-C, or `luthier ship {} --out {} --down`, removes it.\n",
             took.as_secs_f64(),
             local(grpc),

@@ -16,6 +16,7 @@ use serde_json::json;
 use super::{print, print_json};
 use crate::cli::{Format, ShipArgs};
 use crate::failure::Failure;
+use crate::stages::example;
 use crate::term::size;
 use folder::{Content, Fate, Shipped};
 
@@ -38,7 +39,7 @@ pub(crate) fn ship(
     match (args.local, format) {
         (false, Format::Json) => print_json(&document(args, &plan, &shipped)),
         (false, Format::Text) => print(&told(args, &plan, &shipped, sizes)),
-        (true, _) => local::up(args, &plan, stop_flag()?),
+        (true, _) => local::up(args, &plan, &example(bundle.manifest()), stop_flag()?),
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
-use luthier_bundle::{Bundle, Predictor, Probe, sha256_hex};
+use luthier_bundle::{Bundle, PredictScratch, Predictor, Probe, sha256_hex};
 use luthier_data::Dataset;
 use luthier_engine::Threads;
 use luthier_eval::temperature;
@@ -22,7 +22,8 @@ use crate::failure::Failure;
 use crate::job::Job;
 use crate::stages::folder::key;
 use crate::stages::held_out::HeldOut;
-use crate::stages::measure::{answer, binary, labels};
+use crate::stages::inputs::Inputs;
+use crate::stages::measure::decision;
 use crate::stages::train::{PROBES, Trained, draft, valid_score};
 use crate::stages::tune::Tuned;
 use crate::stages::{Prepared, RunFolder};
@@ -118,39 +119,40 @@ struct Adopted {
 
 impl Adopted {
     fn of(mut model: Model, left: &TrialFolder, held_out: &HeldOut) -> Result<Self, Failure> {
-        let (threads, classes) = (Threads::new(1), model.decision.classes());
-        let answers = |model: &Model, texts: &[String]| {
+        let (threads, classes) = (Threads::new(1), model.decision.outputs());
+        let answers = |model: &Model, texts: &Inputs| {
             let predictor = Predictor::new(model.clone(), &threads);
             let answers = predictor.map_err(Failure::from).and_then(|predictor| {
-                threads.run(|| answer(&predictor, texts)).map(|(probabilities, _)| probabilities)
+                threads.run(|| texts.answer(&predictor, &mut PredictScratch::default()))
             });
             answers.map_err(|failure| left.wrong(GRAPH, failure.message))
         };
-        let raw = answers(&model, &held_out.texts)?;
+        let raw = answers(&model, &held_out.inputs)?;
         // Nothing may be asked, and is answered with something.
-        let empty = answers(&model, &[String::new()])?;
+        let empty = answers(&model, &Inputs::Texts(vec![String::new()]))?;
         let rows = raw.chunks_exact(classes).chain(empty.chunks_exact(classes));
         let bad = rows.clone().position(|row| {
             let sum: f32 = row.iter().sum();
             row.iter().any(|p| *p < 0.0) || sum.is_nan() || (sum - 1.0).abs() > ROUNDING
         });
         if let Some(row) = bad {
-            let row = match held_out.texts.len() == row {
+            let row = match held_out.truth.len() == row {
                 true => "an empty text".to_owned(),
                 false => format!("validation row {}", row + 1),
             };
             let reason = format!("it does not give probabilities for {row}");
             return Err(left.wrong(GRAPH, reason));
         }
-        model.set_temperature(temperature(&raw, classes, &held_out.truth));
-        let calibrated = answers(&model, &held_out.texts)?;
-        let texts = &held_out.texts[..held_out.texts.len().min(PROBES)];
-        let probabilities = answers(&model, texts)?;
-        let probe = |(text, row): (&String, &[f32])| Probe {
-            text: text.clone(),
-            probabilities: row.to_vec(),
+        model.set_temperature(temperature(&raw, classes, held_out.truth.classes()));
+        let calibrated = answers(&model, &held_out.inputs)?;
+        let some = held_out.inputs.at(0..held_out.truth.len().min(PROBES));
+        let outputs = answers(&model, &some)?;
+        let Inputs::Texts(texts) = some else {
+            return Err(left.wrong(GRAPH, "it is not of texts"));
         };
-        let probes = texts.iter().zip(probabilities.chunks_exact(classes)).map(probe).collect();
+        let outputs = outputs.chunks_exact(classes).map(<[f32]>::to_vec);
+        let probes =
+            texts.into_iter().zip(outputs).map(|(text, row)| Probe::of_text(text, row)).collect();
         Ok(Self { model, raw, calibrated, probes })
     }
 }
@@ -193,8 +195,9 @@ impl TrialFolder {
         })?;
         let OutputForm { name, gives } = form.output;
         let output = ClassOutput { name, gives, labels: form.labels };
-        let decision =
-            Decision { labels: labels(dataset), positive: binary(dataset), threshold: None };
+        let Decision::Class(decision) = decision(dataset) else {
+            return Err(self.wrong(GRAPH, "it gives classes, and labels are numbers"));
+        };
         let model = Model::import(graph, Preprocess::Tokens(tokens), &output, decision)
             .map_err(|error| self.wrong(GRAPH, error))?;
         Ok((model, sha256_hex(digests.concat().as_bytes())))
