@@ -1,7 +1,9 @@
 //! The network of both learners, and its ONNX form.
 
 use luthier_graph::{DType, Dim, GraphBuilder, TensorData};
-use luthier_model::{Decision, Model, NgramText, Preprocess, Signature, feature_weight};
+use luthier_model::{
+    Decision, Model, NgramText, PROBABILITIES, Preprocess, Signature, feature_weight,
+};
 
 use crate::TrainError;
 use crate::data::{Subset, TextData};
@@ -193,7 +195,7 @@ impl BagNetwork {
             state = dense_nodes(&mut builder, layer, index, inputs, &state);
             inputs = layer.outputs();
         }
-        let output = builder.node("Softmax", &[&state], "probabilities");
+        let output = builder.node("Softmax", &[&state], PROBABILITIES);
         let classes = self.classes();
         let outputs = [(output.as_str(), DType::F32, vec![batch(), Dim::Fixed(classes)])];
         Model {

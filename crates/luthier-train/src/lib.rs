@@ -53,7 +53,8 @@ use matrix::Matrix;
 
 /// Fits models of one kind.
 ///
-/// `fit` may be called from several threads at once; it neither prints nor touches files.
+/// `fit` may be called from several threads at once; it prints nothing, and reads no files but those of
+/// what it starts from.
 pub trait Learner: Send + Sync {
     /// Name, as in `luthier.toml`; learners of other tasks may have the same.
     fn name(&self) -> &'static str;
@@ -220,7 +221,7 @@ pub enum TrainError {
         /// The row in its subset, from 0.
         row: usize,
     },
-    /// An option of the trees is out of its range.
+    /// An option is out of its range.
     #[error("`{name}` is out of its range")]
     Option {
         /// The option's name.

@@ -319,7 +319,7 @@ fn step(
     }
 }
 
-/// Probabilities of all rows, row-major, from logits; rows of like lengths go together.
+/// Probabilities of all rows, row-major, from logits.
 fn answer<E: std::fmt::Display>(
     rows: &Encoded,
     classes: usize,

@@ -1,6 +1,7 @@
 //! Networks over the columns of a table.
 
 use luthier_graph::{DType, Dim, Graph, GraphBuilder};
+use luthier_model::{COLUMNS, PREDICTION, PROBABILITIES};
 
 use super::linear::LinearLayer;
 use super::preparation::{Preparation, Prepared};
@@ -23,21 +24,17 @@ pub(crate) enum Body {
 }
 
 impl TableNetwork {
-    /// Input of [`TableNetwork::graph`]: rows of cells, categories as their codes, missing cells not a
-    /// number.
-    pub const COLUMNS: &str = "columns";
-
-    /// The network as a graph from [`TableNetwork::COLUMNS`], float32 `[batch, columns]`, to
+    /// The network as a graph from [`COLUMNS`], float32 `[batch, columns]`, to
     /// `probabilities`, `[batch, classes]`, or to `prediction`, `[batch, 1]`.
     pub fn graph(&self) -> Graph {
         let mut builder = GraphBuilder::new("table");
         let shape = |width| vec![Dim::Named("batch".to_owned()), Dim::Fixed(width)];
-        let cells = builder.input(Self::COLUMNS, DType::F32, shape(self.preparation.columns()));
+        let cells = builder.input(COLUMNS, DType::F32, shape(self.preparation.columns()));
         let prepared = self.preparation.nodes(&mut builder, &cells);
         let (name, op) = match self.link {
-            Link::Softmax => ("logits", Some(("Softmax", "probabilities"))),
-            Link::Identity => ("prediction", None),
-            Link::Exp => ("logarithms", Some(("Exp", "prediction"))),
+            Link::Softmax => ("logits", Some(("Softmax", PROBABILITIES))),
+            Link::Identity => (PREDICTION, None),
+            Link::Exp => ("logarithms", Some(("Exp", PREDICTION))),
         };
         let margins = match &self.body {
             Body::Linear(layer) => layer.nodes(&mut builder, &prepared, name),

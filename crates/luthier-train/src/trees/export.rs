@@ -5,6 +5,7 @@
 //! calibration can be folded in.
 
 use luthier_graph::{Attribute, DType, Dim, Graph, GraphBuilder, Tensor, TensorData};
+use luthier_model::{COLUMNS, PREDICTION, PROBABILITIES};
 
 use super::forest::{Branch, Child, Condition, Forest, Link, Tree};
 
@@ -17,15 +18,12 @@ const LESS_OR_EQUAL: u8 = 0;
 const MEMBER: u8 = 6;
 
 impl Forest {
-    /// Input of [`Forest::graph`]: rows of cells, categories as their codes, missing cells not a number.
-    pub const COLUMNS: &str = "columns";
-
-    /// The forest as a graph from [`Forest::COLUMNS`], float `[batch, columns]`, to `probabilities`,
+    /// The forest as a graph from [`COLUMNS`], float `[batch, columns]`, to `probabilities`,
     /// `[batch, classes]`, or to `prediction`, `[batch, 1]`.
     pub fn graph(&self) -> Graph {
         let mut builder = GraphBuilder::new("forest");
         let shape = |width| vec![Dim::Named("batch".to_owned()), Dim::Fixed(width)];
-        builder.input(Self::COLUMNS, DType::F32, shape(self.columns));
+        builder.input(COLUMNS, DType::F32, shape(self.columns));
         let margins = self.ensemble(&mut builder);
         let constant = |builder: &mut GraphBuilder, name: &str, values: &[f32]| {
             builder.constant(name, vec![values.len()], TensorData::F32(values.to_vec()))
@@ -38,21 +36,21 @@ impl Forest {
                 let logits = builder.node("MatMul", &[&margins, &pair], "margin_pairs");
                 let base = constant(&mut builder, "base", &[0.0, *base]);
                 let logits = builder.node("Add", &[&logits, &base], "logits");
-                (builder.node("Softmax", &[&logits], "probabilities"), 2)
+                (builder.node("Softmax", &[&logits], PROBABILITIES), 2)
             }
             (Link::Softmax, base) => {
                 let bias = constant(&mut builder, "base", base);
                 let logits = builder.node("Add", &[&margins, &bias], "logits");
-                (builder.node("Softmax", &[&logits], "probabilities"), base.len())
+                (builder.node("Softmax", &[&logits], PROBABILITIES), base.len())
             }
             (Link::Identity, base) => {
                 let bias = constant(&mut builder, "base", base);
-                (builder.node("Add", &[&margins, &bias], "prediction"), 1)
+                (builder.node("Add", &[&margins, &bias], PREDICTION), 1)
             }
             (Link::Exp, base) => {
                 let bias = constant(&mut builder, "base", base);
                 let sums = builder.node("Add", &[&margins, &bias], "logarithms");
-                (builder.node("Exp", &[&sums], "prediction"), 1)
+                (builder.node("Exp", &[&sums], PREDICTION), 1)
             }
         };
         builder.finish(&[(output.as_str(), DType::F32, shape(width))])
@@ -66,7 +64,7 @@ impl Forest {
         } else {
             ("TreeEnsembleRegressor", REGRESSOR_OPSET, self.regressor_attributes())
         };
-        builder.ml_node(op, opset, &[Self::COLUMNS], "margins", attributes)
+        builder.ml_node(op, opset, &[COLUMNS], "margins", attributes)
     }
 
     /// Nodes of a tree are numbered branches first, so that the root is 0. A forest without trees gets

@@ -8,7 +8,7 @@ use luthier_bundle::{
     Bundle, BundleError, DataDigest, Draft, Lineage, Probe, Route, Score, TrialOrigin,
 };
 use luthier_data::{Dataset, Part};
-use luthier_eval::{Bootstrap, interval, temperature};
+use luthier_eval::{Bootstrap, Calibration, interval, temperature};
 use luthier_model::Model;
 use luthier_train::{Data, Fitted, Job as Fit};
 use luthier_tune::trial_seed;
@@ -173,7 +173,8 @@ impl Fits {
     /// What a network gives, after calibration.
     fn calibrated(&self, mut outputs: Vec<f32>, width: usize) -> Vec<f32> {
         if let Some(temperature) = self.temperature {
-            outputs.chunks_exact_mut(width).for_each(|row| soften(row, temperature));
+            let calibration = Calibration::Temperature { temperature };
+            outputs.chunks_exact_mut(width).for_each(|row| calibration.apply(row));
         }
         outputs
     }
@@ -192,14 +193,6 @@ impl Fits {
         let probe = |(row, outputs)| Probe { row, outputs };
         Ok((model, rows.into_iter().zip(outputs).map(probe).collect()))
     }
-}
-
-/// Probabilities as they are once their logits are divided by `temperature`.
-fn soften(row: &mut [f32], temperature: f64) {
-    let logit = |p: f32| f64::from(p.max(f32::MIN_POSITIVE)).ln() / temperature;
-    let most = row.iter().map(|p| logit(*p)).fold(f64::NEG_INFINITY, f64::max);
-    let sum: f64 = row.iter().map(|p| (logit(*p) - most).exp()).sum();
-    row.iter_mut().for_each(|p| *p = ((logit(*p) - most).exp() / sum) as f32);
 }
 
 /// The seed of a fold's fit, from the trial's.
