@@ -51,17 +51,8 @@ struct Weights {
 impl Checkpoint {
     /// Opens the weights of a folder.
     pub(crate) fn open(folder: &Path) -> Result<Self, PretrainedError> {
-        let single = folder.join(WEIGHTS);
-        let index = folder.join(INDEX);
-        let paths = match (single.exists(), index.exists()) {
-            (true, _) => vec![single],
-            (false, true) => shards(folder)?.iter().map(|name| folder.join(name)).collect(),
-            (false, false) => {
-                let other = OTHERS.into_iter().find(|name| folder.join(name).exists());
-                return Err(PretrainedError::NoWeights { folder: folder.to_owned(), other });
-            }
-        };
-        let files = paths.into_iter().map(Weights::open).collect::<Result<Vec<_>, _>>()?;
+        let paths = files_of_weights(folder)?.into_iter();
+        let files = paths.map(Weights::open).collect::<Result<Vec<_>, _>>()?;
         let names = |(file, weights): (usize, &Weights)| {
             weights.header.offset_keys().into_iter().map(move |name| (name, file))
         };
@@ -95,6 +86,19 @@ impl Checkpoint {
     pub(crate) fn unused(&self) -> Vec<String> {
         let is_unused = |name: &&str| !self.used.contains(*name) && !name.ends_with("position_ids");
         self.names().filter(is_unused).map(str::to_owned).collect()
+    }
+}
+
+/// Paths of the files that have a folder's weights.
+pub(crate) fn files_of_weights(folder: &Path) -> Result<Vec<PathBuf>, PretrainedError> {
+    let single = folder.join(WEIGHTS);
+    match (single.exists(), folder.join(INDEX).exists()) {
+        (true, _) => Ok(vec![single]),
+        (false, true) => Ok(shards(folder)?.iter().map(|name| folder.join(name)).collect()),
+        (false, false) => {
+            let other = OTHERS.into_iter().find(|name| folder.join(name).exists());
+            Err(PretrainedError::NoWeights { folder: folder.to_owned(), other })
+        }
     }
 }
 

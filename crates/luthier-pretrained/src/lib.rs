@@ -16,11 +16,13 @@ mod error;
 mod layout;
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use luthier_model::{MAX_LENGTH, TokenInputs, TokenSettings, Tokens};
 use luthier_nn::{Encoder, EncoderConfig};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 pub use checkpoint::{INDEX, WEIGHTS, shards};
 pub use error::PretrainedError;
@@ -63,6 +65,26 @@ impl Pretrained {
     /// The shape of a folder's encoder, without its weights.
     pub fn config(folder: &Path) -> Result<EncoderConfig, PretrainedError> {
         Config::read(folder).map(|config| config.encoder)
+    }
+
+    /// SHA-256 of all files of a folder that an encoder and its tokens are read from, in hex.
+    pub fn digest(folder: &Path) -> Result<String, PretrainedError> {
+        let mut paths = checkpoint::files_of_weights(folder)?;
+        paths.extend(FILES.map(|(name, _)| folder.join(name)).into_iter().filter(|p| p.exists()));
+        let (mut sha, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
+        for path in paths {
+            let io = |source| PretrainedError::Io { path: path.clone(), source };
+            // Files that are cut elsewhere are others, though they have the same bytes in a row.
+            sha.update(fs::metadata(&path).map_err(io)?.len().to_le_bytes());
+            let mut file = fs::File::open(&path).map_err(io)?;
+            loop {
+                match file.read(&mut buffer).map_err(io)? {
+                    0 => break,
+                    read => sha.update(&buffer[..read]),
+                }
+            }
+        }
+        Ok(sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// The same tokens, cut to `max_length` for each text.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use luthier_hub::{Hub, HubError, Progress, Reference, Settings, Snapshot};
-use luthier_pretrained::{FILES, INDEX, WEIGHTS, shards};
+use luthier_pretrained::{FILES, INDEX, Pretrained, WEIGHTS, shards};
 use luthier_space::{Distribution, Value};
 use luthier_train::Locate;
 
@@ -35,26 +35,36 @@ pub(crate) fn locate(folder: &Path) -> Locate {
 pub(crate) fn fetch(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result<(), Failure> {
     for name in names(job) {
         if Reference::is_meant(&name) {
-            let told = |error: HubError| match error.hint() {
-                Some(hint) => Failure::input(error.to_string()).hint(hint),
-                None => Failure::input(error.to_string()),
-            };
-            let reference = reference(&name).map_err(told)?;
-            let hub = hub().map_err(told)?;
-            let mut snapshot = hub.snapshot(&reference).map_err(told)?;
-            let fetching = Fetching { name: &name, reporter, stop };
-            fetching.all(&mut snapshot, told)?;
+            let reference = reference(&name)?;
+            let hub = hub()?;
+            let mut snapshot = hub.snapshot(&reference)?;
+            Fetching { name: &name, reporter, stop }.all(&mut snapshot)?;
         } else if !job.folder.join(&name).is_dir() {
             let path = job.folder.join(&name);
-            return Err(Failure::input(format!("checkpoint {}: no such folder", path.display()))
-                .hint("name a folder with config.json, model.safetensors and tokenizer.json, or hf://owner/name@revision"));
+            let what = format!("checkpoint {}: no such folder", path.display());
+            return Err(Failure::input(what).hint(
+                "name a folder with config.json, model.safetensors and tokenizer.json, or \
+                 hf://owner/name@revision",
+            ));
         }
     }
     Ok(())
 }
 
+/// For each of them its name with a digest of its files.
+pub(crate) fn digests(job: &Job) -> Result<Vec<(String, String)>, Failure> {
+    let locate = locate(&job.folder);
+    let digest = |name: String| {
+        let folder = locate(&name).map_err(Failure::input)?;
+        let digest = Pretrained::digest(&folder)
+            .map_err(|error| Failure::input(error.to_string()).within(&name))?;
+        Ok((name, digest))
+    };
+    names(job).into_iter().map(digest).collect()
+}
+
 /// The checkpoints that a job's search may ask for.
-pub(crate) fn names(job: &Job) -> Vec<String> {
+fn names(job: &Job) -> Vec<String> {
     let mut names = Vec::new();
     for learner in &job.tune.learners {
         let Some(parameter) = learner.needs() else { continue };
@@ -87,37 +97,28 @@ struct Fetching<'a> {
 
 impl Fetching<'_> {
     /// Fetches what a checkpoint consists of.
-    fn all(
-        &self,
-        snapshot: &mut Snapshot<'_>,
-        told: impl Fn(HubError) -> Failure + Copy,
-    ) -> Result<(), Failure> {
+    fn all(&self, snapshot: &mut Snapshot<'_>) -> Result<(), Failure> {
         for (file, may_be_absent) in FILES {
-            if self.file(snapshot, file, told)?.is_none() && !may_be_absent {
+            if self.file(snapshot, file)?.is_none() && !may_be_absent {
                 return Err(Failure::input(format!("{} has no {file}", self.name)));
             }
         }
-        if self.file(snapshot, WEIGHTS, told)?.is_some() {
+        if self.file(snapshot, WEIGHTS)?.is_some() {
             return Ok(());
         }
         let missing = || {
             Failure::input(format!("{} has no {WEIGHTS}", self.name))
                 .hint("convert it to safetensors; pickled weights are never opened")
         };
-        self.file(snapshot, INDEX, told)?.ok_or_else(missing)?;
+        self.file(snapshot, INDEX)?.ok_or_else(missing)?;
         let folder = snapshot.folder().unwrap_or_default();
         for shard in shards(&folder).map_err(|error| Failure::input(error.to_string()))? {
-            self.file(snapshot, &shard, told)?.ok_or_else(missing)?;
+            self.file(snapshot, &shard)?.ok_or_else(missing)?;
         }
         Ok(())
     }
 
-    fn file(
-        &self,
-        snapshot: &mut Snapshot<'_>,
-        file: &str,
-        told: impl Fn(HubError) -> Failure,
-    ) -> Result<Option<PathBuf>, Failure> {
+    fn file(&self, snapshot: &mut Snapshot<'_>, file: &str) -> Result<Option<PathBuf>, Failure> {
         let mut bar: Option<Bar> = None;
         let found = snapshot.fetch(file, &mut |progress| {
             if let Progress::Fetching { file, done, total: Some(total) } = progress {
@@ -133,7 +134,7 @@ impl Fetching<'_> {
             Err(_) if self.stop.load(Ordering::Relaxed) => {
                 Err(Failure::interrupted("run the same command again; what came so far is kept"))
             }
-            other => other.map_err(told),
+            other => Ok(other?),
         }
     }
 }

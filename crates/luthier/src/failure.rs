@@ -8,6 +8,7 @@ use std::path::Path;
 use luthier_bundle::BundleError;
 use luthier_data::{CellError, DataError};
 use luthier_eval::EvalError;
+use luthier_hub::HubError;
 use luthier_serve::ServeError;
 use luthier_ship::ShipError;
 use luthier_space::{ConstraintError, FormError};
@@ -137,6 +138,16 @@ impl From<DataError> for Failure {
             }
             DataError::Changed { .. } => failure.hint("run the command again"),
             _ => failure,
+        }
+    }
+}
+
+impl From<HubError> for Failure {
+    fn from(error: HubError) -> Self {
+        let failure = Self::input(error.to_string());
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
         }
     }
 }

@@ -29,6 +29,7 @@ use super::training_rows::TrainingRows;
 use super::valid::{Scored, Valid};
 use super::watch::{best_so_far, show_running, watch};
 use super::{Prepared, RunFolder};
+use crate::checkpoints;
 use crate::failure::Failure;
 use crate::job::{Constraint, Goal, Job, Measure};
 use crate::program;
@@ -87,7 +88,7 @@ pub(super) fn tune(
 ) -> Result<Tuned, Failure> {
     let start = Instant::now();
     let (prepared, rows) = source.unzip();
-    let spec = spec(job, rows.map(|rows| rows.dataset));
+    let spec = spec(job, rows.map(|rows| rows.dataset))?;
     let (seed, lag) = (spec.seed.to_string(), job.tune.lag.to_string());
     let objectives: Vec<String> = spec.objectives.iter().map(Objective::to_string).collect();
     let context = serde_json::to_string(&spec.context).unwrap_or_default();
@@ -195,7 +196,7 @@ pub(super) fn join(
     wait: Duration,
     stop: &AtomicBool,
 ) -> Result<Study, Failure> {
-    let (spec, end) = (spec(job, dataset), Instant::now() + wait);
+    let (spec, end) = (spec(job, dataset)?, Instant::now() + wait);
     loop {
         match Study::join(&job.tune.storage, &spec) {
             Err(StudyError::Absent { .. }) if stop.load(Ordering::Relaxed) => {
@@ -217,11 +218,11 @@ pub(super) fn finished(trials: &[Trial]) -> u64 {
     trials.iter().filter(|trial| trial.state.is_finished()).count() as u64
 }
 
-fn spec(job: &Job, dataset: Option<&Dataset>) -> StudySpec {
+fn spec(job: &Job, dataset: Option<&Dataset>) -> Result<StudySpec, Failure> {
     let objective =
         |goal: &Goal| Objective { metric: goal.measure.to_string(), direction: goal.direction };
     let constraint = |constraint: &Constraint| constraint.goal.measure.to_string();
-    StudySpec {
+    Ok(StudySpec {
         name: job.name.clone(),
         space: job.tune.space.clone(),
         objectives: job.objective.goals.iter().map(objective).collect(),
@@ -233,8 +234,8 @@ fn spec(job: &Job, dataset: Option<&Dataset>) -> StudySpec {
             None => job.tune.pruner.clone(),
         },
         lag: Some(job.tune.lag),
-        context: context(job, dataset),
-    }
+        context: context(job, dataset)?,
+    })
 }
 
 /// How trials go over the folds of the data, if there are any.
@@ -255,7 +256,7 @@ pub(super) fn folds(job: &Job, dataset: Option<&Dataset>) -> Option<Folds> {
 }
 
 /// What else decides which scores values get. Whoever works on a study must agree on it.
-fn context(job: &Job, dataset: Option<&Dataset>) -> BTreeMap<String, String> {
+fn context(job: &Job, dataset: Option<&Dataset>) -> Result<BTreeMap<String, String>, Failure> {
     let digest = |digest: &str| digest.chars().take(16).collect::<String>();
     let release = ("release".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     let mut context = BTreeMap::from([release]);
@@ -268,7 +269,10 @@ fn context(job: &Job, dataset: Option<&Dataset>) -> BTreeMap<String, String> {
     if let Some(program) = &job.tune.program {
         context.insert("program".to_owned(), digest(&key(&[program.key()])));
     }
-    context
+    for (name, files) in checkpoints::digests(job)? {
+        context.insert(format!("checkpoint {name}"), digest(&files));
+    }
+    Ok(context)
 }
 
 /// Gives a study of another setup, and what its programs have left, a name of its own, and says which.
@@ -640,10 +644,18 @@ pub(super) fn show(
         (_, _) if job.data.as_ref().is_some_and(|data| data.rows.folds.is_some()) => {
             format!("pruned after {} steps", trial.steps.len())
         }
-        (_, _) => format!("pruned after {} epochs", trial.steps.len()),
+        (_, _) => pruned(job, trial),
     };
     let best = if best.is_some() { format!(", {}", best_so_far(job, best)) } else { String::new() };
     bar.step(&format!("{finished}/{wanted} trial {} {outcome}{best}", trial.number));
+}
+
+/// How far a trial came, in the words of its learner.
+fn pruned(job: &Job, trial: &Trial) -> String {
+    let name = trial.values.text("learner").unwrap_or_default();
+    let learner = job.tune.learners.iter().find(|learner| learner.name() == name);
+    let (what, per_step) = learner.map_or(("steps", 1), |learner| learner.steps());
+    format!("pruned after {} {what}", trial.steps.len() as u64 * per_step)
 }
 
 /// A program's reason has the last lines of its errors below.

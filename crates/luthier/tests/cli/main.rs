@@ -23,6 +23,7 @@ mod study_note;
 mod study_serve;
 mod tables;
 mod terminal;
+mod transformer;
 mod worker;
 
 use std::collections::BTreeMap;

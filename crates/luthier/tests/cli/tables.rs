@@ -173,21 +173,3 @@ fn what_does_not_fit_a_table_is_told() {
     assert_eq!(outcome.code, Some(2));
     assert!(outcome.err.contains("`rent`") && outcome.err.contains("home"), "{}", outcome.err);
 }
-
-#[test]
-fn a_transformer_needs_a_checkpoint() {
-    let desk = Desk::with_job();
-    desk.edit("trials = 6", "trials = 6\nlearners = [\"transformer\"]");
-    let outcome = desk.luthier(&["run", "job"]);
-    let said = "`tune.space.transformer.checkpoint` is missing";
-    assert_eq!((outcome.code, outcome.err.contains(said)), (Some(2), true), "{}", outcome.err);
-    let space = "[tune.space.transformer]\ncheckpoint = { choice = [\"nowhere\"] }\n\n[tune]";
-    desk.edit("[tune]", space);
-    let outcome = desk.luthier(&["run", "job"]);
-    assert_eq!(
-        (outcome.code, outcome.err.contains("no such folder")),
-        (Some(2), true),
-        "{}",
-        outcome.err
-    );
-}

@@ -1,0 +1,129 @@
+//! Jobs that fine-tune an encoder that was trained before: here a tiny one, of random weights.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use crate::{Desk, Outcome};
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+fn encoder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../luthier-pretrained/tests/fixtures/bert")
+}
+
+/// The job with `learners` and a transformer that starts from `checkpoint`.
+fn desk(checkpoint: &str) -> Desk {
+    let desk = Desk::with_job();
+    let space = format!(
+        "learners = [\"transformer\"]\n\n[tune.space.transformer]\ncheckpoint = \"{checkpoint}\"\n\
+         learning_rate = {{ float = [3e-3, 1e-2] }}\nepochs = 8\nmax_length = 24"
+    );
+    desk.edit("trials = 6\nworkers = 2", &format!("trials = 3\nworkers = 2\n{space}"));
+    desk
+}
+
+/// A desk with the encoder in a folder of the job.
+fn desk_with_encoder() -> Desk {
+    let desk = desk("encoder");
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        desk.write(&format!("job/encoder/{file}"), std::fs::read(encoder().join(file)).unwrap());
+    }
+    desk
+}
+
+#[test]
+fn an_encoder_goes_from_a_folder_to_a_bundle_that_answers() {
+    let desk = desk_with_encoder();
+    desk.luthier(&["run", "job"]).ok();
+    let manifest = desk.json("job/run/bundle/manifest.json");
+    assert_eq!(manifest["preprocess"]["kind"], "tokens");
+    assert_eq!(manifest["lineage"]["trial"]["values"]["transformer.checkpoint"], "encoder");
+    let scores = manifest["scores"].as_array().unwrap();
+    let found = |part: &str| scores.iter().find(|s| s["part"] == part && s["metric"] == "accuracy");
+    let accuracy = found("test").unwrap()["value"].as_f64().unwrap();
+    assert!(accuracy > 0.8, "{accuracy}");
+    desk.luthier(&["bundle", "verify", "job/run/bundle"]).ok();
+    let answers =
+        desk.luthier(&["--format", "json", "predict", "job/run/bundle", "lovely", ""]).json();
+    assert_eq!(answers[0]["label"], "good", "{answers}");
+}
+
+#[test]
+fn any_number_of_workers_ends_with_the_same_encoder() {
+    let bundles = ["1", "3"].map(|workers| {
+        let desk = desk_with_encoder();
+        desk.edit("workers = 2", &format!("workers = {workers}"));
+        desk.luthier(&["run", "job"]).ok();
+        desk.folder("job/run/bundle")
+    });
+    assert!(bundles[0] == bundles[1]);
+}
+
+#[test]
+fn another_checkpoint_of_the_same_name_begins_another_study() {
+    let desk = desk_with_encoder();
+    desk.luthier(&["tune", "job"]).ok();
+    let path = "job/encoder/model.safetensors";
+    let mut weights = desk.read(path);
+    // The highest byte but one of the last number: another number, and still one.
+    let place = weights.len() - 2;
+    weights[place] ^= 1;
+    desk.write(path, weights);
+    let outcome = desk.luthier(&["tune", "job"]);
+    assert!(outcome.err.contains("is set aside"), "{}", outcome.err);
+    outcome.ok();
+}
+
+#[test]
+fn a_transformer_needs_a_checkpoint() {
+    let desk = Desk::with_job();
+    desk.edit("trials = 6", "trials = 6\nlearners = [\"transformer\"]");
+    let outcome = desk.luthier(&["run", "job"]);
+    let said = "`tune.space.transformer.checkpoint` is missing";
+    assert_eq!((outcome.code, outcome.err.contains(said)), (Some(2), true), "{}", outcome.err);
+    let outcome = self::desk("nowhere").luthier(&["run", "job"]);
+    let said = "no such folder";
+    assert_eq!((outcome.code, outcome.err.contains(said)), (Some(2), true), "{}", outcome.err);
+}
+
+#[test]
+fn checkpoints_of_the_hub_are_fetched_once() {
+    let hub = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", hub.local_addr().unwrap());
+    thread::spawn(move || hub.incoming().flatten().for_each(|client| answer(&client)));
+    let desk = desk("hf://someone/tiny@main");
+    let cache = desk.path("cache");
+    let cache = cache.to_str().unwrap();
+    let tune = |endpoint: &str| {
+        let variables = [("HF_ENDPOINT", endpoint), ("LUTHIER_CACHE", cache)];
+        Outcome::of(desk.command(&["tune", "job"]).envs(variables))
+    };
+    tune(&endpoint).ok();
+    // Nobody listens there.
+    tune("http://127.0.0.1:9").ok();
+    let files = desk.names(&format!("cache/hub/someone/tiny/{COMMIT}"));
+    assert!(files.contains(&"model.safetensors".to_owned()), "{files:?}");
+    let variables = [("HF_HUB_OFFLINE", "1"), ("LUTHIER_CACHE", "elsewhere")];
+    let outcome = Outcome::of(desk.command(&["tune", "job"]).envs(variables));
+    assert_eq!((outcome.code, outcome.err.contains("was not fetched before")), (Some(2), true), "{}", outcome.err);
+}
+
+/// Answers one request for a file of the encoder as the hub does.
+fn answer(mut client: &TcpStream) {
+    let mut lines = BufReader::new(client).lines().map_while(Result::ok);
+    let request = lines.next().unwrap_or_default();
+    lines.take_while(|line| !line.is_empty()).for_each(drop);
+    let name =
+        request.split(' ').nth(1).and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+    let (status, body) = match std::fs::read(encoder().join(name)) {
+        Ok(body) => ("200 OK", body),
+        Err(_) => ("404 Not Found", Vec::new()),
+    };
+    let head = format!(
+        "HTTP/1.1 {status}\r\nX-Repo-Commit: {COMMIT}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    let _ = client.write_all(&[head.as_bytes(), &body].concat());
+}
