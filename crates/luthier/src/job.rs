@@ -12,12 +12,11 @@ use std::time::Duration;
 use luthier_space::{FormError, Space, Value, Values};
 use luthier_study::Locator;
 use luthier_train::{Learner, Locate, TaskKind, learners};
-
-use crate::checkpoints;
 use luthier_tune::{InvalidPruner, PrunerSpec};
 use serde::Deserialize;
 use toml::Table;
 
+use crate::checkpoints;
 use crate::failure::{Failure, did_you_mean, meant_or_known, nearest};
 use crate::launch::{Tasks, TasksForm};
 use crate::program::{self, Program, ProgramForm};
@@ -39,6 +38,7 @@ const LAG: u16 = 7;
 const MOST_ROUNDS: u32 = 10;
 /// Trials that are evaluated once more where the job does not say how many.
 const REEVALUATED: u16 = 3;
+
 /// A checked job.
 pub(crate) struct Job {
     /// Folder of the file; relative paths start here.
@@ -550,7 +550,8 @@ fn spaces(names: &[String], forms: &Table, known: &Known) -> Result<Vec<(String,
         {
             let what = format!("`tune.space.{name}.{needed}` is missing");
             return Err(Failure::input(what).hint(format!(
-                "name what was trained before, as {needed} = {{ choice = [\"folder\", \"hf://owner/name@revision\"] }}"
+                "name what was trained before, as {needed} = \"folder\" or {needed} = \
+                 {{ choice = [\"folder\", \"hf://owner/name@revision\"] }}"
             )));
         }
         check_kinds(learner, &own, &space)?;

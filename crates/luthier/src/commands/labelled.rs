@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use luthier_bundle::{Bundle, Predictor, ProbeRow};
-use luthier_data::{Content, DataError, Source};
+use luthier_data::{DataError, Source};
 use luthier_engine::Threads;
 use luthier_eval::Predictions;
 use luthier_model::Decision;
 
 use crate::failure::Failure;
-use crate::stages::{Answers, Inputs, TIMED_ROWS, Truth, answer, raw};
+use crate::stages::{Answers, Inputs, TIMED_ROWS, Truth, answer, columns, content, raw};
 
 /// Labels that a message lists.
 const SHOWN_LABELS: usize = 5;
@@ -34,10 +34,6 @@ impl LabelledRows {
     ) -> Result<Self, Failure> {
         let model = bundle.model()?;
         let (table, labels) = (model.preprocess.table(), model.decision.labels());
-        let columns: Vec<&str> = match table {
-            Some(table) => table.columns().iter().map(|column| column.name.as_str()).collect(),
-            None => text.iter().map(String::as_str).collect(),
-        };
         let source = Source::open(path)?;
         let classes: HashMap<&str, u32> = labels.iter().map(String::as_str).zip(0..).collect();
         let mut rows = Self {
@@ -48,7 +44,8 @@ impl LabelledRows {
                 Decision::Number(_) => Truth::Numbers(Vec::new()),
             },
         };
-        let wanted: Vec<&str> = columns.iter().copied().chain([label]).collect();
+        let mut wanted = columns(table, text);
+        wanted.push(label);
         for row in source.rows(&wanted)? {
             let mut row = row?;
             let found = row.cells.pop().flatten().unwrap_or_default();
@@ -73,17 +70,10 @@ impl LabelledRows {
                     })?);
                 }
             }
-            let content = match table {
-                Some(_) => Content::Cells(row.cells),
-                None => {
-                    let words: Vec<String> =
-                        row.cells.into_iter().map(Option::unwrap_or_default).collect();
-                    Content::Text(words.join("\n"))
-                }
-            };
-            rows.inputs.push(table, &content).map_err(|error| {
-                Failure::input(format!("{}:{}: {error}", path.display(), row.line))
-            })?;
+            let content = content(table, row.cells);
+            rows.inputs
+                .push(table, &content)
+                .map_err(|error| Failure::input(format!("{}: {error}", place())))?;
             if table.is_some() && rows.cells.len() < TIMED_ROWS {
                 rows.cells.push(raw(table, content));
             }

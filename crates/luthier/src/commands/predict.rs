@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use luthier_bundle::{Bundle, BundleError, PredictScratch, Predictor};
-use luthier_data::{Content, Source};
+use luthier_data::Source;
 use luthier_engine::Threads;
 use luthier_model::Decision;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{print, print_json};
 use crate::cli::{Format, PredictArgs};
 use crate::failure::Failure;
-use crate::stages::Inputs;
+use crate::stages::{Inputs, columns, content};
 use crate::term::table;
 
 /// Rows of a file that are answered at a time.
@@ -118,12 +118,9 @@ fn predict_file(
     format: Format,
 ) -> Result<(), Failure> {
     let source = Source::open(input)?;
-    let of_model: Vec<&String> = match predictor.table() {
-        Some(table) => table.columns().iter().map(|column| &column.name).collect(),
-        None => args.text.iter().collect(),
-    };
-    let columns: Vec<&String> = of_model.iter().copied().chain(&args.id).collect();
-    let mut rows = source.rows(&columns)?;
+    let mut wanted = columns(predictor.table(), &args.text);
+    wanted.extend(args.id.as_deref());
+    let mut rows = source.rows(&wanted)?;
     let mut scratch = PredictScratch::default();
     let mut number = 0;
     if format == Format::Text {
@@ -138,14 +135,7 @@ fn predict_file(
         let (mut inputs, mut ids) = (Inputs::empty(predictor.table()), Vec::new());
         for mut row in batch {
             ids.push(args.id.as_ref().map(|_| row.cells.pop().flatten().unwrap_or_default()));
-            let content = match predictor.table() {
-                Some(_) => Content::Cells(row.cells),
-                None => {
-                    let words: Vec<String> =
-                        row.cells.into_iter().map(Option::unwrap_or_default).collect();
-                    Content::Text(words.join("\n"))
-                }
-            };
+            let content = content(predictor.table(), row.cells);
             inputs.push(predictor.table(), &content).map_err(|error| {
                 Failure::input(format!("{}:{}: {error}", input.display(), row.line))
             })?;

@@ -108,6 +108,25 @@ impl Inputs {
     }
 }
 
+/// The columns of a file that a model reads: those of its `table`, or those of text.
+pub(crate) fn columns<'c>(table: Option<&'c Table>, text: &'c [String]) -> Vec<&'c str> {
+    match table {
+        Some(table) => table.columns().iter().map(|column| column.name.as_str()).collect(),
+        None => text.iter().map(String::as_str).collect(),
+    }
+}
+
+/// A row of a file from the cells of those.
+pub(crate) fn content(table: Option<&Table>, cells: Vec<Option<String>>) -> Content {
+    match table {
+        Some(_) => Content::Cells(cells),
+        None => {
+            let words: Vec<String> = cells.into_iter().map(Option::unwrap_or_default).collect();
+            Content::Text(words.join("\n"))
+        }
+    }
+}
+
 /// A row of `table`, or a text, as a caller gives it.
 pub(crate) fn raw(table: Option<&Table>, content: Content) -> ProbeRow {
     let cells = match content {

@@ -39,7 +39,7 @@ use crate::term::Reporter;
 
 pub(crate) use curve::learning_curve;
 pub(crate) use folder::RunFolder;
-pub(crate) use inputs::{Inputs, example, raw};
+pub(crate) use inputs::{Inputs, columns, content, example, raw};
 pub(crate) use measure::{Answers, TIMED_ROWS, Truth, answer, median_and_p99};
 pub(crate) use report::{parameters, trial_state, values};
 use training_rows::TrainingRows;
