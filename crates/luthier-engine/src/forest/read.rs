@@ -234,71 +234,17 @@ fn older(
     prefix: &str,
     classifies: bool,
 ) -> Result<Ensemble, ForestError> {
-    let numbers = attributes.integers("nodes_nodeids")?;
-    let count = numbers.len();
-    let sized = |name| attributes.integers_of(name, count);
-    let trees = sized("nodes_treeids")?;
-    let features = sized("nodes_featureids")?;
-    let passes = sized("nodes_truenodeids")?;
-    let fails = sized("nodes_falsenodeids")?;
-    let modes = attributes.texts("nodes_modes", count)?;
-    let missing = attributes.flags("nodes_missing_value_tracks_true", count)?;
-    let splits = attributes.reals("nodes_values", Some(count))?;
-
-    let mut places = HashMap::with_capacity(count);
-    let mut roots = Vec::new();
-    let mut seen = HashSet::new();
-    for (at, (tree, number)) in trees.iter().zip(numbers).enumerate() {
-        if seen.insert(*tree) {
-            roots.push(at as u32);
-        }
-        if places.insert((*tree, *number), at as u32).is_some() {
-            return Err(ForestError::Duplicate { tree: *tree, node: *number });
-        }
-    }
-    let place = |tree: i64, node: i64| {
-        places.get(&(tree, node)).copied().ok_or(ForestError::Unknown { tree, node })
-    };
-    let mut vertices = Vec::with_capacity(count);
-    let mut leaves = 0;
-    for at in 0..count {
-        let Some(mode) = mode_of_text(&modes[at])? else {
-            vertices.push(Vertex::Leaf(leaves));
-            leaves += 1;
-            continue;
-        };
-        if splits[at].is_nan() {
-            return Err(ForestError::Threshold { index: at });
-        }
-        let feature = within("nodes_featureids", at, features[at], u32::MAX as usize)?;
-        let ways = [place(trees[at], passes[at])?, place(trees[at], fails[at])?];
-        let branch = Branch::new(feature, mode, splits[at], Vec::new(), missing[at], ways);
-        vertices.push(Vertex::Branch(branch));
-    }
-
+    let nodes = OlderNodes::read(attributes)?;
     let labels = attributes.labels()?;
     let targets = match classifies {
         true => bounded_targets("classlabels", labels.count)?,
         false => attributes.targets("n_targets")?,
     };
     let ids = attributes.integers(&format!("{prefix}_ids"))?;
-    let of_trees = attributes.integers_of(&format!("{prefix}_treeids"), ids.len())?;
-    let of_nodes = attributes.integers_of(&format!("{prefix}_nodeids"), ids.len())?;
     let amounts = attributes.reals(&format!("{prefix}_weights"), Some(ids.len()))?;
-    let mut entries = Vec::with_capacity(ids.len());
-    for at in 0..ids.len() {
-        let target = within("class_ids or target_ids", at, ids[at], targets)?;
-        // What stands at a branch is never reached.
-        if let Vertex::Leaf(leaf) = vertices[place(of_trees[at], of_nodes[at])? as usize] {
-            entries.push((leaf, (target, amounts[at])));
-        }
-    }
-    // Stable, so that what a leaf adds to a target stays in the order of the file.
-    entries.sort_by_key(|(leaf, _)| *leaf);
-    let mut offsets = vec![0; leaves as usize + 1];
-    entries.iter().for_each(|(leaf, _)| offsets[*leaf as usize + 1] += 1);
-    (1..offsets.len()).for_each(|leaf| offsets[leaf] += offsets[leaf - 1]);
+    let leaves = nodes.leaves(attributes, prefix, targets, ids, amounts)?;
 
+    let OlderNodes { vertices, roots, .. } = nodes;
     let transform = attributes.parsed("post_transform", Transform::None)?;
     let base = attributes.reals("base_values", None)?.to_vec();
     let scores = match classifies {
@@ -308,8 +254,91 @@ fn older(
             Scores::of_targets(aggregate, roots.len(), base, targets, transform)?
         }
     };
-    let weights = entries.into_iter().map(|(_, weight)| weight).collect();
-    Ok(Ensemble { vertices, roots, leaves: Leaves { offsets, weights }, scores })
+    Ok(Ensemble { vertices, roots, leaves, scores })
+}
+
+/// The nodes of the older operators, which tell of each other by the numbers of trees and nodes.
+struct OlderNodes {
+    vertices: Vec<Vertex>,
+    /// Places in `vertices`; a tree's is its first.
+    roots: Vec<u32>,
+    /// Places in `vertices` by numbers of tree and node.
+    places: HashMap<(i64, i64), u32>,
+    leaves: u32,
+}
+
+impl OlderNodes {
+    fn read(attributes: &Attributes<'_>) -> Result<Self, ForestError> {
+        let numbers = attributes.integers("nodes_nodeids")?;
+        let count = numbers.len();
+        let sized = |name| attributes.integers_of(name, count);
+        let trees = sized("nodes_treeids")?;
+        let features = sized("nodes_featureids")?;
+        let passes = sized("nodes_truenodeids")?;
+        let fails = sized("nodes_falsenodeids")?;
+        let modes = attributes.texts("nodes_modes", count)?;
+        let missing = attributes.flags("nodes_missing_value_tracks_true", count)?;
+        let splits = attributes.reals("nodes_values", Some(count))?;
+
+        let places = HashMap::with_capacity(count);
+        let mut nodes =
+            Self { vertices: Vec::with_capacity(count), roots: Vec::new(), places, leaves: 0 };
+        let mut seen = HashSet::new();
+        for (at, (tree, number)) in trees.iter().zip(numbers).enumerate() {
+            if seen.insert(*tree) {
+                nodes.roots.push(at as u32);
+            }
+            if nodes.places.insert((*tree, *number), at as u32).is_some() {
+                return Err(ForestError::Duplicate { tree: *tree, node: *number });
+            }
+        }
+        for at in 0..count {
+            let Some(mode) = mode_of_text(&modes[at])? else {
+                nodes.vertices.push(Vertex::Leaf(nodes.leaves));
+                nodes.leaves += 1;
+                continue;
+            };
+            if splits[at].is_nan() {
+                return Err(ForestError::Threshold { index: at });
+            }
+            let feature = within("nodes_featureids", at, features[at], u32::MAX as usize)?;
+            let ways = [nodes.place(trees[at], passes[at])?, nodes.place(trees[at], fails[at])?];
+            let branch = Branch::new(feature, mode, splits[at], Vec::new(), missing[at], ways);
+            nodes.vertices.push(Vertex::Branch(branch));
+        }
+        Ok(nodes)
+    }
+
+    fn place(&self, tree: i64, node: i64) -> Result<u32, ForestError> {
+        self.places.get(&(tree, node)).copied().ok_or(ForestError::Unknown { tree, node })
+    }
+
+    /// What leaves add: `amounts` to the targets `ids`, each of which is below `targets`.
+    fn leaves(
+        &self,
+        attributes: &Attributes<'_>,
+        prefix: &str,
+        targets: usize,
+        ids: &[i64],
+        amounts: &[f32],
+    ) -> Result<Leaves, ForestError> {
+        let trees = attributes.integers_of(&format!("{prefix}_treeids"), ids.len())?;
+        let nodes = attributes.integers_of(&format!("{prefix}_nodeids"), ids.len())?;
+        let mut entries = Vec::with_capacity(ids.len());
+        for at in 0..ids.len() {
+            let target = within("class_ids or target_ids", at, ids[at], targets)?;
+            // What stands at a branch is never reached.
+            if let Vertex::Leaf(leaf) = self.vertices[self.place(trees[at], nodes[at])? as usize] {
+                entries.push((leaf, (target, amounts[at])));
+            }
+        }
+        // Stable, so that what a leaf adds to a target stays in the order of the file.
+        entries.sort_by_key(|(leaf, _)| *leaf);
+        let mut offsets = vec![0; self.leaves as usize + 1];
+        entries.iter().for_each(|(leaf, _)| offsets[*leaf as usize + 1] += 1);
+        (1..offsets.len()).for_each(|leaf| offsets[leaf] += offsets[leaf - 1]);
+        Ok(Leaves { offsets, weights: entries.into_iter().map(|(_, weight)| weight).collect() })
+    }
 }
 
 /// Names of classes.
