@@ -34,6 +34,7 @@ pub use encoder::{
     Activation, Encoder, EncoderConfig, EncoderLayer, Norm, Pooling, SequenceClassifier,
 };
 pub use error::{BatchError, TrainError};
+pub use kernels::exp;
 pub use linear::Linear;
 pub use lora::{LoraMatrices, LoraOptions};
 pub use loss::{Distance, HiddenLoss, Loss, SoftLoss, Targets};

@@ -230,26 +230,9 @@ pub(crate) fn quantile(mut rows: Vec<(f32, f32)>, alpha: f64) -> f64 {
     rows.last().map_or(0.0, |row| row.0.into())
 }
 
-/// The exponential to within two units of the last place, 0 or ∞ never being reached. Unlike the
-/// function of the library it is worked out for several numbers at a time.
+/// The exponential, 0 never being reached: hessians stay above it.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
-    const LOG2_E: f32 = std::f32::consts::LOG2_E;
-    // ln 2 in two parts; the first has few enough digits that its multiples are exact.
-    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
-    // Adding this leaves the nearest whole number in the lowest bits.
-    const SHIFT: f32 = 12_582_912.0;
-    let x = if x < -87.0 { -87.0 } else { x };
-    let x = if x > 88.0 { 88.0 } else { x };
-    let shifted = x * LOG2_E + SHIFT;
-    let whole = shifted - SHIFT;
-    let r = (x - whole * LN_2[0]) - whole * LN_2[1];
-    let p = 1.987_569_1e-4;
-    let p = p * r + 1.398_2e-3;
-    let p = p * r + 8.333_452e-3;
-    let p = p * r + 4.166_579_6e-2;
-    let p = p * r + 1.666_666_5e-1;
-    let p = p * r + 0.5;
-    let p = p * r * r + r + 1.0;
-    f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
+    // Not by `max`, which would make a number of none.
+    luthier_nn::exp(if x < -87.0 { -87.0 } else { x })
 }

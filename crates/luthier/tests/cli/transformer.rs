@@ -107,7 +107,12 @@ fn checkpoints_of_the_hub_are_fetched_once() {
     assert!(files.contains(&"model.safetensors".to_owned()), "{files:?}");
     let variables = [("HF_HUB_OFFLINE", "1"), ("LUTHIER_CACHE", "elsewhere")];
     let outcome = Outcome::of(desk.command(&["tune", "job"]).envs(variables));
-    assert_eq!((outcome.code, outcome.err.contains("was not fetched before")), (Some(2), true), "{}", outcome.err);
+    assert_eq!(
+        (outcome.code, outcome.err.contains("was not fetched before")),
+        (Some(2), true),
+        "{}",
+        outcome.err
+    );
 }
 
 /// Answers one request for a file of the encoder as the hub does.
