@@ -3,7 +3,7 @@
 
     encoders.py <encoder_onnx binary> <Hugging Face folder>...
 
-The binary is the example of `luthier-train`. Needs onnx, onnxruntime, torch and transformers.
+The binary is the example of `luthier-train`. Needs `requirements.txt` and onnxruntime.
 """
 
 import json
@@ -31,6 +31,9 @@ TEXTS = [
 
 
 def main(binary, folders):
+    # Checkpoints have heads that an encoder does not use, which is no news.
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     worst = 0.0
     for folder in folders:
         for pooling in ("first", "mean"):
