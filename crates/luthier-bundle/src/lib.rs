@@ -261,7 +261,8 @@ impl Bundle {
 
     /// Loads the model into the engine and checks that it answers the stored probes as stored.
     pub fn predictor(&self, threads: &Threads) -> Result<Predictor, BundleError> {
-        let predictor = Predictor::of_parts(self.model()?, self.required(MODEL)?, threads)?;
+        let predictor =
+            Predictor::of_parts(self.model()?, self.required(MODEL)?.to_vec(), threads)?;
         predictor.check_probes(&self.path, &self.manifest.probes)?;
         Ok(predictor)
     }

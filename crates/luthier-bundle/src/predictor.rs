@@ -98,20 +98,18 @@ impl Predictor {
     /// Loads `model` into the engine.
     pub fn new(model: Model, threads: &Threads) -> Result<Self, BundleError> {
         let onnx = model.graph.to_onnx();
-        Self::of_parts(model, &onnx, threads)
+        Self::of_parts(model, onnx, threads)
     }
 
     pub(crate) fn of_parts(
         model: Model,
-        onnx: &[u8],
+        onnx: Vec<u8>,
         threads: &Threads,
     ) -> Result<Self, BundleError> {
-        Ok(Self {
-            session: Session::load(onnx.to_vec(), threads)?,
-            preprocess: model.preprocess,
-            decision: model.decision,
-            signature: model.signature,
-        })
+        let Model { preprocess, graph, decision, signature } = model;
+        // The engine has weights of its own, which may be large.
+        drop(graph);
+        Ok(Self { session: Session::load(onnx, threads)?, preprocess, decision, signature })
     }
 
     /// Labels, positive class, threshold; or what number is answered.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
 use crate::wire::{self, attribute_kind as kind};
 use crate::{Attribute, DType, Dim, Graph, ML_DOMAIN, Node, Tensor, TensorData, TensorInfo};
@@ -105,28 +106,50 @@ impl ExternalData {
 
 impl Graph {
     /// Writes the graph as an ONNX model. Equal graphs give equal bytes.
+    ///
+    /// A message is its fields one after the other, so that constants, which may have gigabytes, go
+    /// into it without a copy in between.
     pub fn to_onnx(&self) -> Vec<u8> {
-        let graph = wire::GraphProto {
+        let nodes = wire::GraphProto {
             node: self.nodes.iter().map(node_to_wire).collect(),
             name: self.name.clone(),
-            initializer: self.tensors.iter().map(tensor_to_wire).collect(),
+            ..Default::default()
+        };
+        let borders = wire::GraphProto {
             input: self.inputs.iter().map(info_to_wire).collect(),
             output: self.outputs.iter().map(info_to_wire).collect(),
-            sparse_initializer: Vec::new(),
+            ..Default::default()
         };
         let opset =
             |domain: &str, version| wire::OperatorSetId { domain: domain.to_owned(), version };
         let opsets = [opset("", self.opset)]
             .into_iter()
             .chain(self.ml_opset.map(|version| opset(ML_DOMAIN, version)));
-        wire::ModelProto {
+        let front = wire::ModelProto {
             ir_version: IR_VERSION,
-            opset_import: opsets.collect(),
             producer_name: "luthier".to_owned(),
-            graph: Some(graph),
-            functions: Vec::new(),
+            ..Default::default()
+        };
+        let back = wire::ModelProto { opset_import: opsets.collect(), ..Default::default() };
+
+        let heads: Vec<wire::TensorProto> = self.tensors.iter().map(head_to_wire).collect();
+        let sizes: Vec<usize> =
+            heads.iter().zip(&self.tensors).map(|(head, t)| tensor_size(head, t)).collect();
+        let tensors: usize = sizes.iter().map(|size| field_size(*size)).sum();
+        let graph = nodes.encoded_len() + tensors + borders.encoded_len();
+        let mut bytes =
+            Vec::with_capacity(front.encoded_len() + field_size(graph) + back.encoded_len());
+        put(&front, &mut bytes);
+        begin_field(wire::GRAPH, graph, &mut bytes);
+        put(&nodes, &mut bytes);
+        for ((head, tensor), size) in heads.iter().zip(&self.tensors).zip(sizes) {
+            begin_field(wire::INITIALIZER, size, &mut bytes);
+            put(head, &mut bytes);
+            put_data(&tensor.data, &mut bytes);
         }
-        .encode_to_vec()
+        put(&borders, &mut bytes);
+        put(&back, &mut bytes);
+        bytes
     }
 
     /// Reads an ONNX model that has all its data within, and checks it.
@@ -265,19 +288,61 @@ fn dtype_from_wire(value: i32, place: &str) -> Result<DType, GraphError> {
 }
 
 fn tensor_to_wire(tensor: &Tensor) -> wire::TensorProto {
-    let raw_data = match &tensor.data {
-        TensorData::F32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        TensorData::U8(v) | TensorData::Bool(v) => v.clone(),
-        TensorData::I8(v) => v.iter().map(|x| x.cast_unsigned()).collect(),
-        TensorData::I32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        TensorData::I64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-    };
+    let mut raw_data = Vec::with_capacity(data_size(&tensor.data));
+    put_elements(&tensor.data, &mut raw_data);
+    wire::TensorProto { raw_data, ..head_to_wire(tensor) }
+}
+
+/// All of a tensor but its data, which are the last of its fields.
+fn head_to_wire(tensor: &Tensor) -> wire::TensorProto {
     wire::TensorProto {
         dims: tensor.shape.iter().map(|&size| size as i64).collect(),
         data_type: tensor.data.dtype() as i32,
         name: tensor.name.clone(),
-        raw_data,
         ..Default::default()
+    }
+}
+
+fn data_size(data: &TensorData) -> usize {
+    data.len() * data.dtype().size()
+}
+
+/// Bytes of the message of a tensor.
+fn tensor_size(head: &wire::TensorProto, tensor: &Tensor) -> usize {
+    let data = data_size(&tensor.data);
+    head.encoded_len() + if data == 0 { 0 } else { field_size(data) }
+}
+
+/// Bytes of a field whose content has `size` bytes; all the fields' numbers take one.
+fn field_size(size: usize) -> usize {
+    1 + encoded_len_varint(size as u64) + size
+}
+
+fn begin_field(number: u32, size: usize, bytes: &mut Vec<u8>) {
+    encode_key(number, WireType::LengthDelimited, bytes);
+    encode_varint(size as u64, bytes);
+}
+
+/// The buffer grows where a message does not fit, so that writing cannot fail.
+fn put(message: &impl Message, bytes: &mut Vec<u8>) {
+    message.encode_raw(bytes);
+}
+
+fn put_data(data: &TensorData, bytes: &mut Vec<u8>) {
+    if !data.is_empty() {
+        begin_field(wire::RAW_DATA, data_size(data), bytes);
+        put_elements(data, bytes);
+    }
+}
+
+/// Elements in the order of their bytes that ONNX wants, the least significant first.
+fn put_elements(data: &TensorData, bytes: &mut Vec<u8>) {
+    match data {
+        TensorData::F32(v) => v.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes())),
+        TensorData::I32(v) => v.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes())),
+        TensorData::I64(v) => v.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes())),
+        TensorData::U8(v) | TensorData::Bool(v) => bytes.extend_from_slice(v),
+        TensorData::I8(v) => bytes.extend(v.iter().map(|x| x.cast_unsigned())),
     }
 }
 

@@ -5,6 +5,13 @@
 
 use prost::Message;
 
+/// Number of the graph's field in [`ModelProto`].
+pub(crate) const GRAPH: u32 = 7;
+/// Number of a constant's field in [`GraphProto`].
+pub(crate) const INITIALIZER: u32 = 5;
+/// Number of the data's field in [`TensorProto`].
+pub(crate) const RAW_DATA: u32 = 9;
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ModelProto {
     #[prost(int64, tag = "1")]

@@ -45,19 +45,31 @@ pub enum ExportError {
 
 /// Checks that a classifier of this shape will have an ONNX form.
 pub fn check_size(config: &EncoderConfig, classes: usize) -> Result<(), ExportError> {
-    let EncoderConfig { vocabulary, hidden, layers, intermediate, positions, types, .. } = config;
-    let layer = 4 * (hidden + 1) * hidden + 2 * hidden * intermediate + intermediate + 5 * hidden;
-    let weights = (vocabulary + positions + types + 2 + classes) * hidden + layers * layer;
-    let bytes = weights as u64 * size_of::<f32>() as u64;
+    let bytes = weight_bytes(config, classes);
     match bytes > MAX_BYTES {
         true => Err(ExportError::TooLarge { bytes }),
         false => Ok(()),
     }
 }
 
-/// Exports a classifier behind its tokens. The graph reads int64 `[batch, tokens]` as [`TokenInputs`] names them and gives
-/// [`PROBABILITIES`], `[batch, classes]`: a softmax of `logits`, which end in the bias of the head.
-/// Without an input for them, all tokens are of sentence type 0.
+/// Bytes of a classifier's weights.
+fn weight_bytes(config: &EncoderConfig, classes: usize) -> u64 {
+    let wide = |size: usize| size as u128;
+    let (hidden, intermediate) = (wide(config.hidden), wide(config.intermediate));
+    let linear = |inputs: u128, outputs: u128| (inputs + 1) * outputs;
+    let norm = 2 * hidden;
+    let layer = 4 * linear(hidden, hidden)
+        + linear(hidden, intermediate)
+        + linear(intermediate, hidden)
+        + 2 * norm;
+    let rows = wide(config.vocabulary) + wide(config.longest()) + wide(config.types);
+    let all = rows * hidden + norm + wide(config.layers) * layer + linear(hidden, wide(classes));
+    u64::try_from(all * size_of::<f32>() as u128).unwrap_or(u64::MAX)
+}
+
+/// Exports a classifier behind its tokens. The graph reads int64 `[batch, tokens]` as [`TokenInputs`]
+/// names them and gives [`PROBABILITIES`], `[batch, classes]`: a softmax of `logits`, which end in
+/// the bias of the head. Without an input for them, all tokens are of sentence type 0.
 pub fn to_model(
     classifier: SequenceClassifier,
     tokens: Tokens,
@@ -363,3 +375,6 @@ fn transposed(weights: &[f32], inputs: usize) -> Vec<f32> {
     let column = |input: usize| weights.iter().skip(input).step_by(inputs).copied();
     (0..inputs).flat_map(column).collect()
 }
+
+#[cfg(test)]
+mod tests;
