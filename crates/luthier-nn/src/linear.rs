@@ -58,21 +58,36 @@ impl Linear {
         let weights = self.weights.par_chunks_mut(block * inputs);
         let parts = weights.zip(self.bias.par_chunks_mut(block)).enumerate();
         parts.for_each(|(index, (weights, bias))| {
-            let first = index * block;
-            let columns = Matrix::part(
-                &gradient[first.min(gradient.len())..],
-                gradient.len() / outputs,
-                bias.len(),
-                outputs,
-            );
-            let x = Matrix::new(x, inputs);
-            multiply(MatrixMut::new(weights, inputs), write, 1.0, columns.transposed(), x);
-            if write == Write::Over {
-                bias.fill(0.0);
-            }
-            kernels::add_column_sums(gradient, outputs, first, bias);
+            take_part((weights, bias), (index * block, outputs), x, gradient, write);
         });
     }
+
+    /// The same on the calling thread.
+    pub(crate) fn take_gradient_alone(&mut self, x: &[f32], gradient: &[f32], write: Write) {
+        let outputs = self.outputs();
+        take_part((&mut self.weights, &mut self.bias), (0, outputs), x, gradient, write);
+    }
+}
+
+/// Takes the weights and biases of a layer's outputs from `first` on, of `outputs` in all, for their
+/// gradients.
+fn take_part(
+    (weights, bias): (&mut [f32], &mut [f32]),
+    (first, outputs): (usize, usize),
+    x: &[f32],
+    gradient: &[f32],
+    write: Write,
+) {
+    let rows = gradient.len() / outputs;
+    let part = &gradient[first.min(gradient.len())..];
+    let columns = Matrix::part(part, rows, bias.len(), outputs);
+    let inputs = weights.len() / bias.len();
+    let x = Matrix::new(x, inputs);
+    multiply(MatrixMut::new(weights, inputs), write, 1.0, columns.transposed(), x);
+    if write == Write::Over {
+        bias.fill(0.0);
+    }
+    kernels::add_column_sums(gradient, outputs, first, bias);
 }
 
 /// What is added to a linear layer's weights: `up · down`, times a factor (LoRA, Hu et al. 2021).

@@ -61,8 +61,30 @@ impl AdamW {
         gradient_factor: f32,
         tensors: impl IntoIterator<Item = Tensor<'a>>,
     ) {
+        let chunks: Vec<Chunk<'a>> = self.chunks(step, rate, gradient_factor, tensors).collect();
+        chunks.into_par_iter().for_each(Chunk::step);
+    }
+
+    /// The same on the calling thread.
+    pub(crate) fn step_alone<'a>(
+        &self,
+        step: u64,
+        rate: f32,
+        gradient_factor: f32,
+        tensors: impl IntoIterator<Item = Tensor<'a>>,
+    ) {
+        self.chunks(step, rate, gradient_factor, tensors).for_each(Chunk::step);
+    }
+
+    fn chunks<'a>(
+        &self,
+        step: u64,
+        rate: f32,
+        gradient_factor: f32,
+        tensors: impl IntoIterator<Item = Tensor<'a>>,
+    ) -> impl Iterator<Item = Chunk<'a>> {
         let corrections = self.betas.map(|beta| 1.0 - f64::from(beta).powf(step as f64));
-        let chunks = tensors.into_iter().flat_map(|tensor| {
+        tensors.into_iter().flat_map(move |tensor| {
             let rate = rate * tensor.rate;
             let decay = if tensor.decays { self.weight_decay } else { 0.0 };
             let adam = Adam {
@@ -74,8 +96,7 @@ impl AdamW {
                 root_factor: (1.0 / corrections[1].sqrt()) as f32,
             };
             Chunk::of(tensor, adam)
-        });
-        chunks.collect::<Vec<_>>().into_par_iter().for_each(Chunk::step);
+        })
     }
 }
 

@@ -20,6 +20,7 @@ mod cache;
 mod columns;
 mod data;
 mod embedding;
+mod layers;
 mod linear;
 mod matrix;
 mod sampling;
@@ -41,7 +42,8 @@ pub use data::{Row, RowSource, SourceError, Subset, Targets, TextData};
 pub use embedding::Embedding;
 pub use linear::Linear;
 pub use table::{
-    Column, ColumnKind, TableData, TableLinear, TableNetwork, TableTargets, TableTask,
+    Column, ColumnKind, TableData, TableLinear, TableMlp, TableNetwork, TableTargets, TableTask,
+    Teacher,
 };
 pub use transformer::{EncoderNetwork, ExportError, Locate, Transformer, check_size, to_model};
 pub use trees::{
@@ -380,10 +382,18 @@ pub fn learners(task: TaskKind, locate: &Locate) -> Vec<Box<dyn Learner>> {
             Box::new(Transformer { locate: Arc::clone(locate) }),
         ],
         TaskKind::TableClasses => {
-            vec![Box::new(TableLinear), Box::new(BoostedTrees { numbers: false })]
+            vec![
+                Box::new(TableLinear),
+                Box::new(TableMlp::default()),
+                Box::new(BoostedTrees { numbers: false }),
+            ]
         }
         TaskKind::TableNumbers => {
-            vec![Box::new(TableLinear), Box::new(BoostedTrees { numbers: true })]
+            vec![
+                Box::new(TableLinear),
+                Box::new(TableMlp { numbers: true, teacher: None }),
+                Box::new(BoostedTrees { numbers: true }),
+            ]
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Rows of a table, as learners take them.
 
 mod linear;
+mod loss;
+mod mlp;
 mod network;
 mod newton;
 mod preparation;
@@ -9,6 +11,7 @@ use crate::TrainError;
 use crate::data::normalise;
 
 pub use linear::TableLinear;
+pub use mlp::{TableMlp, Teacher};
 pub use network::TableNetwork;
 
 /// Labelled rows of numbers and categories for training, column by column.
@@ -115,3 +118,6 @@ impl TableTargets {
         (mean, if deviation > 0.0 { deviation } else { 1.0 })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,10 @@
 
 use luthier_graph::{DType, Dim, Graph, GraphBuilder};
 use luthier_model::{COLUMNS, PREDICTION, PROBABILITIES};
+use luthier_nn::Mlp;
 
 use super::linear::LinearLayer;
+use super::mlp;
 use super::preparation::{Preparation, Prepared};
 use crate::bag::softmax;
 use crate::trees::Link;
@@ -21,6 +23,7 @@ pub struct TableNetwork {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Body {
     Linear(LinearLayer),
+    Mlp(Mlp),
 }
 
 impl TableNetwork {
@@ -38,6 +41,7 @@ impl TableNetwork {
         };
         let margins = match &self.body {
             Body::Linear(layer) => layer.nodes(&mut builder, &prepared, name),
+            Body::Mlp(mlp) => mlp::nodes(mlp, &mut builder, &prepared, name),
         };
         let output = op.map_or(margins.clone(), |(op, name)| builder.node(op, &[&margins], name));
         builder.finish(&[(output.as_str(), DType::F32, shape(self.outputs()))])
@@ -56,6 +60,7 @@ impl TableNetwork {
     pub(crate) fn answer_prepared(&self, rows: &Prepared) -> Vec<f32> {
         let mut answers = match &self.body {
             Body::Linear(layer) => layer.margins(rows),
+            Body::Mlp(mlp) => mlp.outputs(mlp::inputs(rows)),
         };
         match self.link {
             Link::Softmax => answers.chunks_exact_mut(self.outputs()).for_each(softmax),
@@ -68,6 +73,7 @@ impl TableNetwork {
     fn outputs(&self) -> usize {
         match &self.body {
             Body::Linear(layer) => layer.bias.len(),
+            Body::Mlp(mlp) => mlp.head.outputs(),
         }
     }
 }

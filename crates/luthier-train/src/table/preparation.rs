@@ -271,6 +271,15 @@ impl Prepared {
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
+
+    /// Some of the rows.
+    pub(crate) fn select(&self, rows: &[u32]) -> Self {
+        Self {
+            rows: rows.len(),
+            numbers: of_rows(&self.numbers, self.rows, rows),
+            codes: of_rows(&self.codes, self.rows, rows),
+        }
+    }
 }
 
 impl NumberColumn {
@@ -408,6 +417,12 @@ fn ramps(knots: &[(f32, f64)]) -> Vec<Ramp> {
         }
     }
     ramps
+}
+
+/// Some of `count` rows of a matrix, row-major.
+fn of_rows<T: Copy>(matrix: &[T], count: usize, rows: &[u32]) -> Vec<T> {
+    let width = matrix.len() / count;
+    rows.iter().flat_map(|row| &matrix[*row as usize * width..][..width]).copied().collect()
 }
 
 /// The code of a category; `count` where it is missing or unknown.

@@ -13,6 +13,8 @@ use luthier_nn::{
     Activation, Encoder, EncoderConfig, EncoderLayer, Linear, Norm, Pooling, SequenceClassifier,
 };
 
+use crate::layers;
+
 /// Bytes that protobuf can have in a message, less what is there beside the weights.
 const MAX_BYTES: u64 = (1 << 31) - (1 << 20);
 /// What is added to the scores of places where a text is filled up: far below any score, and finite,
@@ -137,29 +139,6 @@ const HEADS_SHAPE: &str = "shape.heads";
 const HIDDEN_SHAPE: &str = "shape.hidden";
 const SCALE: &str = "attention.scale";
 
-const ROOT_OF_TWO: &str = "gelu.root_of_two";
-const ROOT_OF_TWO_BY_PI: &str = "gelu.root_of_two_by_pi";
-const CUBIC: &str = "gelu.cubic";
-const THREE: &str = "gelu.three";
-const HALF: &str = "gelu.half";
-const ONE: &str = "gelu.one";
-
-/// The constants of an activation. GELU's approximation is that of Hendrycks and Gimpel 2016.
-fn constants(activation: Activation) -> &'static [(&'static str, f32)] {
-    use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, SQRT_2};
-    match activation {
-        Activation::Relu => &[],
-        Activation::Gelu => &[(ROOT_OF_TWO, SQRT_2), (ONE, 1.0), (HALF, 0.5)],
-        Activation::GeluTanh => &[
-            (ROOT_OF_TWO_BY_PI, FRAC_2_SQRT_PI * FRAC_1_SQRT_2),
-            (CUBIC, 0.044715),
-            (THREE, 3.0),
-            (ONE, 1.0),
-            (HALF, 0.5),
-        ],
-    }
-}
-
 /// Writes parts of a graph. Methods give the names of their results, which are
 /// `[batch, tokens, hidden]` where nothing else is said.
 struct Writer {
@@ -183,9 +162,7 @@ impl Writer {
         writer.whole(HEADS_SHAPE, &[0, 0, heads, width]);
         writer.whole(HIDDEN_SHAPE, &[0, 0, hidden]);
         writer.scalar(SCALE, (width as f32).sqrt().recip());
-        for (name, value) in constants(activation) {
-            writer.scalar(name, *value);
-        }
+        layers::activation_constants(&mut writer.builder, activation);
         writer
     }
 
@@ -308,7 +285,7 @@ impl Writer {
         let sum = self.node("Add", &[&attended, rows], &name("attention.sum"));
         let attended = self.norm(&name("attention.output.LayerNorm"), attention_norm, &sum);
         let wide = self.linear(&name("intermediate.dense"), up, &attended, &name("intermediate"));
-        let active = self.activation(&wide);
+        let active = layers::activation(&mut self.builder, self.activation, &wide);
         let narrow = self.linear(&name("output.dense"), down, &active, &name("output"));
         let sum = self.node("Add", &[&narrow, &attended], &name("sum"));
         self.norm(&name("output.LayerNorm"), output_norm, &sum)
@@ -328,13 +305,7 @@ impl Writer {
     }
 
     fn linear(&mut self, name: &str, linear: Linear, input: &str, output: &str) -> String {
-        let Linear { weights, bias } = linear;
-        let (outputs, inputs) = (bias.len(), weights.len() / bias.len().max(1));
-        let weights = transposed(&weights, inputs);
-        let weights = self.floats(&format!("{name}.weight"), vec![inputs, outputs], weights);
-        let bias = self.floats(&format!("{name}.bias"), vec![outputs], bias);
-        let product = self.node("MatMul", &[input, &weights], &format!("{output}.product"));
-        self.node("Add", &[&product, &bias], output)
+        layers::linear(&mut self.builder, name, &linear, input, output)
     }
 
     fn norm(&mut self, name: &str, norm: Norm, input: &str) -> String {
@@ -344,36 +315,6 @@ impl Writer {
             vec![("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(self.epsilon))];
         self.builder.node_with("LayerNormalization", &[input, &scale, &shift], name, attributes)
     }
-
-    fn activation(&mut self, x: &str) -> String {
-        let name = |part: &str| format!("{x}.{part}");
-        match self.activation {
-            Activation::Relu => self.node("Relu", &[x], &name("relu")),
-            Activation::Gelu => {
-                let scaled = self.node("Div", &[x, ROOT_OF_TWO], &name("scaled"));
-                let erf = self.node("Erf", &[&scaled], &name("erf"));
-                let twice = self.node("Add", &[&erf, ONE], &name("twice"));
-                let weighted = self.node("Mul", &[x, &twice], &name("weighted"));
-                self.node("Mul", &[&weighted, HALF], &name("gelu"))
-            }
-            Activation::GeluTanh => {
-                let cube = self.node("Pow", &[x, THREE], &name("cube"));
-                let cube = self.node("Mul", &[&cube, CUBIC], &name("cubic"));
-                let sum = self.node("Add", &[x, &cube], &name("sum"));
-                let scaled = self.node("Mul", &[ROOT_OF_TWO_BY_PI, &sum], &name("scaled"));
-                let tanh = self.node("Tanh", &[&scaled], &name("tanh"));
-                let twice = self.node("Add", &[ONE, &tanh], &name("twice"));
-                let halved = self.node("Mul", &[x, HALF], &name("halved"));
-                self.node("Mul", &[&halved, &twice], &name("gelu"))
-            }
-        }
-    }
-}
-
-/// `[outputs, inputs]` to `[inputs, outputs]`.
-fn transposed(weights: &[f32], inputs: usize) -> Vec<f32> {
-    let column = |input: usize| weights.iter().skip(input).step_by(inputs).copied();
-    (0..inputs).flat_map(column).collect()
 }
 
 #[cfg(test)]
