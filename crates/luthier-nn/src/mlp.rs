@@ -348,7 +348,7 @@ mod tests {
                     mlp.tensors_mut()[tensor].0[place] -= change;
                     value
                 };
-                let difference = (at(1e-2) - at(-1e-2)) / 2e-2;
+                let difference = (at(2e-3) - at(-2e-3)) / 4e-3;
                 let error = (difference - f64::from(*expected)).abs();
                 assert!(error < 3e-3, "{tensor} at {place}: {difference} and {expected}");
             }

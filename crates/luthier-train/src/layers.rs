@@ -7,15 +7,15 @@ use luthier_nn::{Activation, Linear};
 pub(crate) fn linear(
     builder: &mut GraphBuilder,
     name: &str,
-    linear: &Linear,
+    linear: Linear,
     input: &str,
     output: &str,
 ) -> String {
     let (inputs, outputs) = (linear.inputs(), linear.outputs());
-    let weights = TensorData::F32(transposed(&linear.weights, inputs));
+    let Linear { weights, bias } = linear;
+    let weights = TensorData::F32(transposed(&weights, inputs));
     let weights = builder.constant(&format!("{name}.weight"), vec![inputs, outputs], weights);
-    let bias = TensorData::F32(linear.bias.clone());
-    let bias = builder.constant(&format!("{name}.bias"), vec![outputs], bias);
+    let bias = builder.constant(&format!("{name}.bias"), vec![outputs], TensorData::F32(bias));
     let product = builder.node("MatMul", &[input, &weights], &format!("{output}.product"));
     builder.node("Add", &[&product, &bias], output)
 }

@@ -106,3 +106,43 @@ impl Loss {
         outputs.iter_mut().zip(probabilities).for_each(|(p, taught)| *p -= taught);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gradients_are_those_of_finite_differences() {
+        let numbers =
+            [Loss::Squared, Loss::Absolute, Loss::Huber, Loss::Quantile(0.8), Loss::Poisson];
+        let classes = [(Loss::Classes { smoothing: 0.0 }, 1.0)];
+        let numbers = numbers.into_iter().flat_map(|loss| [-3.0, 0.3, 2.5].map(|y| (loss, y)));
+        for (loss, target) in classes.into_iter().chain(numbers) {
+            let outputs = [0.7, -0.4, 1.3];
+            let mut gradient = outputs;
+            loss.gradient(target, &mut gradient);
+            let places = if let Loss::Classes { .. } = loss { 3 } else { 1 };
+            for place in 0..places {
+                let at = |change: f32| {
+                    let mut outputs = outputs;
+                    outputs[place] += change;
+                    loss.value(target, &outputs)
+                };
+                let difference = (at(1e-3) - at(-1e-3)) / 2e-3;
+                luthier_test::assert_close(gradient[place].into(), difference, 1e-3, "gradient");
+            }
+        }
+    }
+
+    #[test]
+    fn smoothing_gives_every_class_its_part() {
+        let mut outputs = [0.2, 1.0, -1.0, 0.0];
+        let mut probabilities = outputs;
+        softmax(&mut probabilities);
+        Loss::Classes { smoothing: 0.2 }.gradient(1.0, &mut outputs);
+        let expected = [0.05, 0.85, 0.05, 0.05];
+        for ((gradient, p), target) in outputs.iter().zip(probabilities).zip(expected) {
+            luthier_test::assert_close((p - gradient).into(), target, 1e-6, "target");
+        }
+    }
+}

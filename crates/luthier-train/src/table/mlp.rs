@@ -91,9 +91,9 @@ impl Learner for TableMlp {
         values.insert("width", 128);
         values.insert("dropout", 0.2);
         values.insert("weight_decay", 0.01);
-        values.insert("batch", 256);
+        values.insert("batch", 128);
         values.insert("epochs", 20);
-        values.insert("activation", "gelu");
+        values.insert("activation", "relu");
         values.insert("scaling", "quantile");
         match self.numbers {
             true => values.insert("loss", "squared"),
@@ -319,7 +319,8 @@ pub(crate) fn nodes(
     layers::activation_constants(builder, mlp.activation);
     for (index, layer) in mlp.layers.iter().enumerate() {
         let name = |part: &str| format!("layers.{index}.{part}");
-        let linear = layers::linear(builder, &name("linear"), &layer.linear, &state, &name("sums"));
+        let linear =
+            layers::linear(builder, &name("linear"), layer.linear.clone(), &state, &name("sums"));
         let Norm { scale, shift } = &layer.norm;
         let scale = vector(builder, &name("norm.scale"), scale.clone());
         let shift = vector(builder, &name("norm.shift"), shift.clone());
@@ -333,7 +334,7 @@ pub(crate) fn nodes(
             _ => builder.node("Add", &[&active, &state], &name("sum")),
         };
     }
-    layers::linear(builder, "head", &mlp.head, &state, output)
+    layers::linear(builder, "head", mlp.head.clone(), &state, output)
 }
 
 /// All tables as one row of numbers, in which each number that stands for a code has its place.

@@ -60,6 +60,14 @@ fn from_engine(network: &TableNetwork, cells: &[f32], columns: usize) -> Vec<f32
     session.run(&inputs, &graph.outputs[0].name).unwrap().data
 }
 
+/// Numbers of the bias that is added right before the softmax, where calibration is folded in.
+fn last_bias(network: &TableNetwork) -> Option<usize> {
+    let graph = network.graph();
+    let softmax = graph.producer("probabilities")?;
+    let sum = graph.producer(&softmax.inputs[0]).filter(|node| node.op == "Add")?;
+    graph.tensor(&sum.inputs[1]).map(|bias| bias.data.len())
+}
+
 fn assert_all_close(found: &[f32], expected: &[f32], tolerance: f64, what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (found, expected) in found.iter().zip(expected) {
@@ -186,6 +194,9 @@ fn graphs_answer_as_memory_does() {
                 );
                 let unchanged = network.answer(&valid_cells(&data));
                 assert_all_close(&unchanged, &fitted.valid, 1e-6, &what);
+                if let TableTask::Classes(classes) = task {
+                    assert_eq!(last_bias(&network), Some(classes), "{what}");
+                }
             }
         }
     }
@@ -275,4 +286,111 @@ fn ranks_become_nearly_normal() {
         let found = column[(share * 2000.0) as usize];
         assert_close(found.into(), expected, 0.06, &format!("{share}"));
     }
+}
+
+#[test]
+fn mlps_learn_what_is_not_linear() {
+    for task in TASKS {
+        let data = table(task, 2000, 500);
+        let loss = |learner: &dyn Learner| {
+            let mut values = learner.proposal();
+            values.insert("batch", 64);
+            let answers = fit(learner, &data, &values).unwrap().valid;
+            let rows = answers.chunks(answers.len() / 500).zip(&data.valid.values);
+            let of_row = |(row, target): (&[f32], &f32)| match task {
+                TableTask::Classes(_) => -f64::from(row[*target as usize]).ln(),
+                TableTask::Number => f64::from(row[0] - target).powi(2),
+            };
+            rows.map(of_row).sum::<f64>() / 500.0
+        };
+        let (mlp, linear) = (loss(&mlp(task, None)), loss(&TableLinear));
+        assert!(mlp < 0.8 * linear, "{mlp} and {linear} on {task:?}");
+    }
+}
+
+fn mlp(task: TableTask, teacher: Option<Teacher>) -> TableMlp {
+    TableMlp { numbers: task == TableTask::Number, teacher }
+}
+
+#[test]
+fn seeds_decide_threads_do_not_and_a_break_stops() {
+    let data = Data::from(table(TableTask::Classes(2), 300, 50));
+    let learner = mlp(TableTask::Classes(2), None);
+    let values = learner.proposal();
+    let fit = |seed: u64, threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let job = Job { data: &data, values: &values, seed };
+        pool.install(|| learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap().valid)
+    };
+    assert_eq!(fit(1, 1), fit(1, 3));
+    assert_ne!(fit(1, 1), fit(2, 1));
+    let job = Job { data: &data, values: &values, seed: 1 };
+    let stopped = learner.fit(&job, &mut |_| ControlFlow::Break(()));
+    assert!(matches!(stopped, Err(TrainError::Stopped)));
+}
+
+#[test]
+fn a_learning_rate_without_bounds_diverges() {
+    let data = table(TableTask::Classes(2), 300, 50);
+    let learner = mlp(TableTask::Classes(2), None);
+    let mut values = learner.proposal();
+    values.insert("learning_rate", 1e38);
+    assert!(matches!(fit(&learner, &data, &values), Err(TrainError::Diverged { epoch: 1 })));
+}
+
+#[test]
+fn a_teacher_outweighs_labels_that_are_wrong() {
+    for task in TASKS {
+        let truth = table(task, 600, 200);
+        let answers = truth.train.values.iter().flat_map(|target| match task {
+            TableTask::Classes(classes) => {
+                (0..classes).map(|class| f32::from(class as f32 == *target)).collect()
+            }
+            TableTask::Number => vec![*target],
+        });
+        let answers: Vec<f32> = answers.collect();
+        let mut wrong = truth.clone();
+        wrong.train.values.reverse();
+        wrong.valid = TableTargets::default();
+        wrong.columns.iter_mut().for_each(|column| column.valid.clear());
+        let values = mlp(task, None).proposal();
+        let good = |teacher: Option<Teacher>| {
+            let fitted = fit(&mlp(task, teacher), &wrong, &values).unwrap();
+            let found = fitted.network().answer(Inputs::Table(&valid_cells(&truth))).unwrap();
+            let rows = found.chunks(found.len() / 200).zip(&truth.valid.values);
+            let good = rows.filter(|(answers, target)| match task {
+                TableTask::Classes(_) => answers.iter().all(|p| *p <= answers[**target as usize]),
+                TableTask::Number => (answers[0] - **target).abs() < 50.0,
+            });
+            good.count()
+        };
+        let teacher = Teacher { answers: answers.clone(), share: 1.0 };
+        let (taught, untaught) = (good(Some(teacher)), good(None));
+        assert!(2 * taught > 3 * untaught, "{taught} and {untaught} of 200 on {task:?}");
+        let short = Teacher { answers: answers[1..].to_vec(), share: 0.5 };
+        let refused = fit(&mlp(task, Some(short)), &wrong, &values);
+        assert!(matches!(refused, Err(TrainError::Cells { column }) if column == "teacher"));
+    }
+}
+
+#[test]
+fn numbers_are_learnt_by_every_loss() {
+    let data = table(TableTask::Number, 1500, 300);
+    let learner = mlp(TableTask::Number, None);
+    for (loss, below) in
+        [("squared", 0.5), ("absolute", 0.5), ("huber", 0.5), ("poisson", 0.5), ("quantile", 0.9)]
+    {
+        let mut values = learner.proposal();
+        values.insert("loss", loss);
+        values.insert("quantile", 0.9);
+        let answers = fit(&learner, &data, &values).unwrap().valid;
+        let rows = answers.iter().zip(&data.valid.values);
+        let share = rows.filter(|(answer, target)| answer > target).count() as f64 / 300.0;
+        assert_close(share, below, 0.12, loss);
+    }
+    let mut negative = data;
+    negative.train.values[4] = -1.0;
+    let mut values = learner.proposal();
+    values.insert("loss", "poisson");
+    assert!(matches!(fit(&learner, &negative, &values), Err(TrainError::Target { row: 4 })));
 }

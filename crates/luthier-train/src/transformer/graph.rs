@@ -305,7 +305,7 @@ impl Writer {
     }
 
     fn linear(&mut self, name: &str, linear: Linear, input: &str, output: &str) -> String {
-        layers::linear(&mut self.builder, name, &linear, input, output)
+        layers::linear(&mut self.builder, name, linear, input, output)
     }
 
     fn norm(&mut self, name: &str, norm: Norm, input: &str) -> String {
