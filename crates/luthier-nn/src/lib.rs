@@ -4,6 +4,8 @@
 //! [`Targets`], better weights out. The crate knows nothing of texts, learners or files: it is given
 //! token ids and targets, and gives logits and gradients.
 //!
+//! [`MlpTrainer`] does the same for [`Mlp`], a small network over numbers and codes.
+//!
 //! There is no graph of operations. Each layer has a forward pass and a backward pass written by hand,
 //! which share buffers that live as long as the trainer, so a step takes no memory of size. Sequences
 //! are packed without padding, and of the last layer only those rows are worked out that are pooled.

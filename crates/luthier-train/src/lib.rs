@@ -9,7 +9,7 @@
 //! the rows of a table that a text's n-grams point to are summed, and dense layers follow; while they
 //! learn, one table row stands for all n-grams that occur in the same training rows, and
 //! [`Fitted::network`] gives each its own again. [`Transformer`] fine-tunes an encoder that was trained
-//! before. Of tables, [`BoostedTrees`] and `linear` take the columns of [`TableData`].
+//! before. Of tables, [`BoostedTrees`], [`TableMlp`] and [`TableLinear`] take the columns of [`TableData`].
 //!
 //! Trials can run side by side: small learners use one thread, and the others those of the pool that they
 //! are called in. The same values, rows, order and seed give the same bits.

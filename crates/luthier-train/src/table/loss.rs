@@ -32,7 +32,10 @@ impl Loss {
         Ok(match values.text("loss")? {
             "absolute" => Self::Absolute,
             "huber" => Self::Huber,
-            "quantile" => Self::Quantile(values.float("quantile")? as f32),
+            "quantile" => match values.float("quantile")? {
+                share if share > 0.0 && share < 1.0 => Self::Quantile(share as f32),
+                _ => return Err(TrainError::Option { name: "quantile" }),
+            },
             "poisson" => Self::Poisson,
             _ => Self::Squared,
         })
