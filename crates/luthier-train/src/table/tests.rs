@@ -1,6 +1,7 @@
 use std::ops::ControlFlow;
 
 use luthier_engine::{Input, Session, Threads};
+use luthier_model::COLUMNS;
 use luthier_space::Values;
 use luthier_test::assert_close;
 use rand::RngExt;
@@ -56,7 +57,7 @@ fn from_engine(network: &TableNetwork, cells: &[f32], columns: usize) -> Vec<f32
     graph.check().unwrap();
     let session = Session::load(graph.to_onnx(), &Threads::new(1)).unwrap();
     let shape = [cells.len() / columns, columns];
-    let inputs = [(TableNetwork::COLUMNS, Input::F32(&shape, cells))];
+    let inputs = [(COLUMNS, Input::F32(&shape, cells))];
     session.run(&inputs, &graph.outputs[0].name).unwrap().data
 }
 
