@@ -26,7 +26,7 @@ const LEARNERS: [&dyn Learner; 2] = [&Linear, &Embedding];
 /// A draft by the learner at `position`.
 fn draft(position: usize) -> Draft {
     let data = TextData::new(2, |_, visit| {
-        rows().iter().for_each(|(text, label)| visit(Row { text, label: *label, weight: 1.0 }));
+        rows().iter().for_each(|(text, label)| visit(Row::labelled(text, *label)));
         Ok(())
     })
     .unwrap();

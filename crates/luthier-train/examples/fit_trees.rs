@@ -89,7 +89,7 @@ fn table(train: &[f32], columns: usize, arguments: &Arguments) -> Outcome<TableD
             })
             .collect(),
         task: TableTask::Number,
-        train: TableTargets { weights: vec![1.0; values.len()], values },
+        train: TableTargets::of(values),
         valid: TableTargets::default(),
     })
 }

@@ -33,10 +33,19 @@ pub enum Subset {
 pub struct Row<'a> {
     /// Its text.
     pub text: &'a str,
-    /// Its class, below the number of classes.
-    pub label: u32,
+    /// Its class, below the number of classes; only a training row that is taught can do without.
+    pub label: Option<u32>,
     /// Its weight, finite and not negative.
     pub weight: f32,
+    /// The probabilities that a teacher gives to the classes; of no row, or of all training rows.
+    pub taught: &'a [f32],
+}
+
+impl<'a> Row<'a> {
+    /// A row of weight 1 that no one has taught.
+    pub fn labelled(text: &'a str, label: u32) -> Self {
+        Self { text, label: Some(label), weight: 1.0, taught: &[] }
+    }
 }
 
 /// Streams the rows of a subset, in a fixed order, to a visitor. It is called again whenever rows
@@ -71,10 +80,12 @@ pub struct TextData<'a> {
 /// Labels and weights of the rows of one subset.
 #[derive(Debug, Clone, Default)]
 pub struct Targets {
-    /// Class of each row.
-    pub labels: Vec<u32>,
+    /// Class of each row, where that is known.
+    pub labels: Vec<Option<u32>>,
     /// Weight of each row; their mean is 1.
     pub weights: Vec<f32>,
+    /// What a teacher answers, row-major `[rows, classes]`; empty where there is none.
+    pub taught: Vec<f32>,
 }
 
 /// Some rows of a subset: row `r` here is row `first + r · stride` there.
@@ -97,6 +108,31 @@ impl Targets {
     fn push(&mut self, row: Row<'_>) {
         self.labels.push(row.label);
         self.weights.push(row.weight);
+        self.taught.extend_from_slice(row.taught);
+    }
+
+    /// Checks that each row has a label below `classes`, or is taught.
+    fn check(&self, classes: usize) -> Result<(), TrainError> {
+        let is_taught = !self.taught.is_empty();
+        if is_taught && self.taught.len() != self.labels.len() * classes {
+            return Err(TrainError::Taught);
+        }
+        let fits =
+            |label: &Option<u32>| label.map_or(is_taught, |label| (label as usize) < classes);
+        if self.labels.iter().all(fits) { Ok(()) } else { Err(TrainError::Label { classes }) }
+    }
+
+    /// The class of a row or, where that is not known, the one that its teacher is surest of.
+    pub(crate) fn class(&self, row: usize, classes: usize) -> usize {
+        let surest = || {
+            let taught = &self.taught[row * classes..][..classes];
+            let surer = |best: usize, class: usize| match taught[class] > taught[best] {
+                true => class,
+                false => best,
+            };
+            (1..classes).fold(0, surer)
+        };
+        self.labels[row].map_or_else(surest, |label| label as usize)
     }
 
     fn normalise(&mut self) {
@@ -145,9 +181,8 @@ impl<'a> TextData<'a> {
         if train.labels.is_empty() {
             return Err(TrainError::NoRows);
         }
-        if train.labels.iter().chain(&valid.labels).any(|label| *label as usize >= classes) {
-            return Err(TrainError::Label { classes });
-        }
+        train.check(classes)?;
+        valid.check(classes)?;
         train.normalise();
         valid.normalise();
         Ok(Self {
@@ -327,9 +362,10 @@ impl<'a> TextData<'a> {
         each(valid, place, |buckets| {
             rows.valid.fill_row(|to| columns.append_valid(buckets, &mut scratch, to));
         });
-        for (row, label) in self.train.labels.iter().enumerate() {
+        for row in 0..self.train.labels.len() {
+            let class = self.train.class(row, self.classes);
             for column in rows.train.row(row) {
-                rows.by_class[*column as usize * self.classes + *label as usize] += 1;
+                rows.by_class[*column as usize * self.classes + class] += 1;
             }
         }
         GroupFeatures { columns, kept: Some(rows) }

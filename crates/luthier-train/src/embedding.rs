@@ -11,9 +11,10 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::bag::{BagNetwork, Dense, axpy, softmax};
-use crate::data::{Chunk, Subset, Targets};
+use crate::data::{Chunk, Subset};
 use crate::matrix::{Matrix, MatrixKey};
 use crate::sampling::{generator, shuffled, symmetric};
+use crate::teaching::{Goal, Goals, Teaching};
 use crate::{Fitted, Job, Learned, Learner, Network, Step, TextNetwork, TrainError};
 
 /// N-gram embeddings, summed, into a small dense head.
@@ -35,7 +36,9 @@ struct Settings {
 /// What one pass goes over.
 struct Pass<'a> {
     chunk: Chunk<'a>,
-    targets: &'a Targets,
+    goals: &'a Goals<'a>,
+    /// Weight of each row.
+    weights: &'a [f32],
     matrix: &'a Matrix,
     order: &'a [u32],
     settings: &'a Settings,
@@ -88,6 +91,10 @@ impl Learner for Embedding {
         values
     }
 
+    fn student(&self) -> Option<(Space, Values)> {
+        Some(Teaching::parameters())
+    }
+
     fn fit(
         &self,
         job: &Job<'_>,
@@ -99,15 +106,16 @@ impl Learner for Embedding {
         if matrix.columns() == 0 {
             return Err(TrainError::NoFeatures);
         }
+        let goals = Goals::of(data.train(), data.classes(), job.values)?;
+        let weights = data.train().weights.as_slice();
         let mut trainer = Trainer::new(matrix.columns(), data.classes(), &settings, job.seed);
         let (mut done, mut valid) = (0, Vec::new());
         for epoch in 1..=settings.epochs {
             let mut dropout = generator(job.seed ^ DROPOUT_STREAMS, epoch);
             data.chunks(&matrix, Subset::Train, &mut |chunk| {
                 let order = shuffled(chunk.rows.len(), job.seed, epoch, chunk.number(0));
-                let (targets, matrix) = (data.train(), &*matrix);
-                let pass =
-                    Pass { chunk, targets, matrix, order: &order, settings: &settings, done };
+                let (goals, matrix, order, settings) = (&goals, &*matrix, &*order, &settings);
+                let pass = Pass { chunk, goals, weights, matrix, order, settings, done };
                 trainer.pass(&pass, &mut dropout);
                 done += order.len() as u64;
             })?;
@@ -207,15 +215,15 @@ impl Trainer {
 
     #[inline(always)]
     fn pass_loops(&mut self, pass: &Pass<'_>, dropout: &mut ChaCha8Rng) {
-        let Pass { chunk, targets, matrix, order, settings, done } = pass;
-        let total = (settings.epochs * targets.labels.len() as u64) as f32;
+        let Pass { chunk, goals, weights, matrix, order, settings, done } = pass;
+        let total = (settings.epochs * weights.len() as u64) as f32;
         for (done, &row) in (*done..).zip(*order) {
             let rate = settings.learning_rate * (1.0 - done as f32 / total);
             self.keep(chunk.rows.row(row as usize), settings.dropout, dropout);
             let weight = feature_weight(matrix.features_of(&self.kept));
             self.forward(matrix.members(), weight);
             let number = chunk.number(row as usize);
-            self.backward(targets.labels[number] as usize, targets.weights[number]);
+            self.backward(goals.of_row(number), weights[number]);
             self.update(weight, rate);
         }
     }
@@ -256,12 +264,12 @@ impl Trainer {
 
     /// Gradients of the cross-entropy, times `weight`, with respect to every state.
     #[inline(always)]
-    fn backward(&mut self, label: usize, weight: f32) {
+    fn backward(&mut self, goal: Goal<'_>, weight: f32) {
         let depth = self.network.layers.len();
         let last = &mut self.gradients[depth];
         last.copy_from_slice(&self.states[depth]);
         softmax(last);
-        last[label] -= 1.0;
+        goal.subtract_from(last);
         last.iter_mut().for_each(|g| *g *= weight);
         for (index, layer) in self.network.layers.iter().enumerate().rev() {
             let [input, output] = &mut self.gradients[index..index + 2] else { return };
@@ -337,7 +345,7 @@ mod tests {
                 *bias = if index % 2 == 0 { 0.8 } else { -0.8 };
             }
             loss(&mut trainer, &columns, 1);
-            trainer.backward(1, 1.0);
+            trainer.backward(Goal::Class(1), 1.0);
             let gradients = trainer.gradients.clone();
             let states = trainer.states.clone();
             let mut check = |cell: fn(&mut Trainer, usize) -> &mut f32, index, expected: f32| {
@@ -377,7 +385,7 @@ mod tests {
         let data = crate::TextData::new(2, |_, visit| {
             for row in 0..200u32 {
                 let text = format!("row {} is {} of {}", row % 7, row % 11, row % 2);
-                visit(crate::Row { text: &text, label: row % 2, weight: 1.0 });
+                visit(crate::Row::labelled(&text, row % 2));
             }
             Ok(())
         })
@@ -391,12 +399,14 @@ mod tests {
             dropout: 0.3,
         };
         let matrix = data.matrix(settings.key).unwrap();
+        let goals = Goals::of(data.train(), 2, &Values::default()).unwrap();
         let order: Vec<u32> = (0..200).collect();
         let trained = |train: fn(&mut Trainer, &Pass<'_>, &mut ChaCha8Rng)| {
             let mut trainer = Trainer::new(matrix.columns(), 2, &settings, 5);
             data.chunks(&matrix, Subset::Train, &mut |chunk| {
-                let (targets, order, settings) = (data.train(), &*order, &settings);
-                let pass = Pass { chunk, targets, matrix: &matrix, order, settings, done: 0 };
+                let (goals, weights) = (&goals, data.train().weights.as_slice());
+                let (matrix, order, settings) = (&*matrix, &*order, &settings);
+                let pass = Pass { chunk, goals, weights, matrix, order, settings, done: 0 };
                 train(&mut trainer, &pass, &mut generator(1, 1));
             })
             .unwrap();

@@ -27,6 +27,7 @@ mod sampling;
 mod scale;
 mod spare;
 mod table;
+mod teaching;
 mod transformer;
 mod trees;
 
@@ -43,7 +44,6 @@ pub use embedding::Embedding;
 pub use linear::Linear;
 pub use table::{
     Column, ColumnKind, TableData, TableLinear, TableMlp, TableNetwork, TableTargets, TableTask,
-    Teacher,
 };
 pub use transformer::{EncoderNetwork, ExportError, Locate, Transformer, check_size, to_model};
 pub use trees::{
@@ -69,6 +69,12 @@ pub trait Learner: Send + Sync {
 
     /// A parameter that only a job can give, such as what was trained before.
     fn needs(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What [`Learner::fit`] takes besides where training rows are [taught](Targets::taught), with values that
+    /// do well on most tasks; none if the learner cannot be a student.
+    fn student(&self) -> Option<(Space, Values)> {
         None
     }
 
@@ -211,6 +217,9 @@ pub enum TrainError {
     /// No column is left to learn from.
     #[error("every column has the same value in all training rows, or none")]
     NoColumns,
+    /// Some rows have more or fewer answers of a teacher than others.
+    #[error("a teacher must answer all training rows, with a number for each class")]
+    Taught,
     /// A column has more or fewer cells than there are rows.
     #[error("column `{column}` does not have one cell for each row")]
     Cells {
@@ -391,7 +400,7 @@ pub fn learners(task: TaskKind, locate: &Locate) -> Vec<Box<dyn Learner>> {
         TaskKind::TableNumbers => {
             vec![
                 Box::new(TableLinear),
-                Box::new(TableMlp { numbers: true, teacher: None }),
+                Box::new(TableMlp { numbers: true }),
                 Box::new(BoostedTrees { numbers: true }),
             ]
         }

@@ -16,6 +16,7 @@ use crate::matrix::{Matrix, MatrixKey};
 use crate::sampling::shuffled;
 use crate::scale::{Weighting, scales};
 use crate::spare::Lent;
+use crate::teaching::{Goal, Goals, Teaching};
 use crate::{Fitted, Job, Learned, Learner, Network, Step, TextNetwork, TrainError};
 
 /// Hashed n-grams into softmax regression.
@@ -96,6 +97,10 @@ impl Learner for Linear {
         values
     }
 
+    fn student(&self) -> Option<(Space, Values)> {
+        Some(Teaching::parameters())
+    }
+
     fn fit(
         &self,
         job: &Job<'_>,
@@ -115,6 +120,7 @@ impl Learner for Linear {
         })?;
         // One over the length of each row's scaled feature vector; 0 until the row is first seen.
         let mut lengths = [Subset::Train, Subset::Valid].map(|subset| vec![0.0; data.rows(subset)]);
+        let goals = Goals::of(data.train(), data.classes(), job.values)?;
         let total = (settings.epochs * data.train().labels.len() as u64) as f32;
         let (mut done, mut valid) = (0u64, Vec::new());
         for epoch in 1..=settings.epochs {
@@ -129,8 +135,7 @@ impl Learner for Linear {
                     let (columns, next) = (columns(place), columns(place + 1));
                     let rate = settings.learning_rate * (1.0 - done as f32 / total);
                     let number = chunk.number(*row as usize);
-                    let target =
-                        (data.train().labels[number] as usize, data.train().weights[number]);
+                    let target = (goals.of_row(number), data.train().weights[number]);
                     let length = weights.known_length(&mut lengths[0][number], columns, tied);
                     weights.step((columns, next), length, target, rate, settings.alpha);
                     done += 1;
@@ -232,12 +237,12 @@ impl Weights {
     }
 
     /// One gradient step on a training row with `columns`, whose features have the given `weight`,
-    /// towards a label that counts as much as its own weight says.
+    /// towards a goal that counts as much as its own weight says.
     fn step(
         &mut self,
         (columns, next): (&[u32], &[u32]),
         weight: f32,
-        (label, label_weight): (usize, f32),
+        (goal, goal_weight): (Goal<'_>, f32),
         rate: f32,
         alpha: f32,
     ) {
@@ -251,7 +256,7 @@ impl Weights {
             }
         };
         self.logits(columns, tied, weight, gradient);
-        loss_gradient(gradient, label, label_weight);
+        loss_gradient(gradient, goal, goal_weight);
         for (bias, g) in self.bias.iter_mut().zip(&*gradient) {
             *bias -= rate * BIAS_RATE * g;
         }
@@ -406,13 +411,13 @@ fn adagrad(weight: &mut f32, squares: &mut f32, gradient: f32, rate: f32) {
 }
 
 /// Logits to the gradient of the cross-entropy, in place; a single logit is that of class 1.
-fn loss_gradient(logits: &mut [f32], label: usize, weight: f32) {
+fn loss_gradient(logits: &mut [f32], goal: Goal<'_>, weight: f32) {
     if let [logit] = logits {
-        *logit = (sigmoid(*logit) - label as f32) * weight;
+        *logit = (sigmoid(*logit) - goal.share(1)) * weight;
         return;
     }
     softmax(logits);
-    logits[label] -= 1.0;
+    goal.subtract_from(logits);
     logits.iter_mut().for_each(|g| *g *= weight);
 }
 

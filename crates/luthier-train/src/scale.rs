@@ -99,9 +99,9 @@ fn class_counts(data: &TextData<'_>, matrix: &Matrix) -> Result<Vec<u32>, TrainE
     let mut counts = vec![0; matrix.columns() * classes];
     data.chunks(matrix, Subset::Train, &mut |chunk| {
         for row in 0..chunk.rows.len() {
-            let label = data.train().labels[chunk.number(row)] as usize;
+            let class = data.train().class(chunk.number(row), classes);
             for column in chunk.rows.row(row) {
-                counts[*column as usize * classes + label] += 1;
+                counts[*column as usize * classes + class] += 1;
             }
         }
     })?;

@@ -11,7 +11,7 @@ use crate::TrainError;
 use crate::data::normalise;
 
 pub use linear::TableLinear;
-pub use mlp::{TableMlp, Teacher};
+pub use mlp::TableMlp;
 pub use network::TableNetwork;
 
 /// Labelled rows of numbers and categories for training, column by column.
@@ -98,9 +98,17 @@ pub struct TableTargets {
     pub values: Vec<f32>,
     /// Weight of each row, finite and not negative; their mean is 1.
     pub weights: Vec<f32>,
+    /// What a teacher answers, row-major: probabilities of the classes, or a number; empty where there is
+    /// none.
+    pub taught: Vec<f32>,
 }
 
 impl TableTargets {
+    /// Rows of weight 1 that no one has taught.
+    pub fn of(values: Vec<f32>) -> Self {
+        Self { weights: vec![1.0; values.len()], values, taught: Vec::new() }
+    }
+
     /// Gives the weights a mean of 1.
     pub fn normalise(&mut self) {
         normalise(&mut self.weights);

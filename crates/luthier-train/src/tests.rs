@@ -46,15 +46,15 @@ fn data(classes: usize) -> Data<'static> {
     let (train, valid) = (rows(classes, 120, 0), rows(classes, 30, 2));
     TextData::new(classes, move |subset, visit| {
         let rows = if subset == Subset::Train { &train } else { &valid };
-        rows.iter().for_each(|(text, label)| visit(Row { text, label: *label, weight: 1.0 }));
+        rows.iter().for_each(|(text, label)| visit(Row::labelled(text, *label)));
         Ok(())
     })
     .unwrap()
     .into()
 }
 
-fn labels<'d>(data: &'d Data<'_>) -> &'d [u32] {
-    &data.texts().unwrap().valid().labels
+fn labels(data: &Data<'_>) -> Vec<u32> {
+    data.texts().unwrap().valid().labels.iter().copied().flatten().collect()
 }
 
 /// The middle of every range and the last option of every choice.
@@ -90,7 +90,7 @@ fn learners_learn() {
                 .valid
                 .chunks(classes)
                 .zip(labels(&data))
-                .filter(|(p, label)| p.iter().all(|q| *q <= p[**label as usize]));
+                .filter(|(p, label)| p.iter().all(|q| *q <= p[*label as usize]));
             assert_eq!(right.count(), 30, "{} on {classes} classes", learner.name());
         }
     }
@@ -158,7 +158,10 @@ fn weights_count_as_repeats_would_and_zero_leaves_a_row_out() {
                 for (index, (text, label)) in rows(2, 120, 0).iter().enumerate() {
                     let lie = subset == Subset::Train && index % 3 == 0;
                     let label = if lie { 1 - label } else { *label };
-                    visit(Row { text, label, weight: if lie { weight } else { 1.0 } });
+                    visit(Row {
+                        weight: if lie { weight } else { 1.0 },
+                        ..Row::labelled(text, label)
+                    });
                 }
                 Ok(())
             })
@@ -167,7 +170,7 @@ fn weights_count_as_repeats_would_and_zero_leaves_a_row_out() {
         let margin = |data: &Data<'_>| {
             let fitted = fit(&*learner, data, 1);
             let labels = labels(data);
-            fitted.valid.chunks(2).zip(labels).map(|(p, l)| p[*l as usize]).sum::<f32>()
+            fitted.valid.chunks(2).zip(labels).map(|(p, l)| p[l as usize]).sum::<f32>()
         };
         assert!(
             margin(&flipped(0.0).into()) > margin(&flipped(1.0).into()) + 1.0,
@@ -183,8 +186,7 @@ fn fitting_needs_no_validation_rows() {
     let with = |valid: bool| {
         let source = move |subset, visit: &mut dyn FnMut(Row<'_>)| {
             if subset == Subset::Train || valid {
-                rows.iter()
-                    .for_each(|(text, label)| visit(Row { text, label: *label, weight: 1.0 }));
+                rows.iter().for_each(|(text, label)| visit(Row::labelled(text, *label)));
             }
             Ok(())
         };
@@ -208,15 +210,15 @@ fn unusable_rows_are_errors() {
     let empty = TextData::new(2, |_, _| Ok(()));
     assert!(matches!(empty, Err(TrainError::NoRows)));
     let outside = TextData::new(2, |_, visit| {
-        visit(Row { text: "x", label: 2, weight: 1.0 });
+        visit(Row::labelled("x", 2));
         Ok(())
     });
     assert!(matches!(outside, Err(TrainError::Label { classes: 2 })));
     let failing = TextData::new(2, |_, _| Err("gone".into()));
     assert!(matches!(failing, Err(TrainError::Source(_))));
     let blank = TextData::new(2, |_, visit| {
-        visit(Row { text: "", label: 0, weight: 1.0 });
-        visit(Row { text: " ", label: 1, weight: 1.0 });
+        visit(Row::labelled("", 0));
+        visit(Row::labelled(" ", 1));
         Ok(())
     });
     let blank = Data::from(blank.unwrap());
@@ -234,13 +236,13 @@ fn rows_that_are_read_again_train_as_well_as_rows_that_are_kept() {
     for learner in learners() {
         let source = |subset, visit: &mut dyn FnMut(Row<'_>)| {
             let rows = rows(3, if subset == Subset::Train { 120 } else { 30 }, 1);
-            rows.iter().for_each(|(text, label)| visit(Row { text, label: *label, weight: 1.0 }));
+            rows.iter().for_each(|(text, label)| visit(Row::labelled(text, *label)));
             Ok(())
         };
         let kept = Data::from(TextData::new(3, source).unwrap());
         let right = |fitted: &Fitted| {
             let rows = fitted.valid.chunks(3).zip(labels(&kept));
-            rows.filter(|(p, label)| p.iter().all(|q| *q <= p[**label as usize])).count()
+            rows.filter(|(p, label)| p.iter().all(|q| *q <= p[*label as usize])).count()
         };
         let expected = fit(&*learner, &kept, 4);
         for max_chunk in [u64::MAX, 2000] {
@@ -251,4 +253,56 @@ fn rows_that_are_read_again_train_as_well_as_rows_that_are_kept() {
             assert_eq!(right(&fitted), right(&expected), "{} by {max_chunk}", learner.name());
         }
     }
+}
+
+#[test]
+fn students_learn_words_that_only_their_teacher_has_seen() {
+    let labelled = [("good film", 1), ("bad film", 0), ("good plot", 1), ("bad plot", 0)];
+    let unlabelled = ["superb film", "superb plot", "dreary film", "dreary plot"];
+    let answers = |superb: bool| if superb { [0.1, 0.9] } else { [0.9, 0.1] };
+    let of = |is_taught: bool| {
+        let data = TextData::new(2, move |subset, visit| {
+            for (text, label) in labelled.into_iter().cycle().take(80) {
+                let taught = answers(label == 1);
+                let taught: &[f32] =
+                    if is_taught && subset == Subset::Train { &taught } else { &[] };
+                visit(Row { taught, ..Row::labelled(text, label) });
+            }
+            for text in unlabelled.into_iter().cycle().take(80).filter(|_| is_taught) {
+                if subset == Subset::Train {
+                    let taught = answers(text.starts_with("superb"));
+                    visit(Row { text, label: None, weight: 1.0, taught: &taught });
+                }
+            }
+            Ok(())
+        });
+        Data::from(data.unwrap())
+    };
+    for learner in [&crate::Linear as &dyn Learner, &crate::Embedding] {
+        let mut values = learner.proposal();
+        let (space, own) = learner.student().unwrap();
+        space.dimensions().iter().for_each(|dimension| {
+            values.insert(&dimension.name, own.get(&dimension.name).unwrap().clone());
+        });
+        let score = |data: &Data<'_>| {
+            let job = Job { data, values: &values, seed: 3 };
+            let fitted = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap();
+            let texts = ["superb".to_owned(), "dreary".to_owned()];
+            let found = fitted.network().answer(Inputs::Texts(&texts)).unwrap();
+            f64::from(found[1] - found[3])
+        };
+        assert!(score(&of(true)) > 0.4, "{}", learner.name());
+        assert!(score(&of(false)).abs() < 0.05, "{}", learner.name());
+    }
+    let lone = TextData::new(2, |_, visit| {
+        visit(Row { text: "x", label: None, weight: 1.0, taught: &[] });
+        Ok(())
+    });
+    assert!(matches!(lone, Err(TrainError::Label { classes: 2 })));
+    let some = TextData::new(2, |_, visit| {
+        visit(Row::labelled("x", 0));
+        visit(Row { taught: &[0.5, 0.5], ..Row::labelled("y", 1) });
+        Ok(())
+    });
+    assert!(matches!(some, Err(TrainError::Taught)));
 }

@@ -296,7 +296,7 @@ fn step(
     let part = |rows: &&[u32]| {
         let mut batch = Batch::new();
         rows.iter().for_each(|row| train.put(*row as usize, &mut batch));
-        let labels = rows.iter().map(|row| Some(data.train().labels[*row as usize]));
+        let labels = rows.iter().map(|row| data.train().labels[*row as usize]);
         let weights = rows.iter().map(|row| data.train().weights[*row as usize]);
         (batch, labels.collect::<Vec<_>>(), weights.collect::<Vec<_>>())
     };

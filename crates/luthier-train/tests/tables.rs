@@ -38,8 +38,7 @@ impl Set {
         };
         let mut columns: Vec<Column> = readers.iter().map(column).collect();
         let label = columns.pop()?;
-        let targets = |values: Vec<f32>| TableTargets { weights: vec![1.0; values.len()], values };
-        let (train, valid) = (targets(label.train), targets(label.valid));
+        let (train, valid) = (TableTargets::of(label.train), TableTargets::of(label.valid));
         let data = TableData { columns, task: TableTask::Classes(2), train, valid };
         let (label, readers) = readers.split_last()?;
         let row =

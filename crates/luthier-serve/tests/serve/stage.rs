@@ -165,7 +165,7 @@ pub(crate) fn draft_of(name: &str, classes: u32, rows: u32) -> Draft {
         for i in 0..rows {
             let label = i % classes;
             let word = WORDS[label as usize][(i / classes % 3) as usize];
-            visit(Row { text: &format!("a {word} thing, number {i}"), label, weight: 1.0 });
+            visit(Row::labelled(&format!("a {word} thing, number {i}"), label));
         }
         Ok(())
     })

@@ -74,7 +74,7 @@ fn draft(name: &str, table: &Table, decision: Decision) -> Draft {
     let data = Data::from(TableData {
         columns: columns.collect(),
         task: if classes == 0 { TableTask::Number } else { TableTask::Classes(classes) },
-        train: TableTargets { weights: vec![1.0; values.len()], values },
+        train: TableTargets::of(values),
         valid: TableTargets::default(),
     });
     let kind = if classes == 0 { TaskKind::TableNumbers } else { TaskKind::TableClasses };

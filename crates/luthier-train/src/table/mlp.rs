@@ -14,6 +14,7 @@ use super::preparation::{Preparation, Prepared, PreparedNodes, Scaling, vector};
 use super::{TableData, TableTargets, TableTask};
 use crate::layers;
 use crate::sampling::shuffled;
+use crate::teaching::Teaching;
 use crate::trees::Link;
 use crate::{Fitted, Job, Learned, Learner, Network, Step, TrainError};
 
@@ -23,21 +24,10 @@ use crate::{Fitted, Job, Learned, Learner, Network, Step, TrainError};
 /// before the last epoch where the validation loss has not fallen for a while; every report, and the result, is
 /// of the epoch with the smallest loss so far. Where there are no validation rows, the training rows stand
 /// in for them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct TableMlp {
     /// Whether rows are labelled with numbers.
     pub numbers: bool,
-    /// Answers to learn from beside the labels.
-    pub teacher: Option<Teacher>,
-}
-
-/// What another model answers for the training rows (Hinton et al. 2015).
-#[derive(Debug, Clone, PartialEq)]
-pub struct Teacher {
-    /// Probabilities, row-major `[rows, classes]`, or a number for each row.
-    pub answers: Vec<f32>,
-    /// How much they count against the labels, from 0 to 1.
-    pub share: f32,
 }
 
 /// Epochs without a smaller validation loss after which fitting ends.
@@ -102,6 +92,10 @@ impl Learner for TableMlp {
         values
     }
 
+    fn student(&self) -> Option<(Space, Values)> {
+        Some(Teaching::parameters())
+    }
+
     fn fit(
         &self,
         job: &Job<'_>,
@@ -110,7 +104,7 @@ impl Learner for TableMlp {
         let data = job.data.table()?;
         let settings = Settings::read(job.values, data.task)?;
         data.check(|target| data.task.takes(target) && settings.loss.takes(target))?;
-        let fit = Fit::new(data, &settings, self.teacher.as_ref())?;
+        let fit = Fit::new(data, &settings, Teaching::of(job.values, &data.train.taught)?)?;
         let mut trainer = fit.trainer(job.seed);
         let (mut best, mut best_loss, mut best_epoch) = (None, f64::INFINITY, 0);
         for epoch in 1..=settings.epochs {
@@ -174,26 +168,31 @@ struct Fit<'a> {
     /// Mean and size of the targets, which are learnt without them.
     offset: f32,
     unit: f32,
-    teacher: Option<&'a Teacher>,
+    teaching: Option<Teaching>,
+    /// What the teacher answers, made soft.
+    taught: Vec<f32>,
 }
 
 impl<'a> Fit<'a> {
     fn new(
         data: &'a TableData,
         settings: &'a Settings,
-        teacher: Option<&'a Teacher>,
+        teaching: Option<Teaching>,
     ) -> Result<Self, TrainError> {
         let preparation = Preparation::fit(data, settings.scaling);
         if preparation.is_empty() {
             return Err(TrainError::NoColumns);
         }
-        let answers = data.train.values.len() * outputs(data.task);
-        if teacher.is_some_and(|teacher| teacher.answers.len() != answers) {
-            return Err(TrainError::Cells { column: "teacher".to_owned() });
+        let mut taught = data.train.taught.clone();
+        if teaching.is_some() && taught.len() != data.train.values.len() * outputs(data.task) {
+            return Err(TrainError::Taught);
+        }
+        if let (Some(teaching), TableTask::Classes(classes)) = (&teaching, data.task) {
+            taught.chunks_exact_mut(classes).for_each(|row| teaching.soften(row));
         }
         let [train, valid] = preparation.subsets(data);
         let (offset, unit) = settings.loss.scale(&data.train);
-        Ok(Self { data, settings, preparation, train, valid, offset, unit, teacher })
+        Ok(Self { data, settings, preparation, train, valid, offset, unit, teaching, taught })
     }
 
     fn trainer(&self, seed: u64) -> MlpTrainer {
@@ -228,14 +227,13 @@ impl<'a> Fit<'a> {
     /// Puts the gradients by the outputs of training rows in their place.
     fn gradient(&self, rows: &[u32], outputs: &mut [f32]) {
         let width = outputs.len() / rows.len();
-        let share = self.teacher.map_or(0.0, |teacher| teacher.share);
         for (outputs, row) in outputs.chunks_exact_mut(width).zip(rows) {
             let row = *row as usize;
             let factor = self.data.train.weights[row] / rows.len() as f32;
             let given = outputs.to_vec();
             self.settings.loss.gradient(self.scaled(self.data.train.values[row]), outputs);
-            if let Some(teacher) = self.teacher {
-                let answers = &teacher.answers[row * width..][..width];
+            if let Some(teaching) = &self.teaching {
+                let answers = &self.taught[row * width..][..width];
                 let mut taught = given;
                 match self.data.task {
                     TableTask::Classes(_) => Loss::follow(answers, &mut taught),
@@ -244,7 +242,7 @@ impl<'a> Fit<'a> {
                     }
                 }
                 for (own, taught) in outputs.iter_mut().zip(taught) {
-                    *own += share * (taught - *own);
+                    *own += teaching.share() * (taught - *own);
                 }
             }
             outputs.iter_mut().for_each(|gradient| *gradient *= factor);
@@ -257,7 +255,7 @@ impl<'a> Fit<'a> {
 
     /// The mean loss of the validation rows, or of the training rows where there are none.
     fn judge(&self, mlp: &Mlp) -> f64 {
-        let (rows, TableTargets { values, weights }) = match self.valid.rows() {
+        let (rows, TableTargets { values, weights, .. }) = match self.valid.rows() {
             0 => (&self.train, &self.data.train),
             _ => (&self.valid, &self.data.valid),
         };

@@ -115,13 +115,12 @@ fn table(task: TableTask, rows: usize, valid: usize) -> TableData {
     };
     let mut values: Vec<f32> = signals.into_iter().map(target).collect();
     let valid = values.split_off(rows);
-    let targets = |values: Vec<f32>| TableTargets { weights: vec![1.0; values.len()], values };
     let columns = columns.into_iter().enumerate().map(|(index, (kind, mut train))| {
         let valid = train.split_off(rows);
         Column { name: format!("c{index}"), kind, train, valid }
     });
     let columns = columns.collect();
-    TableData { columns, task, train: targets(values), valid: targets(valid) }
+    TableData { columns, task, train: TableTargets::of(values), valid: TableTargets::of(valid) }
 }
 
 const TASKS: [TableTask; 3] = [TableTask::Classes(2), TableTask::Classes(4), TableTask::Number];
@@ -149,8 +148,11 @@ fn linear_models_answer_as_scikit_learn_does() {
         let mut data = TableData {
             columns: columns.collect(),
             task,
-            train: TableTargets { values, weights: floats(&fixture["weights"]) },
-            valid: TableTargets { weights: vec![1.0; valid.len()], values: valid },
+            train: TableTargets {
+                weights: floats(&fixture["weights"]),
+                ..TableTargets::of(values)
+            },
+            valid: TableTargets::of(valid),
         };
         data.train.normalise();
         let answers = fixture["answers"][name].as_array().unwrap();
@@ -304,19 +306,19 @@ fn mlps_learn_what_is_not_linear() {
             };
             rows.map(of_row).sum::<f64>() / 500.0
         };
-        let (mlp, linear) = (loss(&mlp(task, None)), loss(&TableLinear));
+        let (mlp, linear) = (loss(&mlp(task)), loss(&TableLinear));
         assert!(mlp < 0.8 * linear, "{mlp} and {linear} on {task:?}");
     }
 }
 
-fn mlp(task: TableTask, teacher: Option<Teacher>) -> TableMlp {
-    TableMlp { numbers: task == TableTask::Number, teacher }
+fn mlp(task: TableTask) -> TableMlp {
+    TableMlp { numbers: task == TableTask::Number }
 }
 
 #[test]
 fn seeds_decide_threads_do_not_and_a_break_stops() {
     let data = Data::from(table(TableTask::Classes(2), 300, 50));
-    let learner = mlp(TableTask::Classes(2), None);
+    let learner = mlp(TableTask::Classes(2));
     let values = learner.proposal();
     let fit = |seed: u64, threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -333,7 +335,7 @@ fn seeds_decide_threads_do_not_and_a_break_stops() {
 #[test]
 fn a_learning_rate_without_bounds_diverges() {
     let data = table(TableTask::Classes(2), 300, 50);
-    let learner = mlp(TableTask::Classes(2), None);
+    let learner = mlp(TableTask::Classes(2));
     let mut values = learner.proposal();
     values.insert("learning_rate", 1e38);
     assert!(matches!(fit(&learner, &data, &values), Err(TrainError::Diverged { epoch: 1 })));
@@ -354,9 +356,11 @@ fn a_teacher_outweighs_labels_that_are_wrong() {
         wrong.train.values.reverse();
         wrong.valid = TableTargets::default();
         wrong.columns.iter_mut().for_each(|column| column.valid.clear());
-        let values = mlp(task, None).proposal();
-        let good = |teacher: Option<Teacher>| {
-            let fitted = fit(&mlp(task, teacher), &wrong, &values).unwrap();
+        let mut values = mlp(task).proposal();
+        values.insert("teacher_share", 1.0);
+        values.insert("teacher_temperature", 1.0);
+        let good = |wrong: &TableData| {
+            let fitted = fit(&mlp(task), wrong, &values).unwrap();
             let found = fitted.network().answer(Inputs::Table(&valid_cells(&truth))).unwrap();
             let rows = found.chunks(found.len() / 200).zip(&truth.valid.values);
             let good = rows.filter(|(answers, target)| match task {
@@ -365,19 +369,19 @@ fn a_teacher_outweighs_labels_that_are_wrong() {
             });
             good.count()
         };
-        let teacher = Teacher { answers: answers.clone(), share: 1.0 };
-        let (taught, untaught) = (good(Some(teacher)), good(None));
+        let untaught = good(&wrong);
+        wrong.train.taught = answers;
+        let taught = good(&wrong);
         assert!(2 * taught > 3 * untaught, "{taught} and {untaught} of 200 on {task:?}");
-        let short = Teacher { answers: answers[1..].to_vec(), share: 0.5 };
-        let refused = fit(&mlp(task, Some(short)), &wrong, &values);
-        assert!(matches!(refused, Err(TrainError::Cells { column }) if column == "teacher"));
+        wrong.train.taught.pop();
+        assert!(matches!(fit(&mlp(task), &wrong, &values), Err(TrainError::Taught)));
     }
 }
 
 #[test]
 fn numbers_are_learnt_by_every_loss() {
     let data = table(TableTask::Number, 1500, 300);
-    let learner = mlp(TableTask::Number, None);
+    let learner = mlp(TableTask::Number);
     for (loss, below) in
         [("squared", 0.5), ("absolute", 0.5), ("huber", 0.5), ("poisson", 0.5), ("quantile", 0.9)]
     {

@@ -24,7 +24,7 @@ fn numbers(values: impl IntoIterator<Item = f32>) -> Column {
 }
 
 fn targets(values: Vec<f32>) -> TableTargets {
-    TableTargets { weights: vec![1.0; values.len()], values }
+    TableTargets::of(values)
 }
 
 fn table(columns: Vec<Column>, values: Vec<f32>) -> TableData {

@@ -87,8 +87,9 @@ fn fit(
             if part == Part::Valid || is_in(index, share) {
                 visit(Row {
                     text: example.content.text().unwrap_or_default(),
-                    label: example.label.class().unwrap_or_default(),
+                    label: example.label.class(),
                     weight: example.weight,
+                    taught: &[],
                 });
             }
         }
@@ -100,7 +101,7 @@ fn fit(
         other => other?,
     };
     let labels = &data.train().labels;
-    let (rows, absent) = (labels.len() as u64, |class| !labels.contains(&class));
+    let (rows, absent) = (labels.len() as u64, |class| !labels.contains(&Some(class)));
     if data.valid().labels.is_empty() || (0..classes as u32).any(absent) {
         return Ok(None);
     }

@@ -79,8 +79,9 @@ impl<'a> TrainingRows<'a> {
                 }
                 visit(Row {
                     text: example.content.text().unwrap_or_default(),
-                    label: example.label.class().unwrap_or_default(),
+                    label: example.label.class(),
                     weight: example.weight,
+                    taught: &[],
                 });
             }
             Ok(())
