@@ -145,7 +145,7 @@ impl Space {
         space.push(name.to_owned(), Distribution::Choice { options: names }, None);
         for (index, (option, child)) in options.into_iter().enumerate() {
             let scoped = |inner: &str| format!("{option}.{inner}");
-            space.extend_under(child, &Condition::new(0, [index]), scoped);
+            space.extend(child, Some(&Condition::new(0, [index])), scoped);
         }
         space
     }
@@ -182,7 +182,17 @@ impl Space {
         };
         let place = |option: &str| known.iter().position(|other| other.to_string() == option);
         let options = options.map(|option| place(option).expect("the option exists"));
-        self.extend_under(child, &Condition::new(index, options), str::to_owned);
+        self.extend(child, Some(&Condition::new(index, options)), str::to_owned);
+        self
+    }
+
+    /// Adds what is in `more`, behind the rest.
+    ///
+    /// # Panics
+    /// If the two share a name.
+    #[must_use]
+    pub fn with(mut self, more: Space) -> Self {
+        self.extend(more, None, str::to_owned);
         self
     }
 
@@ -325,19 +335,20 @@ impl Space {
         Ok(())
     }
 
-    fn extend_under(
+    /// Adds the dimensions and constraints of `child`, whose roots hang on `root`.
+    fn extend(
         &mut self,
         child: Space,
-        root: &Condition,
+        root: Option<&Condition>,
         rename: impl Fn(&str) -> String + Copy,
     ) {
         let offset = self.len();
         for dimension in child.dimensions {
             let condition = match dimension.condition {
-                None => root.clone(),
-                Some(inner) => inner.moved(offset),
+                None => root.cloned(),
+                Some(inner) => Some(inner.moved(offset)),
             };
-            self.push(rename(&dimension.name), dimension.distribution, Some(condition));
+            self.push(rename(&dimension.name), dimension.distribution, condition);
         }
         self.constraints.extend(child.constraints.iter().map(|c| c.moved(offset, rename)));
     }

@@ -607,3 +607,26 @@ fn an_open_space_grows_and_takes_values_without_some_of_it() {
     assert_ne!(closed, space);
     assert!(closed.check(&x(0.5)).is_err());
 }
+
+#[test]
+fn spaces_are_put_behind_one_another() {
+    let inner = Space::of([("share", Distribution::float(0.0, 1.0))]);
+    let student = Space::of([("taught", Distribution::choice(["no", "yes"]))])
+        .when("taught", "yes", inner)
+        .subject_to("taught == \"no\" or share > 0.1")
+        .unwrap();
+    let both = Space::of([("rate", Distribution::float(0.1, 1.0))]).with(student);
+    let names: Vec<&str> = both.dimensions().iter().map(|d| d.name.as_str()).collect();
+    assert_eq!(names, ["rate", "taught", "share"]);
+    let values = |taught: &str| {
+        let mut values = Values::default();
+        values.insert("rate", 0.5);
+        values.insert("taught", taught);
+        if taught == "yes" {
+            values.insert("share", 0.05);
+        }
+        values
+    };
+    assert!(both.check(&values("no")).is_ok());
+    assert!(both.check(&values("yes")).is_err());
+}

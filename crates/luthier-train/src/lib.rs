@@ -14,6 +14,7 @@
 //! Trials can run side by side: small learners use one thread, and the others those of the pool that they
 //! are called in. The same values, rows, order and seed give the same bits.
 
+mod augment;
 mod bag;
 mod boosted_trees;
 mod cache;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 use luthier_model::{Decision, Model, NgramText, Preprocess, PreprocessError, Signature, Table};
 use luthier_space::{Space, ValueError, Values};
 
+pub use augment::augmented;
 pub use bag::{BagNetwork, Dense};
 pub use boosted_trees::BoostedTrees;
 pub use data::{Row, RowSource, SourceError, Subset, Targets, TextData};

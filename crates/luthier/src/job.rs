@@ -3,6 +3,7 @@
 //! [`Job::load`] reads and checks it; whatever comes after trusts the result.
 
 mod data;
+mod distill;
 mod objective;
 
 use std::io::{self, ErrorKind};
@@ -21,9 +22,11 @@ use crate::failure::{Failure, did_you_mean, meant_or_known, nearest};
 use crate::launch::{Tasks, TasksForm};
 use crate::program::{self, Program, ProgramForm};
 use data::DataForm;
+use distill::DistillForm;
 use objective::{ObjectiveForm, Tellers};
 
 pub(crate) use data::{Data, Task};
+pub(crate) use distill::Distill;
 pub(crate) use objective::{Constraint, Goal, Measure, Objective};
 
 /// Name of the file.
@@ -47,6 +50,8 @@ pub(crate) struct Job {
     /// The rows to learn from; without, a program sees to its data itself.
     pub(crate) data: Option<Data>,
     pub(crate) objective: Objective,
+    /// What learners are taught by, if anything.
+    pub(crate) distill: Option<Distill>,
     pub(crate) tune: Tune,
     pub(crate) compress: CompressForm,
     pub(crate) route: Option<RouteForm>,
@@ -91,6 +96,7 @@ struct JobForm {
     data: Option<DataForm>,
     #[serde(default)]
     objective: ObjectiveForm,
+    distill: Option<DistillForm>,
     #[serde(default)]
     tune: TuneForm,
     #[serde(default)]
@@ -196,7 +202,8 @@ impl Job {
             ));
         }
         let task = task.filter(|_| rows.is_some());
-        let tune = form.tune.check(&folder, task)?;
+        let distill = form.distill.map(|distill| distill.check(task, &folder)).transpose()?;
+        let tune = form.tune.check(&folder, task, distill.is_some())?;
         let tellers = Tellers {
             task,
             learners: tune.learners.iter().map(|learner| learner.name()).collect(),
@@ -208,6 +215,7 @@ impl Job {
         Ok(Self {
             data,
             objective,
+            distill,
             tune,
             name: form.name,
             compress: form.compress,
@@ -359,8 +367,8 @@ struct Taking {
 }
 
 impl TuneForm {
-    fn check(mut self, folder: &Path, task: Option<Task>) -> Result<Tune, Failure> {
-        let Taking { spaces, program, learners } = self.taking(folder, task)?;
+    fn check(mut self, folder: &Path, task: Option<Task>, taught: bool) -> Result<Tune, Failure> {
+        let Taking { spaces, program, learners } = self.taking(folder, task, taught)?;
         let storage = check_storage("`tune.storage`", self.storage.as_deref().unwrap_or(STUDY))?;
         let sampler = self.sampler.unwrap_or_else(|| "auto".to_owned());
         let pruner = self.pruner.map(pruner).transpose()?.unwrap_or_default();
@@ -389,7 +397,7 @@ impl TuneForm {
         let space = Space::choice_of("learner", spaces);
         Ok(Tune {
             program,
-            first: learners.iter().map(|learner| proposal(&**learner, &space)).collect(),
+            first: learners.iter().map(|learner| proposal(&**learner, &space, taught)).collect(),
             space,
             learners,
             trials,
@@ -411,14 +419,20 @@ impl TuneForm {
         })
     }
 
-    /// The learners that take part; there are no rows without a task.
-    fn taking(&mut self, folder: &Path, task: Option<Task>) -> Result<Taking, Failure> {
+    /// The learners that take part; there are no rows without a task. Where they are `taught`, that are those
+    /// that can be students.
+    fn taking(
+        &mut self,
+        folder: &Path,
+        task: Option<Task>,
+        taught: bool,
+    ) -> Result<Taking, Failure> {
         let has_rows = task.is_some();
         if !has_rows && self.command.is_none() {
             return Err(Failure::input("there is no [data] to learn from, and no `tune.command`")
                 .hint("name labelled rows in [data], or give a program that needs none"));
         }
-        let known = Known::of(task, &checkpoints::locate(folder));
+        let known = Known::of(task, &checkpoints::locate(folder), taught);
         let names = self.learners.take().unwrap_or_else(|| match has_rows {
             true => known.all(&self.space),
             false => vec![program::LEARNER.to_owned()],
@@ -475,17 +489,40 @@ fn unknown(key: &str, error: &luthier_tune::UnknownName) -> Failure {
 }
 
 /// The learners for a task or, without one, for any.
-struct Known(Vec<Box<dyn Learner>>);
+struct Known {
+    learners: Vec<Box<dyn Learner>>,
+    /// Whether a teacher answers.
+    taught: bool,
+}
 
 impl Known {
-    fn of(task: Option<Task>, locate: &Locate) -> Self {
-        Self(learners(task.map_or(TaskKind::TextClasses, Task::kind), locate))
+    fn of(task: Option<Task>, locate: &Locate, taught: bool) -> Self {
+        let kind = task.map_or(TaskKind::TextClasses, Task::kind);
+        Self { learners: learners(kind, locate), taught }
+    }
+
+    /// The space of a learner, with what it takes as a student.
+    fn space(&self, learner: &dyn Learner) -> Result<Space, Failure> {
+        let own = learner.space();
+        match (self.taught, learner.student()) {
+            (false, _) => Ok(own),
+            (true, Some((student, _))) => Ok(own.with(student)),
+            (true, None) => {
+                let students = self.learners.iter().filter(|known| known.student().is_some());
+                let students: Vec<&str> = students.map(|known| known.name()).collect();
+                let what = format!("`tune.learners`: `{}` cannot be taught", learner.name());
+                Err(Failure::input(what).hint(format!(
+                    "of these learners {} can: name one, or leave [distill] out",
+                    students.join(", ")
+                )))
+            }
+        }
     }
 
     fn get(&self, name: &str) -> Result<&dyn Learner, Failure> {
-        let found = self.0.iter().find(|learner| learner.name() == name);
+        let found = self.learners.iter().find(|learner| learner.name() == name);
         found.map(|learner| &**learner).ok_or_else(|| {
-            let mut known: Vec<&str> = self.0.iter().map(|learner| learner.name()).collect();
+            let mut known: Vec<&str> = self.learners.iter().map(|learner| learner.name()).collect();
             known.push(program::LEARNER);
             Failure::input(format!("`tune.learners`: there is no learner `{name}`"))
                 .hint(meant_or_known(nearest(name, known.iter().copied()), &known))
@@ -494,9 +531,10 @@ impl Known {
 
     /// Those that take part where none are named: all that have what they need.
     fn all(&self, forms: &Table) -> Vec<String> {
-        let learners = self.0.iter().map(AsRef::as_ref);
+        let learners = self.learners.iter().map(AsRef::as_ref);
         let take_part = learners.filter(|learner: &&dyn Learner| {
-            learner.needs().is_none() || forms.contains_key(learner.name())
+            let named = forms.contains_key(learner.name());
+            named || learner.needs().is_none() && !(self.taught && learner.student().is_none())
         });
         take_part.map(|learner| learner.name().to_owned()).collect()
     }
@@ -504,7 +542,7 @@ impl Known {
     /// Those called `names`.
     fn take(self, names: &[String]) -> Vec<Box<dyn Learner>> {
         let mut taken: Vec<_> = self
-            .0
+            .learners
             .into_iter()
             .filter(|learner| names.iter().any(|n| n == learner.name()))
             .collect();
@@ -541,7 +579,7 @@ fn spaces(names: &[String], forms: &Table, known: &Known) -> Result<Vec<(String,
             return Ok((name.clone(), Space::from_toml(form).map_err(within)?));
         }
         let learner = known.get(name)?;
-        let own = learner.space();
+        let own = known.space(learner)?;
         let space = match form {
             Some(form) => own.replace(form).map_err(within)?,
             None => own.clone(),
@@ -575,9 +613,12 @@ fn check_program(
 }
 
 /// A learner's own proposal in the space of all learners, `space`, whose first option is what it needs.
-fn proposal(learner: &dyn Learner, space: &Space) -> Values {
+fn proposal(learner: &dyn Learner, space: &Space, taught: bool) -> Values {
     let name = learner.name();
     let mut own = learner.proposal();
+    if let Some((_, student)) = learner.student().filter(|_| taught) {
+        student.iter().for_each(|(key, value)| own.insert(key, value.clone()));
+    }
     if let Some(needed) = learner.needs() {
         let dimension = space.get(&format!("{name}.{needed}"));
         let first = dimension.and_then(|dimension| dimension.distribution.options().first());

@@ -29,7 +29,7 @@ pub(crate) fn model(name: &str, version: i64) -> Arc<ServedModel> {
 pub(crate) fn draft(name: &str) -> Draft {
     let data = TextData::new(2, |_, visit| {
         for label in [0, 1, 0, 1] {
-            visit(Row { text: ["cold", "warm"][label as usize], label, weight: 1.0 });
+            visit(Row::labelled(["cold", "warm"][label as usize], label));
         }
         Ok(())
     });

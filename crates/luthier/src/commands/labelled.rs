@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use luthier_bundle::{Bundle, Predictor, ProbeRow};
+use luthier_bundle::{Bundle, PredictScratch, ProbeRow};
 use luthier_data::{DataError, Source};
 use luthier_engine::Threads;
 use luthier_eval::Predictions;
 use luthier_model::Decision;
 
 use crate::failure::Failure;
-use crate::stages::{Answers, Inputs, TIMED_ROWS, Truth, answer, columns, content, raw};
+use crate::stages::{Answers, Inputs, TIMED_ROWS, Truth, answer_as, columns, content, raw};
 
 /// Labels that a message lists.
 const SHOWN_LABELS: usize = 5;
@@ -104,31 +104,10 @@ impl LabelledRows {
     /// What a bundle says of the rows, its classes in the order of `labels`, which are its own.
     pub(super) fn score(&self, bundle: &Bundle, labels: &[String]) -> Result<Predictions, Failure> {
         let predictor = bundle.predictor(&Threads::new(1))?;
-        let Answers { outputs, decided } = answer(&predictor, &self.inputs)?;
-        let places = places(&predictor, labels);
-        let (outputs, decided) = match (places.iter().copied().eq(0..labels.len()), decided) {
-            (false, Some(decided)) => in_order(&places, &outputs, &decided),
-            (_, decided) => (outputs, decided),
-        };
+        let scratch = &mut PredictScratch::default();
+        let Answers { outputs, decided } = answer_as(&predictor, &self.inputs, labels, scratch)?;
         Ok(self.truth.predictions(&outputs, decided)?)
     }
-}
-
-/// For each label the class of the model that carries it.
-fn places(predictor: &Predictor, labels: &[String]) -> Vec<usize> {
-    let own = predictor.decision().labels();
-    labels.iter().filter_map(|label| own.iter().position(|other| other == label)).collect()
-}
-
-fn in_order(
-    places: &[usize],
-    probabilities: &[f32],
-    predicted: &[u32],
-) -> (Vec<f32>, Option<Vec<u32>>) {
-    let rows = probabilities.chunks_exact(places.len().max(1));
-    let ordered = rows.flat_map(|row| places.iter().map(|place| row[*place])).collect();
-    let class = |own: &u32| places.iter().position(|place| *place as u32 == *own).unwrap_or(0);
-    (ordered, Some(predicted.iter().map(|own| class(own) as u32).collect()))
 }
 
 /// Opens the bundle at `path`, which must take the same columns as `bundle` and be about the same labels,
@@ -178,20 +157,5 @@ pub(super) fn beside(bundle: &Bundle, path: &Path) -> Result<Bundle, Failure> {
             Err(Failure::input(format!("the positive label is {ours} here and {theirs} there"))
                 .hint("set `data.positive` alike in both jobs"))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::in_order;
-
-    #[test]
-    fn classes_come_in_the_order_of_the_labels() {
-        // The model keeps c, a, b; the labels are a, b, c.
-        let places = [1, 2, 0];
-        let (probabilities, predicted) =
-            in_order(&places, &[0.5, 0.2, 0.3, 0.1, 0.8, 0.1], &[0, 1]);
-        assert_eq!(probabilities, [0.2, 0.3, 0.5, 0.8, 0.1, 0.1]);
-        assert_eq!(predicted.unwrap(), [2, 0]);
     }
 }

@@ -38,6 +38,23 @@ impl Inputs {
         }
     }
 
+    /// Number of rows.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Texts(texts) => texts.len(),
+            Self::Table(columns, numbers) => numbers.len().checked_div(*columns).unwrap_or(0),
+        }
+    }
+
+    /// Places of the rows, the shortest text first.
+    pub(super) fn by_length(&self) -> Vec<usize> {
+        let mut places: Vec<usize> = (0..self.len()).collect();
+        if let Self::Texts(texts) = self {
+            places.sort_by_key(|place| texts[*place].len());
+        }
+        places
+    }
+
     /// Adds a row.
     pub(crate) fn push(
         &mut self,

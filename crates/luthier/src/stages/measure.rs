@@ -99,9 +99,46 @@ pub(crate) struct Answers {
     pub(crate) decided: Option<Vec<u32>>,
 }
 
+impl Answers {
+    /// The same with the classes that are at `places` now.
+    fn in_order(self, places: &[usize]) -> Self {
+        let rows = self.outputs.chunks_exact(places.len().max(1));
+        let outputs = rows.flat_map(|row| places.iter().map(|place| row[*place])).collect();
+        let class = |own: u32| places.iter().position(|place| *place as u32 == own).unwrap_or(0);
+        let decided =
+            self.decided.map(|decided| decided.into_iter().map(|own| class(own) as u32).collect());
+        Self { outputs, decided }
+    }
+}
+
 /// Has rows answered.
 pub(crate) fn answer(predictor: &Predictor, rows: &Inputs) -> Result<Answers, Failure> {
-    let outputs = rows.answer(predictor, &mut PredictScratch::default())?;
+    answer_in(predictor, rows, &mut PredictScratch::default())
+}
+
+/// The same by classes in the order of `labels`, which are the model's own.
+pub(crate) fn answer_as(
+    predictor: &Predictor,
+    rows: &Inputs,
+    labels: &[String],
+    scratch: &mut PredictScratch,
+) -> Result<Answers, Failure> {
+    let answers = answer_in(predictor, rows, scratch)?;
+    let own = predictor.decision().labels();
+    let place = |label: &String| own.iter().position(|other| other == label);
+    let places: Vec<usize> = labels.iter().filter_map(place).collect();
+    match places.iter().copied().eq(0..own.len()) {
+        true => Ok(answers),
+        false => Ok(answers.in_order(&places)),
+    }
+}
+
+fn answer_in(
+    predictor: &Predictor,
+    rows: &Inputs,
+    scratch: &mut PredictScratch,
+) -> Result<Answers, Failure> {
+    let outputs = rows.answer(predictor, scratch)?;
     let decided = |decision: &ClassDecision| {
         let rows = outputs.chunks_exact(decision.classes());
         rows.map(|row| decision.answer(row).label as u32).collect()
@@ -144,4 +181,18 @@ pub(crate) fn median_and_p99(mut times: Vec<f64>) -> (f64, f64) {
         times.get(position.saturating_sub(1)).copied().unwrap_or(0.0)
     };
     (at(0.5), at(0.99))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_come_in_the_order_of_the_labels() {
+        // The model keeps c, a, b; the labels are a, b, c.
+        let outputs = vec![0.5, 0.2, 0.3, 0.1, 0.8, 0.1];
+        let answers = Answers { outputs, decided: Some(vec![0, 1]) }.in_order(&[1, 2, 0]);
+        assert_eq!(answers.outputs, [0.2, 0.3, 0.5, 0.8, 0.1, 0.1]);
+        assert_eq!(answers.decided.unwrap(), [2, 0]);
+    }
 }

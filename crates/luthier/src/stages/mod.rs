@@ -17,6 +17,7 @@ mod held_out;
 mod inputs;
 mod measure;
 mod report;
+mod teach;
 mod train;
 mod training_rows;
 mod tune;
@@ -40,7 +41,7 @@ use crate::term::Reporter;
 pub(crate) use curve::learning_curve;
 pub(crate) use folder::RunFolder;
 pub(crate) use inputs::{Inputs, columns, content, example, raw};
-pub(crate) use measure::{Answers, TIMED_ROWS, Truth, answer, median_and_p99};
+pub(crate) use measure::{Answers, TIMED_ROWS, Truth, answer_as, median_and_p99};
 pub(crate) use report::{parameters, trial_state, values};
 use training_rows::TrainingRows;
 use tune::Search;
@@ -78,7 +79,9 @@ pub(crate) fn run(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result<R
     checkpoints::fetch(job, reporter, stop)?;
     let mut folder = RunFolder::open(&job.run_folder())?;
     let prepared = prepare(data, &mut folder, reporter)?;
-    let rows = TrainingRows::of(&prepared.dataset, data.metric, stop);
+    let taught = teach::teach(job, &prepared.dataset, true, reporter, stop)?;
+    let lessons = taught.as_ref().map(|taught| &taught.lessons);
+    let rows = TrainingRows::of(&prepared.dataset, data.metric, stop, lessons);
     let source = Some((&prepared, &rows));
     let tuned = tune::tune(job, source, &mut folder, reporter, stop, here)?;
     let trained = if tuned.learner() == program::LEARNER {
@@ -136,9 +139,13 @@ fn tune_by(
     let mut folder = RunFolder::open(&job.run_folder())?;
     let data = job.data.as_ref();
     let prepared = data.map(|data| prepare(data, &mut folder, reporter)).transpose()?;
+    let teach =
+        |prepared: &Prepared<'_>| teach::teach(job, &prepared.dataset, true, reporter, stop);
+    let taught = prepared.as_ref().map(teach).transpose()?.flatten();
+    let lessons = taught.as_ref().map(|taught| &taught.lessons);
     let rows = prepared
         .as_ref()
-        .map(|prepared| TrainingRows::of(&prepared.dataset, prepared.data.metric, stop));
+        .map(|prepared| TrainingRows::of(&prepared.dataset, prepared.data.metric, stop, lessons));
     let source = prepared.as_ref().zip(rows.as_ref());
     let tuned = tune::tune(job, source, &mut folder, reporter, stop, by)?;
     end_tuned(job, prepared.as_ref(), &tuned, &folder, start)
@@ -156,9 +163,13 @@ pub(crate) fn work(
     let data = job.data.as_ref();
     let opened = data.map(|data| Ok::<_, Failure>((open(data, reporter)?, data.metric)));
     let opened = opened.transpose()?;
-    let rows = opened.as_ref().map(|(dataset, metric)| TrainingRows::of(dataset, *metric, stop));
+    let teach = |(dataset, _): &(Dataset, _)| teach::teach(job, dataset, false, reporter, stop);
+    let taught = opened.as_ref().map(teach).transpose()?.flatten();
+    let lessons = taught.as_ref().map(|taught| &taught.lessons);
+    let rows =
+        opened.as_ref().map(|(dataset, metric)| TrainingRows::of(dataset, *metric, stop, lessons));
     let rows = rows.as_ref();
-    let study = tune::join(job, rows.map(|rows| rows.dataset), wait, stop)?;
+    let study = tune::join(job, rows, wait, stop)?;
     let host = rustix::system::uname();
     let own = format!("{}-{}", host.nodename().to_string_lossy(), std::process::id());
     let folder = job.run_folder().join("workers").join(own);

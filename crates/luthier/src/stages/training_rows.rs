@@ -9,6 +9,7 @@ use luthier_train::{
     Column, ColumnKind, Data, Row, Subset, TableData, TableTargets, TableTask, TextData,
 };
 
+use super::teach::Lessons;
 use super::tune::interrupted;
 use crate::failure::Failure;
 
@@ -18,6 +19,8 @@ pub(super) struct TrainingRows<'a> {
     /// What decides on the rows that trials are judged by.
     pub(super) metric: Metric,
     stop: &'a AtomicBool,
+    /// What a teacher answers for them, where they are taught.
+    lessons: Option<&'a Lessons>,
     /// All that there is to learn from.
     all: OnceCell<Data<'a>>,
     /// The rows outside of each fold, with those of the fold to be judged by.
@@ -26,8 +29,23 @@ pub(super) struct TrainingRows<'a> {
 
 impl<'a> TrainingRows<'a> {
     /// Rows whose reading ends with an error once `stop` is set.
-    pub(super) fn of(dataset: &'a Dataset, metric: Metric, stop: &'a AtomicBool) -> Self {
-        Self { dataset, metric, stop, all: OnceCell::new(), folds: OnceCell::new() }
+    pub(super) fn of(
+        dataset: &'a Dataset,
+        metric: Metric,
+        stop: &'a AtomicBool,
+        lessons: Option<&'a Lessons>,
+    ) -> Self {
+        Self { dataset, metric, stop, lessons, all: OnceCell::new(), folds: OnceCell::new() }
+    }
+
+    /// The same rows without a teacher.
+    pub(super) fn untaught(&self) -> Self {
+        Self::of(self.dataset, self.metric, self.stop, None)
+    }
+
+    /// Digest of what a teacher answers.
+    pub(super) fn lessons(&self) -> Option<&str> {
+        self.lessons.map(|lessons| lessons.key.as_str())
     }
 
     /// All training rows, with the validation rows if there are any.
@@ -66,23 +84,33 @@ impl<'a> TrainingRows<'a> {
     }
 
     fn texts(&self, train: Selection, valid: Selection) -> Result<Data<'a>, Failure> {
-        let (dataset, stop) = (self.dataset, self.stop);
+        let (dataset, stop, lessons) = (self.dataset, self.stop, self.lessons);
+        let places = self.places(train);
         let source = move |subset, visit: &mut dyn FnMut(Row<'_>)| {
             let selection = match subset {
                 Subset::Train => train,
                 Subset::Valid => valid,
             };
-            for example in dataset.examples(selection)? {
+            let lessons = lessons.filter(|_| subset == Subset::Train);
+            for (number, example) in dataset.examples(selection)?.enumerate() {
                 let example = example?;
                 if stop.load(Ordering::Relaxed) {
                     return Err("interrupted".into());
                 }
-                visit(Row {
-                    text: example.content.text().unwrap_or_default(),
-                    label: example.label.class(),
-                    weight: example.weight,
-                    taught: &[],
-                });
+                let (text, weight) = (example.content.text().unwrap_or_default(), example.weight);
+                let row = Row { text, label: example.label.class(), weight, taught: &[] };
+                match lessons.zip(places.get(number)) {
+                    None => visit(row),
+                    Some((lessons, place)) => {
+                        visit(Row { taught: lessons.of_row(*place), ..row });
+                        for (made, taught) in lessons.made_of(*place, text) {
+                            visit(Row { text: &made, label: None, weight, taught });
+                        }
+                    }
+                }
+            }
+            for (text, taught) in lessons.into_iter().flat_map(Lessons::unlabelled) {
+                visit(Row { text, label: None, weight: 1.0, taught });
             }
             Ok(())
         };
@@ -100,8 +128,13 @@ impl<'a> TrainingRows<'a> {
             luthier_data::ColumnKind::Number | luthier_data::ColumnKind::Time => ColumnKind::Number,
             luthier_data::ColumnKind::Category(known) => ColumnKind::Category(known.values().len()),
         };
-        let (train_cells, train) = self.cells(table, train)?;
+        let places = self.places(train);
+        let (train_cells, mut train) = self.cells(table, train)?;
         let (valid_cells, valid) = self.cells(table, valid)?;
+        if let Some(lessons) = self.lessons {
+            let taught = places.iter().flat_map(|place| lessons.of_row(*place));
+            train.taught = taught.copied().collect();
+        }
         let columns = table.columns().iter().zip(train_cells).zip(valid_cells);
         let columns = columns.map(|((column, train), valid)| Column {
             name: column.name.clone(),
@@ -114,6 +147,17 @@ impl<'a> TrainingRows<'a> {
             classes => TableTask::Classes(classes),
         };
         Ok(TableData { columns: columns.collect(), task, train, valid }.into())
+    }
+
+    /// Where the selected training rows are among all of them.
+    fn places(&self, selection: Selection) -> Vec<usize> {
+        let fold_of_row = self.dataset.fold_of_row();
+        let is_selected = |place: &usize| match (selection, fold_of_row.get(*place)) {
+            (Selection::Fold(fold), Some(of_row)) => *of_row == fold,
+            (Selection::Outside(fold), Some(of_row)) => *of_row != fold,
+            _ => true,
+        };
+        (0..self.dataset.len(Part::Train) as usize).filter(is_selected).collect()
     }
 
     /// The cells of the selected rows, column by column, and what they are labelled with.

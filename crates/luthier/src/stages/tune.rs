@@ -88,7 +88,7 @@ pub(super) fn tune(
 ) -> Result<Tuned, Failure> {
     let start = Instant::now();
     let (prepared, rows) = source.unzip();
-    let spec = spec(job, rows.map(|rows| rows.dataset))?;
+    let spec = spec(job, rows)?;
     let (seed, lag) = (spec.seed.to_string(), job.tune.lag.to_string());
     let objectives: Vec<String> = spec.objectives.iter().map(Objective::to_string).collect();
     let context = serde_json::to_string(&spec.context).unwrap_or_default();
@@ -192,11 +192,11 @@ fn refused(job: &Job, error: StudyError) -> Failure {
 /// Joins the study of this job that another process has begun or, within `wait`, begins.
 pub(super) fn join(
     job: &Job,
-    dataset: Option<&Dataset>,
+    rows: Option<&TrainingRows<'_>>,
     wait: Duration,
     stop: &AtomicBool,
 ) -> Result<Study, Failure> {
-    let (spec, end) = (spec(job, dataset)?, Instant::now() + wait);
+    let (spec, end) = (spec(job, rows)?, Instant::now() + wait);
     loop {
         match Study::join(&job.tune.storage, &spec) {
             Err(StudyError::Absent { .. }) if stop.load(Ordering::Relaxed) => {
@@ -218,7 +218,8 @@ pub(super) fn finished(trials: &[Trial]) -> u64 {
     trials.iter().filter(|trial| trial.state.is_finished()).count() as u64
 }
 
-fn spec(job: &Job, dataset: Option<&Dataset>) -> Result<StudySpec, Failure> {
+fn spec(job: &Job, rows: Option<&TrainingRows<'_>>) -> Result<StudySpec, Failure> {
+    let dataset = rows.map(|rows| rows.dataset);
     let objective =
         |goal: &Goal| Objective { metric: goal.measure.to_string(), direction: goal.direction };
     let constraint = |constraint: &Constraint| constraint.goal.measure.to_string();
@@ -234,7 +235,7 @@ fn spec(job: &Job, dataset: Option<&Dataset>) -> Result<StudySpec, Failure> {
             None => job.tune.pruner.clone(),
         },
         lag: Some(job.tune.lag),
-        context: context(job, dataset)?,
+        context: context(job, rows)?,
     })
 }
 
@@ -256,12 +257,18 @@ pub(super) fn folds(job: &Job, dataset: Option<&Dataset>) -> Option<Folds> {
 }
 
 /// What else decides which scores values get. Whoever works on a study must agree on it.
-fn context(job: &Job, dataset: Option<&Dataset>) -> Result<BTreeMap<String, String>, Failure> {
+fn context(
+    job: &Job,
+    rows: Option<&TrainingRows<'_>>,
+) -> Result<BTreeMap<String, String>, Failure> {
     let digest = |digest: &str| digest.chars().take(16).collect::<String>();
     let release = ("release".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     let mut context = BTreeMap::from([release]);
-    if let Some(dataset) = dataset {
-        context.insert("data".to_owned(), digest(&dataset.digest()));
+    if let Some(rows) = rows {
+        context.insert("data".to_owned(), digest(&rows.dataset.digest()));
+    }
+    if let Some(lessons) = rows.and_then(TrainingRows::lessons) {
+        context.insert("teacher".to_owned(), digest(lessons));
     }
     for Constraint { goal, limit } in &job.objective.constraints {
         context.insert(format!("limit of {}", goal.measure), limit.to_string());
