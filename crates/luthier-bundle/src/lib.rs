@@ -19,6 +19,7 @@ mod publish;
 use std::path::{Path, PathBuf};
 
 use luthier_engine::{EngineError, Threads};
+use luthier_eval::EvalError;
 use luthier_graph::{Graph, GraphError};
 use luthier_model::{CellError, DecisionError, Model, Preprocess, PreprocessError, PreprocessForm};
 
@@ -180,6 +181,9 @@ pub enum BundleError {
         /// Rows and outputs.
         expected: [usize; 2],
     },
+    /// A table of probabilities cannot be used.
+    #[error("the model cannot be calibrated: {0}")]
+    Calibration(EvalError),
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),

@@ -25,7 +25,7 @@ pub struct Manifest {
     pub release: String,
     /// What goes in and out.
     pub signature: Signature,
-    /// Labels, positive class, threshold; or what number is answered.
+    /// Labels, tables of calibration, threshold and costs; or what number is answered.
     pub decision: Decision,
     /// How rows become tensors.
     pub preprocess: PreprocessForm,
@@ -128,7 +128,8 @@ pub struct TrialOrigin {
 pub struct Probe {
     /// The row.
     pub row: ProbeRow,
-    /// What the graph gives: one probability per class, or the one number.
+    /// What the graph gives: one probability per class, or the one number; before any tables of the
+    /// decision.
     pub outputs: Vec<f32>,
 }
 

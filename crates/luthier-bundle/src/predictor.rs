@@ -1,10 +1,11 @@
-//! Texts or rows of a table in, probabilities or numbers out.
+//! Texts or rows of a table in, calibrated probabilities or numbers out.
 
 use std::ops::AddAssign;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use luthier_engine::{Input, Output, Session, Threads};
+use luthier_eval::{Calibration, IsotonicTable};
 use luthier_model::{
     COLUMNS, Decision, Model, NgramText, PREDICTION, PROBABILITIES, Preprocess, PreprocessError,
     Scratch, Signature, Table,
@@ -25,6 +26,8 @@ const MAX_TOKENS: usize = 1 << 13;
 pub struct Predictor {
     preprocess: Preprocess,
     decision: Decision,
+    /// What the graph's probabilities become before anyone is given them.
+    calibration: Calibration,
     signature: Signature,
     session: Session,
 }
@@ -109,10 +112,12 @@ impl Predictor {
         let Model { preprocess, graph, decision, signature } = model;
         // The engine has weights of its own, which may be large.
         drop(graph);
-        Ok(Self { session: Session::load(onnx, threads)?, preprocess, decision, signature })
+        let calibration = calibration(&decision)?;
+        let session = Session::load(onnx, threads)?;
+        Ok(Self { session, preprocess, decision, calibration, signature })
     }
 
-    /// Labels, positive class, threshold; or what number is answered.
+    /// How an answer follows from what is given for a row; or what number is answered.
     pub fn decision(&self) -> &Decision {
         &self.decision
     }
@@ -127,9 +132,49 @@ impl Predictor {
         self.preprocess.table()
     }
 
-    /// What the graph gives for `texts`, row-major `[texts, outputs]`: probabilities of the classes, or
-    /// one number each.
+    /// What is given for `texts`, row-major `[texts, outputs]`: calibrated probabilities of the classes,
+    /// or one number each.
     pub fn predict<T: AsRef<str>>(
+        &self,
+        texts: &[T],
+        scratch: &mut PredictScratch,
+    ) -> Result<Vec<f32>, BundleError> {
+        Ok(self.calibrated(self.graph_of_texts(texts, scratch)?))
+    }
+
+    /// The same for rows of [`Self::table`], as it encodes them, row-major `[rows, columns]`.
+    pub fn predict_rows(
+        &self,
+        numbers: &[f32],
+        scratch: &mut PredictScratch,
+    ) -> Result<Vec<f32>, BundleError> {
+        Ok(self.calibrated(self.graph_of_rows(numbers, scratch)?))
+    }
+
+    /// The same for one row as a caller gives it.
+    pub fn predict_row(
+        &self,
+        row: &ProbeRow,
+        scratch: &mut PredictScratch,
+    ) -> Result<Vec<f32>, BundleError> {
+        Ok(self.calibrated(self.graph_of_row(row, scratch)?))
+    }
+
+    /// What the graph gives for one row, as probes have it: before the tables of the decision, whose
+    /// steps would make much of the last digits.
+    pub fn probe(&self, row: ProbeRow, scratch: &mut PredictScratch) -> Result<Probe, BundleError> {
+        let outputs = self.graph_of_row(&row, scratch)?;
+        Ok(Probe { row, outputs })
+    }
+
+    fn calibrated(&self, mut outputs: Vec<f32>) -> Vec<f32> {
+        for row in outputs.chunks_exact_mut(self.decision.outputs()) {
+            self.calibration.apply(row);
+        }
+        outputs
+    }
+
+    fn graph_of_texts<T: AsRef<str>>(
         &self,
         texts: &[T],
         scratch: &mut PredictScratch,
@@ -150,8 +195,7 @@ impl Predictor {
         Ok(outputs)
     }
 
-    /// The same for rows of [`Self::table`], as it encodes them, row-major `[rows, columns]`.
-    pub fn predict_rows(
+    fn graph_of_rows(
         &self,
         numbers: &[f32],
         scratch: &mut PredictScratch,
@@ -182,19 +226,18 @@ impl Predictor {
         }
     }
 
-    /// The same for one row as a caller gives it.
-    pub fn predict_row(
+    fn graph_of_row(
         &self,
         row: &ProbeRow,
         scratch: &mut PredictScratch,
     ) -> Result<Vec<f32>, BundleError> {
         match row {
-            ProbeRow::Text(text) => self.predict(&[text], scratch),
+            ProbeRow::Text(text) => self.graph_of_texts(&[text], scratch),
             ProbeRow::Cells(cells) => {
                 let table = self.table().ok_or(BundleError::NoTable)?;
                 let mut numbers = Vec::with_capacity(table.columns().len());
                 table.encode_json(cells, &mut numbers)?;
-                self.predict_rows(&numbers, scratch)
+                self.graph_of_rows(&numbers, scratch)
             }
         }
     }
@@ -299,10 +342,21 @@ impl Predictor {
         }
         let mut scratch = PredictScratch::default();
         match self.table() {
-            Some(_) => self.predict_rows(&numbers, &mut scratch),
-            None => self.predict(&texts, &mut scratch),
+            Some(_) => self.graph_of_rows(&numbers, &mut scratch),
+            None => self.graph_of_texts(&texts, &mut scratch),
         }
     }
+}
+
+/// What the tables of a decision do.
+fn calibration(decision: &Decision) -> Result<Calibration, BundleError> {
+    let tables = decision.class().map_or(&[][..], |decision| &decision.isotonic);
+    if tables.is_empty() {
+        return Ok(Calibration::None {});
+    }
+    let tables = tables.iter().map(|points| IsotonicTable::try_from(points.clone()));
+    let tables = tables.collect::<Result<_, _>>().map_err(BundleError::Calibration)?;
+    Ok(Calibration::Isotonic { tables })
 }
 
 impl Found {

@@ -46,7 +46,7 @@ fn model(is_number: bool) -> Model {
         true => Decision::Number(NumberDecision { number: "price".into() }),
         false => {
             let labels = vec!["bad".into(), "good".into()];
-            ClassDecision { labels, positive: Some(1), threshold: None }.into()
+            ClassDecision { labels, positive: Some(1), ..ClassDecision::default() }.into()
         }
     };
     Model {

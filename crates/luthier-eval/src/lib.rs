@@ -6,7 +6,7 @@
 //! [`CrossValidated`] the same of scores over folds,
 //! [`Report::build`] gathers all that a reader wants of one model, and [`compare()`] and
 //! [`non_inferiority`] judge two models on the same rows. [`Costs`] say what wrong decisions cost.
-//! [`best_threshold`], [`suspect_labels`] and [`worst_mistakes`], of numbers [`suspect_numbers`] and
+//! [`best_threshold`], [`choose_threshold`], [`suspect_labels`] and [`worst_mistakes`], of numbers [`suspect_numbers`] and
 //! [`largest_errors`], look back at the decision and at the rows themselves. [`Calibration`] makes
 //! probabilities honest.
 //!
@@ -79,4 +79,4 @@ pub use report::{ClassReport, MetricReport, ReliabilityBin, Report};
 pub use rows::{
     Mistake, NumberError, Suspect, largest_errors, suspect_labels, suspect_numbers, worst_mistakes,
 };
-pub use threshold::best_threshold;
+pub use threshold::{ThresholdChoice, best_threshold, choose_threshold};

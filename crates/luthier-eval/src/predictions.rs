@@ -134,6 +134,25 @@ impl Predictions {
         self
     }
 
+    /// With these decisions, known to be of its rows and classes.
+    pub(crate) fn with_decisions(mut self, decided: Vec<u32>) -> Self {
+        if let Answers::Classes(answers) = &mut self.answers {
+            answers.predicted = decided;
+        }
+        self
+    }
+
+    /// The same with some rows absent; `None` where none would have a weight.
+    pub(crate) fn without(&self, is_absent: impl Fn(usize) -> bool) -> Option<Self> {
+        let mut left = self.clone();
+        for (row, weight) in left.weights.iter_mut().enumerate() {
+            if is_absent(row) {
+                *weight = 0.0;
+            }
+        }
+        left.weights.iter().any(|weight| *weight > 0.0).then_some(left)
+    }
+
     fn decide(&mut self, mut decision: impl FnMut(&[f64]) -> usize) {
         if let Answers::Classes(Classes { classes, probabilities, predicted, .. }) =
             &mut self.answers

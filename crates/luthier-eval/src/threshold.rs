@@ -4,11 +4,88 @@ use std::cmp::Ordering;
 
 use crate::counts::Counts;
 use crate::predictions::Classes;
-use crate::{EvalError, Metric, Predictions};
+use crate::{Bootstrap, Comparison, EvalError, Metric, Predictions, Verdict, compare};
 
 /// Scores nearer than this share of them, or this, are a tie: sums in another order differ by
 /// roundings.
 const TIE: f64 = 1e-12;
+
+/// Parts of the rows, each of which is decided by the threshold that is best on the others.
+const FOLDS: u32 = 5;
+
+/// A threshold, and what it is worth.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ThresholdChoice {
+    /// [`best_threshold`] of all rows.
+    pub threshold: f64,
+    /// What thresholds decide that are best on other rows, compared with the decisions at hand.
+    pub comparison: Comparison,
+}
+
+impl ThresholdChoice {
+    /// Whether it is worth more than the decisions at hand.
+    pub fn is_better(&self) -> bool {
+        self.comparison.verdict == Verdict::Better
+    }
+}
+
+/// The best threshold of a two-class task, and whether choosing one is worth it: the score on the
+/// rows that a threshold was chosen on flatters it, so that each fifth of the rows is decided by the
+/// threshold that is best on the others, class by class in turn, and those decisions are compared
+/// with the ones that `predictions` hold.
+///
+/// `None` where there is nothing to choose: the metric reads no decisions, or looks at one kind of
+/// mistake alone, which it likes best at an end (precision, and recall of one class).
+///
+/// # Errors
+/// Those of [`best_threshold`] and [`compare()`].
+pub fn choose_threshold(
+    predictions: &Predictions,
+    metric: Metric,
+    positive: Option<usize>,
+    bootstrap: &Bootstrap,
+) -> Result<Option<ThresholdChoice>, EvalError> {
+    let (threshold, _) = best_threshold(predictions, metric, positive)?;
+    if !weighs_mistakes(metric, positive) {
+        return Ok(None);
+    }
+    let class = positive.unwrap_or(1);
+    let fold_of_row = folds(predictions.truth());
+    let mut decided = predictions.predicted().to_vec();
+    for fold in 0..FOLDS {
+        let others = predictions.without(|row| fold_of_row[row] == fold);
+        let Some(others) = others else { continue };
+        let (threshold, _) = best_threshold(&others, metric, positive)?;
+        let by_threshold = others.with_threshold(class, threshold)?;
+        for (row, decided) in decided.iter_mut().enumerate() {
+            if fold_of_row[row] == fold {
+                *decided = by_threshold.predicted()[row];
+            }
+        }
+    }
+    let candidate = predictions.clone().with_decisions(decided);
+    let comparison = compare(&candidate, predictions, metric, positive, bootstrap)?;
+    Ok(Some(ThresholdChoice { threshold, comparison }))
+}
+
+fn weighs_mistakes(metric: Metric, positive: Option<usize>) -> bool {
+    match metric {
+        Metric::Precision | Metric::PrecisionMacro | Metric::PrecisionWeighted => false,
+        Metric::Recall => positive.is_none(),
+        _ => metric.reads_decisions(),
+    }
+}
+
+/// The fold of each row: of each class they come in turn.
+fn folds(truth: &[u32]) -> Vec<u32> {
+    let mut seen = [0; 2];
+    let next = |class: &u32| {
+        let seen = &mut seen[(*class as usize).min(1)];
+        *seen += 1;
+        *seen % FOLDS
+    };
+    truth.iter().map(next).collect()
+}
 
 /// The threshold in 0 to 1 that scores best in a two-class task, with its score; see
 /// [`Predictions::with_threshold`] for what it decides.

@@ -5,7 +5,7 @@ use luthier_graph::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::temperature::FACTOR;
+use crate::scaling::{FACTOR, SHIFTS};
 use crate::{ClassDecision, Model, Preprocess, PreprocessError, Signature};
 
 /// Name of the graph's output, float32 `[batch, classes]`.
@@ -85,7 +85,7 @@ impl Model {
         let order = order(&output.labels, &decision.labels)?;
         let declared = declared(&graph, output)?.clone();
         let mut last = output.name.clone();
-        for name in [PROBABILITIES, FACTOR] {
+        for name in [PROBABILITIES, FACTOR, SHIFTS] {
             let is_known =
                 |free: &String| graph.producer(free).is_some() || graph.tensor(free).is_some();
             let free = (0..).map(|n| format!("{name}.imported.{n}")).find(|free| !is_known(free));

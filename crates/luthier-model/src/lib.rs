@@ -8,12 +8,12 @@ mod decision;
 mod import;
 mod index;
 mod ngrams;
+mod scaling;
 mod signature;
 mod table;
-mod temperature;
 mod tokens;
 
-pub use decision::{Answer, ClassDecision, Decision, DecisionError, NumberDecision};
+pub use decision::{Answer, ClassDecision, Decision, DecisionError, MAX_POINTS, NumberDecision};
 pub use import::{ClassOutput, Gives, ImportError, PREDICTION, PROBABILITIES};
 pub use index::{FeatureIndex, IndexError};
 pub use ngrams::{

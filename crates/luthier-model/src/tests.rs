@@ -229,7 +229,12 @@ fn preprocessing_survives_the_way_to_its_form() {
 #[test]
 fn decisions() {
     let labels = vec!["no".to_owned(), "yes".to_owned()];
-    let mut decision = ClassDecision { labels, positive: Some(1), threshold: Some(0.7) };
+    let mut decision = ClassDecision {
+        labels,
+        positive: Some(1),
+        threshold: Some(0.7),
+        ..ClassDecision::default()
+    };
     Decision::from(decision.clone()).check().unwrap();
     assert_eq!(decision.answer(&[0.4, 0.6]).label, 0);
     assert_eq!(decision.answer(&[0.2, 0.8]).label, 1);
@@ -247,9 +252,14 @@ fn decisions_have_the_form_that_they_had() {
         assert_eq!(serde_json::from_str::<Decision>(json).unwrap(), decision);
     };
     let labels = vec!["no".to_owned(), "yes".to_owned()];
-    let binary = ClassDecision { labels: labels.clone(), positive: Some(1), threshold: Some(0.7) };
+    let binary = ClassDecision {
+        labels: labels.clone(),
+        positive: Some(1),
+        threshold: Some(0.7),
+        ..ClassDecision::default()
+    };
     check(binary.into(), r#"{"labels":["no","yes"],"positive":1,"threshold":0.7}"#);
-    let plain = ClassDecision { labels, positive: None, threshold: None };
+    let plain = ClassDecision { labels, positive: None, ..ClassDecision::default() };
     check(plain.into(), r#"{"labels":["no","yes"]}"#);
     let number = Decision::Number(NumberDecision { number: "price".into() });
     assert_eq!((number.outputs(), number.given_output(), number.labels().len()), (1, Some(0), 0));
@@ -340,12 +350,12 @@ fn graphs_over_tables_take_the_columns() {
 fn signatures_of_tables_name_their_columns() {
     let labels = |count: usize| (0..count).map(|i| i.to_string()).collect();
     let of = |decision: Decision| Signature::of_table(&table(), &decision);
-    let binary = ClassDecision { labels: labels(2), positive: Some(1), threshold: None };
+    let binary = ClassDecision { labels: labels(2), positive: Some(1), ..ClassDecision::default() };
     let signature = of(binary.into());
     let inputs: Vec<_> = signature.inputs.iter().map(|f| (f.name.as_str(), f.kind)).collect();
     assert_eq!(inputs, [("age", Kind::Float32), ("job", Kind::String), ("since", Kind::String)]);
     assert_eq!(signature.outputs, Signature::text_classifier(2, true).outputs);
-    let three = ClassDecision { labels: labels(3), positive: None, threshold: None };
+    let three = ClassDecision { labels: labels(3), positive: None, ..ClassDecision::default() };
     assert_eq!(of(three.into()).outputs, Signature::text_classifier(3, false).outputs);
     let number = of(Decision::Number(NumberDecision { number: "price".into() }));
     assert_eq!(
@@ -460,8 +470,11 @@ fn imported_graphs_are_checked_and_end_in_a_softmax() {
     let labels = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let import = |graph: Graph, name: &str, gives, classes: &[&str]| {
         let output = ClassOutput { name: name.to_owned(), gives, labels: labels(classes) };
-        let decision =
-            ClassDecision { labels: labels(&["no", "yes"]), positive: Some(1), threshold: None };
+        let decision = ClassDecision {
+            labels: labels(&["no", "yes"]),
+            positive: Some(1),
+            ..ClassDecision::default()
+        };
         Model::import(graph, preprocess.clone(), &output, decision)
     };
     let graph = || mean_graph(10, Dim::Fixed(2));

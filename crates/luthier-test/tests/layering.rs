@@ -25,7 +25,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
         &["luthier-graph", "luthier-model", "luthier-nn", "luthier-pretrained", "luthier-space"],
     ),
     ("luthier-compress", &["luthier-graph", "luthier-model"]),
-    ("luthier-bundle", &["luthier-engine", "luthier-graph", "luthier-model"]),
+    ("luthier-bundle", &["luthier-engine", "luthier-eval", "luthier-graph", "luthier-model"]),
     ("luthier-monitor", &["luthier-data", "luthier-eval"]),
     ("luthier-serve", &["luthier-bundle", "luthier-engine", "luthier-model", "luthier-monitor"]),
     ("luthier-ship", &["luthier-bundle"]),

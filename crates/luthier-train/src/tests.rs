@@ -127,7 +127,7 @@ fn the_reported_probabilities_are_those_of_the_exported_features() {
         let labels = vec!["a".into(), "b".into(), "c".into()];
         let model = fitted.network().to_model(Decision::of_classes(labels, None), None).unwrap();
         model.graph.check().unwrap();
-        assert!(model.clone().shift_logit(0.5), "a bias stands before the softmax");
+        assert!(model.clone().set_shifts(&[0.0, 0.5, 0.0]), "the graph ends in a softmax");
         let Preprocess::NgramText(text) = &model.preprocess else { panic!("n-grams") };
         assert_eq!(text.index().len(), model.graph.tensor("table").unwrap().shape[0]);
         let mut scratch = Scratch::default();

@@ -27,7 +27,7 @@ use objective::{ObjectiveForm, Tellers};
 
 pub(crate) use data::{Data, Task};
 pub(crate) use distill::Distill;
-pub(crate) use objective::{Constraint, Goal, Measure, Objective};
+pub(crate) use objective::{Constraint, Costs, Deciding, Goal, Measure, Objective, Threshold};
 
 /// Name of the file.
 pub(crate) const FILE: &str = "luthier.toml";
@@ -208,10 +208,12 @@ impl Job {
             task,
             learners: tune.learners.iter().map(|learner| learner.name()).collect(),
             as_large: !form.compress.enabled,
+            costs: form.objective.has_costs(),
         };
         let objective = form.objective.check(&tellers)?;
         let data = rows.zip(task).zip(objective.metric());
-        let data = data.map(|((rows, task), metric)| Data { task, rows, metric });
+        let deciding = objective.deciding.clone();
+        let data = data.map(|((rows, task), metric)| Data { task, rows, metric, deciding });
         Ok(Self {
             data,
             objective,

@@ -3,6 +3,8 @@
 mod isotonic;
 mod scaling;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::scorer::log_loss;
@@ -81,6 +83,22 @@ pub struct CalibrationChoice {
 impl CalibrationMethod {
     /// All of them, the simplest first.
     pub const ALL: [Self; 4] = [Self::None, Self::Temperature, Self::Platt, Self::Isotonic];
+
+    /// Its name in files and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Temperature => "temperature",
+            Self::Platt => "platt",
+            Self::Isotonic => "isotonic",
+        }
+    }
+}
+
+impl fmt::Display for CalibrationMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 impl Calibration {

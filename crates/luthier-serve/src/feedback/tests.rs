@@ -19,7 +19,7 @@ mod speed;
 /// `mood` with the classes `no` and `yes`, of which the second is positive.
 fn decision() -> Decision {
     let labels = vec!["no".to_owned(), "yes".to_owned()];
-    ClassDecision { labels, positive: Some(1), threshold: None }.into()
+    ClassDecision { labels, positive: Some(1), ..ClassDecision::default() }.into()
 }
 
 fn id(number: u32) -> PredictionId {
@@ -239,7 +239,7 @@ fn a_version_that_comes_back_with_other_classes_is_another() {
     stage.answer(1, &[true, false]);
     check(stage.send(&[(1, 0, "no")]), 1, 0, 0);
     let labels = ["up", "down", "left"].map(str::to_owned).to_vec();
-    let changed = ClassDecision { labels, positive: None, threshold: None }.into();
+    let changed = ClassDecision { labels, positive: None, ..ClassDecision::default() }.into();
     let version = track("mood", 3, &changed, None);
     let probabilities = [0.1, 0.2, 0.7];
     stage.tracker.answered(id(2), &version, &changed, Texts::default(), &probabilities);

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::{print, print_json};
 use crate::cli::{DataArgs, DataCommand, Format, SplitArgs};
 use crate::failure::Failure;
-use crate::job::{FILE, Job};
+use crate::job::{Deciding, FILE, Job};
 use crate::stages;
 use crate::term::{Reporter, table};
 
@@ -50,7 +50,8 @@ pub(crate) fn data(args: &DataArgs, format: Format, stop: &AtomicBool) -> Result
         seen.schema = Some(Source::open(&data.rows.train)?.schema(Some(SCHEMA_ROWS))?);
         seen.profile = Some(dataset.profile()?);
         if args.learning_curve {
-            let curve = stages::learning_curve(&dataset, data.metric, &reporter, stop)?;
+            let curve =
+                stages::learning_curve(&dataset, &data.deciding, data.metric, &reporter, stop)?;
             seen.learning_curve = Some(curve);
         }
     } else {
@@ -58,7 +59,9 @@ pub(crate) fn data(args: &DataArgs, format: Format, stop: &AtomicBool) -> Result
         if let Some(dataset) = guessed_dataset(path)? {
             seen.profile = Some(dataset.profile()?);
             if args.learning_curve {
-                let curve = stages::learning_curve(&dataset, Metric::F1, &reporter, stop)?;
+                let deciding = Deciding::default();
+                let curve =
+                    stages::learning_curve(&dataset, &deciding, Metric::F1, &reporter, stop)?;
                 seen.learning_curve = Some(curve);
             }
         } else if args.learning_curve {

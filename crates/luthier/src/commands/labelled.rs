@@ -39,10 +39,7 @@ impl LabelledRows {
         let mut rows = Self {
             inputs: Inputs::empty(table),
             cells: Vec::new(),
-            truth: match &model.decision {
-                Decision::Class(_) => Truth::Classes(labels.len(), Vec::new()),
-                Decision::Number(_) => Truth::Numbers(Vec::new()),
-            },
+            truth: Truth::none(&model.decision),
         };
         let mut wanted = columns(table, text);
         wanted.push(label);

@@ -10,6 +10,7 @@ use luthier_eval::Metric;
 use luthier_train::TaskKind;
 use serde::Deserialize;
 
+use super::objective::Deciding;
 use crate::failure::{Failure, did_you_mean, meant_or_known, nearest};
 
 /// What is to be learnt of what.
@@ -29,6 +30,8 @@ pub(crate) struct Data {
     pub(crate) rows: DatasetSpec,
     /// What decides, computed from predictions.
     pub(crate) metric: Metric,
+    /// How classes are decided for.
+    pub(crate) deciding: Deciding,
 }
 
 #[derive(Deserialize)]

@@ -18,6 +18,8 @@ const LIMITS: &str = "objective.limits";
 const SIZE: &str = "size_mb";
 /// Name of the time that one row takes.
 const LATENCY: &str = "p99_latency_ms";
+/// Beyond it sums of squares of costs are not finite.
+const MAX_COST: f64 = 1e150;
 /// What programs number their reports with.
 const STEP: &str = "step";
 
@@ -31,6 +33,8 @@ pub(crate) struct Objective {
     pub(crate) target: Option<f64>,
     /// What the finished model is held to.
     pub(crate) limits: Limits,
+    /// How classes are decided for, where rows have some.
+    pub(crate) deciding: Deciding,
 }
 
 /// One thing that trials are scored by.
@@ -78,6 +82,48 @@ pub(super) struct ObjectiveForm {
     target: Option<f64>,
     #[serde(default)]
     limits: BTreeMap<String, f64>,
+    #[serde(default)]
+    costs: Costs,
+    threshold: Option<Threshold>,
+}
+
+/// What it costs to decide a class (inner) for a row of another or the same (outer), by their labels;
+/// 0 where that is not said.
+pub(crate) type Costs = BTreeMap<String, BTreeMap<String, f64>>;
+
+/// From which probability on the positive one of two classes is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(untagged, expecting = "a threshold: \"tuned\", or a probability such as 0.5")]
+pub(crate) enum Threshold {
+    /// From this.
+    At(f64),
+    /// From what held-out rows show to be best.
+    Tuned(Tuned),
+}
+
+/// The word for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Tuned {
+    Tuned,
+}
+
+/// How classes are decided for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Deciding {
+    pub(crate) costs: Costs,
+    /// Where the job says so.
+    pub(crate) threshold: Option<Threshold>,
+}
+
+impl Deciding {
+    /// The metric that a threshold is tuned for, `decides` if that reads decisions: where decisions
+    /// have costs, they are for these.
+    pub(crate) fn tuned_for(&self, decides: Metric) -> Option<Metric> {
+        let metric = if self.costs.is_empty() { decides } else { Metric::Cost };
+        let fixed = matches!(self.threshold, Some(Threshold::At(_)));
+        (metric.reads_decisions() && !fixed).then_some(metric)
+    }
 }
 
 /// Who can tell what of a trial.
@@ -88,6 +134,8 @@ pub(super) struct Tellers<'a> {
     pub(super) learners: Vec<&'a str>,
     /// Whether a finished model is as large as its trial was.
     pub(super) as_large: bool,
+    /// Whether the job says what decisions cost.
+    pub(super) costs: bool,
 }
 
 impl Objective {
@@ -156,9 +204,57 @@ impl fmt::Display for Measure {
     }
 }
 
+impl Deciding {
+    fn check(&self, task: Option<Task>, first: &Goal) -> Result<(), Failure> {
+        let refused = |key: &str, reason: &str| {
+            Err(Failure::input(format!("`objective.{key}` is given, and {reason}")))
+        };
+        let of_classes = match task.map(Task::target) {
+            Some(Target::Class) => Ok(()),
+            Some(Target::Number) => Err("labels are numbers"),
+            None => Err("there are no rows to decide about"),
+        };
+        match (of_classes, self.costs.is_empty(), self.threshold) {
+            (Err(reason), false, _) => return refused("costs", reason),
+            (Err(reason), _, Some(_)) => return refused("threshold", reason),
+            _ => {}
+        }
+        let costs = || self.costs.values().flat_map(BTreeMap::values);
+        if costs().any(|cost| cost.is_nan() || cost.abs() > MAX_COST) {
+            return Err(Failure::input("`objective.costs` must be numbers"));
+        }
+        if !self.costs.is_empty() && costs().all(|cost| *cost == 0.0) {
+            return refused("costs", "nothing in it costs anything");
+        }
+        match (self.threshold, &first.measure) {
+            (Some(Threshold::At(threshold)), _) if !(0.0..=1.0).contains(&threshold) => {
+                Err(Failure::input("`objective.threshold` must be between 0 and 1")
+                    .hint("or \"tuned\", to be found on rows that were held out"))
+            }
+            (Some(Threshold::Tuned(_)), Measure::Metric(metric))
+                if self.tuned_for(*metric).is_none() =>
+            {
+                let message = format!(
+                    "`objective.threshold` is \"tuned\", and `{metric}` is the same at any threshold"
+                );
+                Err(Failure::input(message)
+                    .hint("give `objective.costs`, or a metric of decisions such as f1"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl ObjectiveForm {
+    /// Whether it says what decisions cost.
+    pub(super) fn has_costs(&self) -> bool {
+        !self.costs.is_empty()
+    }
+
     pub(super) fn check(self, tellers: &Tellers<'_>) -> Result<Objective, Failure> {
         let first = self.first(tellers)?;
+        let deciding = Deciding { costs: self.costs.clone(), threshold: self.threshold };
+        deciding.check(tellers.task, &first)?;
         let also = self.also.iter().map(|(name, direction)| {
             let goal = tellers.goal("objective.also", name, Some(*direction))?;
             match goal.measure == first.measure {
@@ -189,7 +285,7 @@ impl ObjectiveForm {
             let goal = known.map_or_else(|| tellers.goal(LIMITS, &name, None), Ok)?;
             constraints.push(Constraint { goal, limit });
         }
-        Ok(Objective { goals, constraints, target: self.target, limits })
+        Ok(Objective { goals, constraints, target: self.target, limits, deciding })
     }
 
     fn first(&self, tellers: &Tellers<'_>) -> Result<Goal, Failure> {
@@ -260,9 +356,11 @@ impl Tellers<'_> {
             (Target::Class, true) => {
                 Some(("is a metric of numbers, and labels are classes", names(&Metric::CLASSES)))
             }
-            _ if metric == Metric::Cost => Some((
+            _ if metric == Metric::Cost && !self.costs => Some((
                 "needs to know what wrong decisions cost",
-                "not yet: a job cannot say so".to_owned(),
+                "say so in `objective.costs`, by true and decided class, as \
+                 costs = { good = { bad = 1 }, bad = { good = 5 } }"
+                    .to_owned(),
             )),
             _ => None,
         }

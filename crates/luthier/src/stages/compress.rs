@@ -3,16 +3,16 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use luthier_bundle::{Bundle, Draft, PredictScratch, Predictor, ProbeRow};
-use luthier_compress::{Candidate, Judgement, Recipe, Step, Verdict, search};
+use luthier_compress::{Candidate, Judgement, Recipe, Verdict, search};
 use luthier_data::{Dataset, Part, Selection};
 use luthier_engine::Threads;
 use luthier_eval::{
-    Bootstrap, Metric, NonInferiorityVerdict, Predictions, compare, non_inferiority, temperature,
-    temperature_and_shift,
+    Bootstrap, Metric, NonInferiorityVerdict, Predictions, compare, non_inferiority,
 };
 use luthier_model::{Model, Preprocess, Scratch};
 use serde::{Deserialize, Serialize};
 
+use super::calibrate::{Calibrated, Found};
 use super::folder::key;
 use super::held_out::{self, HeldOut, answering};
 use super::measure::{Answers, TIMED_ROWS, binary, latency, some_rows};
@@ -50,6 +50,7 @@ const LOG_LOSS_SHARE: f64 = 0.25;
 /// Judges candidates on the rows that were held out.
 struct Judge<'a> {
     job: &'a Job,
+    prepared: &'a Prepared<'a>,
     metric: Metric,
     draft: Draft,
     folder: &'a RunFolder,
@@ -59,7 +60,6 @@ struct Judge<'a> {
     timed: Vec<ProbeRow>,
     /// The models of the folds as trained, with what [`usage`] says of them.
     folds: Vec<(Model, Vec<u32>)>,
-    classes: usize,
     positive: Option<usize>,
     baseline: Option<Predictions>,
 }
@@ -68,12 +68,18 @@ struct Judge<'a> {
 struct Changed {
     model: Model,
     folds: Vec<Model>,
+    /// How they were calibrated, where anything was changed.
+    found: Option<Found>,
 }
 
 impl Changed {
     /// Those that answer the rows that were held out.
     fn answering(&self) -> &[Model] {
         answering(&self.model, &self.folds)
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Model> {
+        std::iter::once(&mut self.model).chain(&mut self.folds)
     }
 }
 
@@ -106,7 +112,7 @@ pub(super) fn compress(
         false => (judge.only(&model)?, model),
     };
     let recipe = search.candidates[search.chosen].recipe.clone();
-    let (bundle, folds) = judge.write_chosen(&recipe, model, trained, prepared)?;
+    let (bundle, folds) = judge.write_chosen(&recipe, model, trained)?;
     folder.write("compression.json", &search)?;
     folder.finish("compressed", &key)?;
     reporter.line("compress", &summary(&search));
@@ -164,7 +170,7 @@ fn judged_search(
 impl<'a> Judge<'a> {
     fn new(
         job: &'a Job,
-        prepared: &Prepared<'_>,
+        prepared: &'a Prepared<'_>,
         trained: &Trained,
         folder: &'a RunFolder,
     ) -> Result<Self, Failure> {
@@ -176,14 +182,14 @@ impl<'a> Judge<'a> {
         let folds = (0u8..).zip(&trained.folds).map(of_fold);
         Ok(Self {
             job,
+            prepared,
             metric: prepared.data.metric,
             draft: trained.bundle.to_draft()?,
             folder,
             threads: Threads::new(1),
-            held_out: HeldOut::of(&prepared.dataset)?,
+            held_out: HeldOut::of(prepared)?,
             timed: some_rows(&prepared.dataset, held_out::part(&prepared.dataset), TIMED_ROWS)?,
             folds: folds.collect::<Result<Vec<_>, Failure>>()?,
-            classes: prepared.dataset.labels().len(),
             positive: binary(&prepared.dataset),
             baseline: None,
         })
@@ -201,7 +207,8 @@ impl<'a> Judge<'a> {
     fn judge(&mut self, recipe: &Recipe, model: &Model) -> Result<Judgement, Failure> {
         let path = self.folder.join(".candidate");
         let changed = self.changed(recipe, model.clone())?;
-        let bundle = self.draft_of(recipe, changed.model.clone())?.write(&path)?;
+        let bundle =
+            self.draft_of(recipe, changed.model.clone(), changed.found.as_ref())?.write(&path)?;
         let predictor = bundle.predictor(&self.threads)?;
         let (p50_ms, p99_ms) = self.threads.run(|| latency(&predictor, &self.timed))?;
         let answering = match changed.folds.as_slice() {
@@ -276,11 +283,14 @@ impl<'a> Judge<'a> {
         let apply = |(model, usage): &(Model, Vec<u32>)| recipe.apply(model, usage);
         let folds = self.folds.iter().map(apply).collect::<Result<Vec<_>, _>>();
         let folds = folds.map_err(|error| Failure::fault(error.to_string()))?;
-        let mut changed = Changed { model, folds };
+        let mut changed = Changed { model, folds, found: None };
         if !recipe.0.is_empty() {
+            changed.all().for_each(Calibrated::unset);
             let answering = self.predictors(changed.answering())?;
             let Answers { outputs, .. } = self.held_out.answer(&answering)?;
-            self.calibrate(recipe, &outputs, &mut changed);
+            let calibrated = Calibrated::on(self.prepared, &self.held_out.truth, &outputs)?;
+            changed.all().try_for_each(|model| calibrated.set(model))?;
+            changed.found = Some(calibrated.found);
         }
         Ok(changed)
     }
@@ -291,7 +301,12 @@ impl<'a> Judge<'a> {
     }
 
     /// A changed model as a bundle, with the answers of the engine as probes.
-    fn draft_of(&self, recipe: &Recipe, model: Model) -> Result<Draft, Failure> {
+    fn draft_of(
+        &self,
+        recipe: &Recipe,
+        model: Model,
+        found: Option<&Found>,
+    ) -> Result<Draft, Failure> {
         let mut draft = self.draft.clone();
         draft.model = model;
         if recipe.0.is_empty() {
@@ -300,31 +315,12 @@ impl<'a> Judge<'a> {
         let predictor = Predictor::new(draft.model.clone(), &self.threads)?;
         let mut scratch = PredictScratch::default();
         for probe in &mut draft.probes {
-            probe.outputs = predictor.predict_row(&probe.row, &mut scratch)?;
+            *probe = predictor.probe(probe.row.clone(), &mut scratch)?;
+        }
+        if let Some(found) = found {
+            found.put(&mut draft.documents);
         }
         Ok(draft)
-    }
-
-    /// Fits the temperature again and, where lengths went and the bias weighs otherwise than in
-    /// training, the shift of a binary model.
-    fn calibrate(&self, recipe: &Recipe, probabilities: &[f32], changed: &mut Changed) {
-        let truth = self.held_out.truth.classes();
-        if truth.is_empty() {
-            return;
-        }
-        let (stretch, shift) = temperature_and_shift(probabilities, truth);
-        let even = self.classes == 2 && recipe.0.contains(&Step::EvenLengths);
-        let shifted = |model: &mut Model| model.shift_logit(shift * model.temperature());
-        let mut models: Vec<&mut Model> = changed.folds.iter_mut().collect();
-        models.push(&mut changed.model);
-        // All have the same kind of graph: the shift fits all of them or none.
-        let stretch = match even && models.iter_mut().all(|model| shifted(model)) {
-            true => stretch,
-            false => temperature(probabilities, self.classes, truth),
-        };
-        for model in models {
-            model.set_temperature(model.temperature() * stretch);
-        }
     }
 
     fn write_chosen(
@@ -332,24 +328,23 @@ impl<'a> Judge<'a> {
         recipe: &Recipe,
         model: Model,
         trained: &Trained,
-        prepared: &Prepared<'_>,
     ) -> Result<(Bundle, Vec<Bundle>), Failure> {
         let path = self.folder.join("compressed");
         let changed = self.changed(recipe, model)?;
+        let found = changed.found.as_ref();
         let of_fold = |fold: u8| {
             let draft = trained.folds[usize::from(fold)].to_draft()?;
             if recipe.0.is_empty() {
                 return Ok(draft);
             }
             let model = changed.folds[usize::from(fold)].clone();
-            Ok(Draft { scores: Vec::new(), ..self.draft_of(recipe, model)? })
+            Ok(Draft { scores: Vec::new(), ..self.draft_of(recipe, model, found)? })
         };
         let folds = write_folds(&path, trained.folds.len(), &of_fold)?;
-        let mut draft = self.draft_of(recipe, changed.model.clone())?;
+        let mut draft = self.draft_of(recipe, changed.model.clone(), found)?;
         if !recipe.0.is_empty() {
-            let Answers { outputs, .. } =
-                self.held_out.answer(&self.predictors(changed.answering())?)?;
-            draft.scores = vec![valid_score(prepared, &self.held_out, &outputs)?];
+            let answers = self.held_out.answer(&self.predictors(changed.answering())?)?;
+            draft.scores = vec![valid_score(self.prepared, &self.held_out, answers)?];
             draft.lineage.compression = Some(recipe.to_string());
             draft.lineage.compressed_from = Some(trained.bundle.manifest().digest.clone());
         }

@@ -9,9 +9,10 @@ use luthier_report::{CurvePoint, LearningCurve};
 use luthier_space::{Distribution, Scale, Value, Values};
 use luthier_train::{Data, Job as Fit, Learner, Linear, Row, Subset, TextData};
 
-use super::measure::{Truth, binary};
+use super::measure::{Truth, binary, decision};
 use super::tune::interrupted;
 use crate::failure::Failure;
+use crate::job::Deciding;
 use crate::term::Reporter;
 
 /// Parts of the training rows, of which each holds the one before.
@@ -21,11 +22,12 @@ const SHARES: [f64; 4] = [0.125, 0.25, 0.5, 1.0];
 /// validation rows.
 pub(crate) fn learning_curve(
     dataset: &Dataset,
+    deciding: &Deciding,
     metric: Metric,
     reporter: &Reporter,
     stop: &AtomicBool,
 ) -> Result<LearningCurve, Failure> {
-    let truth = Truth::of(dataset, Part::Valid)?;
+    let truth = Truth::of(dataset, &decision(deciding, dataset)?, Part::Valid)?;
     let positive = binary(dataset);
     let bar = reporter.bar("curve", 0, SHARES.len() as u64);
     let mut points = Vec::new();

@@ -73,7 +73,7 @@ pub(super) fn finish(
     let threads = Threads::new(1);
     let predictor = compressed.bundle.predictor(&threads)?;
     let scored = |truth: &Truth, Answers { outputs, decided }| truth.predictions(&outputs, decided);
-    let held_out = HeldOut::of(&prepared.dataset)?;
+    let held_out = HeldOut::of(prepared)?;
     let (names, positive) = (prepared.dataset.labels(), binary(&prepared.dataset));
     let report =
         |scored: &Predictions| Report::build(scored, names, positive, &Bootstrap::default());
@@ -97,7 +97,8 @@ pub(super) fn finish(
     if !prepared.dataset.is_empty(Part::Test) {
         openings = folder.open_test(&key)?;
         let answers = answer(&predictor, &Inputs::of(&prepared.dataset, Part::Test)?)?;
-        let test = scored(&Truth::of(&prepared.dataset, Part::Test)?, answers)?;
+        let truth = Truth::of(&prepared.dataset, &prepared.decision, Part::Test)?;
+        let test = scored(&truth, answers)?;
         findings.test = Some(report(&test)?);
         findings.mistakes = shown(prepared, Part::Test, worst_mistakes(&test, SHOWN), |m| m.row)?;
         findings.errors = shown(prepared, Part::Test, largest_errors(&test, SHOWN), |e| e.row)?;

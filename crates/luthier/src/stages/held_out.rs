@@ -3,6 +3,7 @@
 use luthier_bundle::Predictor;
 use luthier_data::{Dataset, Part};
 
+use super::Prepared;
 use super::inputs::Inputs;
 use super::measure::{Answers, Truth, answer};
 use crate::failure::Failure;
@@ -27,11 +28,12 @@ pub(super) fn answering<'a, T>(only: &'a T, folds: &'a [T]) -> &'a [T] {
 }
 
 impl HeldOut {
-    pub(super) fn of(dataset: &Dataset) -> Result<Self, Failure> {
+    pub(super) fn of(prepared: &Prepared<'_>) -> Result<Self, Failure> {
+        let Prepared { dataset, decision, .. } = prepared;
         let (part, fold_of_row) = (part(dataset), dataset.fold_of_row());
         Ok(Self {
             inputs: Inputs::of(dataset, part)?,
-            truth: Truth::of(dataset, part)?,
+            truth: Truth::of(dataset, decision, part)?,
             fold_of_row,
         })
     }

@@ -4,31 +4,44 @@ use std::time::Instant;
 
 use luthier_bundle::{PredictScratch, Predictor, ProbeRow};
 use luthier_data::{Dataset, Part, Selection};
-use luthier_eval::{EvalError, Predictions};
+use luthier_eval::{Costs, EvalError, Predictions};
 use luthier_model::{ClassDecision, Decision};
 
 use super::inputs::{Inputs, raw};
-use crate::failure::Failure;
+use crate::failure::{Failure, meant_or_known, nearest};
+use crate::job::{self, Deciding, Threshold};
 
 /// Rows that are answered one by one to measure latency, after a tenth of them to warm up.
 pub(crate) const TIMED_ROWS: usize = 400;
 
+/// Labels that a message lists.
+const SHOWN_LABELS: usize = 5;
+
 /// What rows are labelled with.
 #[derive(Debug, Clone)]
 pub(crate) enum Truth {
-    /// The class of each row, of so many.
-    Classes(usize, Vec<u32>),
+    /// The class of each row, with how one is decided for and what that costs.
+    Classes(ClassDecision, Vec<u32>),
     /// The number of each row.
     Numbers(Vec<f64>),
 }
 
 impl Truth {
+    /// Labels of no rows, where answers are decided for like this.
+    pub(crate) fn none(decision: &Decision) -> Self {
+        match decision {
+            Decision::Class(decision) => Self::Classes(decision.clone(), Vec::new()),
+            Decision::Number(_) => Self::Numbers(Vec::new()),
+        }
+    }
+
     /// Labels of the selected rows.
-    pub(super) fn of(dataset: &Dataset, rows: impl Into<Selection>) -> Result<Self, Failure> {
-        let mut truth = match dataset.labels().len() {
-            0 => Self::Numbers(Vec::new()),
-            classes => Self::Classes(classes, Vec::new()),
-        };
+    pub(super) fn of(
+        dataset: &Dataset,
+        decision: &Decision,
+        rows: impl Into<Selection>,
+    ) -> Result<Self, Failure> {
+        let mut truth = Self::none(decision);
         for example in dataset.examples(rows)? {
             let label = example?.label;
             match &mut truth {
@@ -58,7 +71,7 @@ impl Truth {
     /// How many numbers a model gives for a row.
     pub(super) fn outputs(&self) -> usize {
         match self {
-            Self::Classes(classes, _) => *classes,
+            Self::Classes(decision, _) => decision.classes(),
             Self::Numbers(_) => 1,
         }
     }
@@ -70,22 +83,71 @@ impl Truth {
         outputs: &[f32],
         decided: Option<Vec<u32>>,
     ) -> Result<Predictions, EvalError> {
-        let outputs = outputs.iter().map(|output| f64::from(*output)).collect();
+        let numbers = outputs.iter().map(|output| f64::from(*output)).collect();
         match self {
-            Self::Classes(classes, truth) => {
-                Predictions::new(*classes, truth.clone(), outputs, decided, None)
+            Self::Classes(decision, truth) => {
+                let decided = decided.unwrap_or_else(|| self::decided(decision, outputs));
+                let classes = decision.classes();
+                let predictions =
+                    Predictions::new(classes, truth.clone(), numbers, Some(decided), None)?;
+                match decision.costs.is_empty() {
+                    true => Ok(predictions),
+                    false => predictions.with_costs(Costs::new(&decision.costs)?),
+                }
             }
-            Self::Numbers(truth) => Predictions::of_numbers(truth.clone(), outputs, None),
+            Self::Numbers(truth) => Predictions::of_numbers(truth.clone(), numbers, None),
         }
     }
 }
 
-/// How a model of the data set answers.
-pub(super) fn decision(dataset: &Dataset) -> Decision {
-    match dataset.labels() {
-        [] => Decision::of_number(dataset.label()),
-        labels => Decision::of_classes(labels.to_vec(), binary(dataset)),
+/// The classes that are decided for.
+pub(super) fn decided(decision: &ClassDecision, outputs: &[f32]) -> Vec<u32> {
+    let rows = outputs.chunks_exact(decision.classes());
+    rows.map(|row| decision.answer(row).label as u32).collect()
+}
+
+/// How a model of the data set answers before any threshold is tuned.
+pub(crate) fn decision(deciding: &Deciding, dataset: &Dataset) -> Result<Decision, Failure> {
+    if dataset.labels().is_empty() {
+        return Ok(Decision::of_number(dataset.label()));
     }
+    let labels = dataset.labels().to_vec();
+    let positive = binary(dataset);
+    let threshold = match (deciding.threshold, positive) {
+        (Some(_), None) => {
+            let what =
+                format!("`objective.threshold` is for two classes, and there are {}", labels.len());
+            return Err(Failure::input(what)
+                .hint("leave it out, or say in `objective.costs` what wrong decisions cost"));
+        }
+        (Some(Threshold::At(threshold)), _) => Some(threshold),
+        _ => None,
+    };
+    let costs = costs(&deciding.costs, &labels)?;
+    Ok(ClassDecision { labels, positive, threshold, costs, ..ClassDecision::default() }.into())
+}
+
+/// Costs by the positions of labels.
+fn costs(named: &job::Costs, labels: &[String]) -> Result<Vec<Vec<f64>>, Failure> {
+    if named.is_empty() {
+        return Ok(Vec::new());
+    }
+    let position = |label: &str| {
+        labels.iter().position(|known| known == label).ok_or_else(|| {
+            let known: Vec<&str> = labels.iter().map(String::as_str).take(SHOWN_LABELS).collect();
+            let nearest = nearest(label, labels.iter().map(String::as_str));
+            Failure::input(format!("`objective.costs`: there is no class `{label}`"))
+                .hint(meant_or_known(nearest, &known))
+        })
+    };
+    let mut costs = vec![vec![0.0; labels.len()]; labels.len()];
+    for (truth, decided) in named {
+        let of_truth = &mut costs[position(truth)?];
+        for (label, cost) in decided {
+            of_truth[position(label)?] = *cost;
+        }
+    }
+    Ok(costs)
 }
 
 /// The positive class where there are two.
@@ -139,11 +201,7 @@ fn answer_in(
     scratch: &mut PredictScratch,
 ) -> Result<Answers, Failure> {
     let outputs = rows.answer(predictor, scratch)?;
-    let decided = |decision: &ClassDecision| {
-        let rows = outputs.chunks_exact(decision.classes());
-        rows.map(|row| decision.answer(row).label as u32).collect()
-    };
-    let decided = predictor.decision().class().map(decided);
+    let decided = predictor.decision().class().map(|decision| decided(decision, &outputs));
     Ok(Answers { outputs, decided })
 }
 

@@ -6,6 +6,7 @@
 //! changed setting redoes only what it changes. Budgets (trials, time-outs, workers) are not part
 //! of a key.
 
+mod calibrate;
 mod command;
 mod compress;
 mod cross_validate;
@@ -28,6 +29,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use luthier_data::{Dataset, Part, Profile};
+use luthier_model::Decision;
 use luthier_report::RunReport;
 use serde::Serialize;
 
@@ -51,6 +53,8 @@ pub(crate) struct Prepared<'a> {
     pub(crate) data: &'a Data,
     pub(crate) dataset: Dataset,
     pub(crate) profile: Profile,
+    /// How its classes are decided for before any threshold is tuned.
+    pub(crate) decision: Decision,
     /// Digest of all that later stages take from the data.
     pub(crate) key: String,
 }
@@ -80,8 +84,8 @@ pub(crate) fn run(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result<R
     let mut folder = RunFolder::open(&job.run_folder())?;
     let prepared = prepare(data, &mut folder, reporter)?;
     let taught = teach::teach(job, &prepared.dataset, true, reporter, stop)?;
-    let lessons = taught.as_ref().map(|taught| &taught.lessons);
-    let rows = TrainingRows::of(&prepared.dataset, data.metric, stop, lessons);
+    let rows = TrainingRows::of(&prepared.dataset, &prepared.decision, data.metric, stop)
+        .taught_by(taught.as_ref());
     let source = Some((&prepared, &rows));
     let tuned = tune::tune(job, source, &mut folder, reporter, stop, here)?;
     let trained = if tuned.learner() == program::LEARNER {
@@ -142,10 +146,10 @@ fn tune_by(
     let teach =
         |prepared: &Prepared<'_>| teach::teach(job, &prepared.dataset, true, reporter, stop);
     let taught = prepared.as_ref().map(teach).transpose()?.flatten();
-    let lessons = taught.as_ref().map(|taught| &taught.lessons);
-    let rows = prepared
-        .as_ref()
-        .map(|prepared| TrainingRows::of(&prepared.dataset, prepared.data.metric, stop, lessons));
+    let rows = prepared.as_ref().map(|prepared| {
+        let Prepared { dataset, decision, data, .. } = prepared;
+        TrainingRows::of(dataset, decision, data.metric, stop).taught_by(taught.as_ref())
+    });
     let source = prepared.as_ref().zip(rows.as_ref());
     let tuned = tune::tune(job, source, &mut folder, reporter, stop, by)?;
     end_tuned(job, prepared.as_ref(), &tuned, &folder, start)
@@ -163,11 +167,12 @@ pub(crate) fn work(
     let data = job.data.as_ref();
     let opened = data.map(|data| Ok::<_, Failure>((open(data, reporter)?, data.metric)));
     let opened = opened.transpose()?;
-    let teach = |(dataset, _): &(Dataset, _)| teach::teach(job, dataset, false, reporter, stop);
+    let teach =
+        |((dataset, _), _): &((Dataset, _), _)| teach::teach(job, dataset, false, reporter, stop);
     let taught = opened.as_ref().map(teach).transpose()?.flatten();
-    let lessons = taught.as_ref().map(|taught| &taught.lessons);
-    let rows =
-        opened.as_ref().map(|(dataset, metric)| TrainingRows::of(dataset, *metric, stop, lessons));
+    let rows = opened.as_ref().map(|((dataset, decision), metric)| {
+        TrainingRows::of(dataset, decision, *metric, stop).taught_by(taught.as_ref())
+    });
     let rows = rows.as_ref();
     let study = tune::join(job, rows, wait, stop)?;
     let host = rustix::system::uname();
@@ -207,9 +212,10 @@ fn end_tuned(
     Ok(report)
 }
 
-/// Opens the data and says what they are.
-fn open(data: &Data, reporter: &Reporter) -> Result<Dataset, Failure> {
+/// Opens the data, says what they are, and how their classes are decided for.
+fn open(data: &Data, reporter: &Reporter) -> Result<(Dataset, Decision), Failure> {
     let dataset = Dataset::open(&data.rows)?;
+    let decision = measure::decision(&data.deciding, &dataset)?;
     let rows = |part| dataset.len(part);
     let folds = match dataset.folds() {
         0 => String::new(),
@@ -229,7 +235,7 @@ fn open(data: &Data, reporter: &Reporter) -> Result<Dataset, Failure> {
         rows(Part::Test),
     );
     reporter.line("data", &parts);
-    Ok(dataset)
+    Ok((dataset, decision))
 }
 
 /// Opens and profiles the data.
@@ -238,7 +244,7 @@ fn prepare<'a>(
     folder: &mut RunFolder,
     reporter: &Reporter,
 ) -> Result<Prepared<'a>, Failure> {
-    let dataset = open(data, reporter)?;
+    let (dataset, decision) = open(data, reporter)?;
     let key = folder::key(&["data", &dataset.digest()]);
     let profile = match folder.finished("profile", &key).then(|| folder.read("profile.json")) {
         Some(Ok(profile)) => profile,
@@ -254,5 +260,5 @@ fn prepare<'a>(
     for finding in warnings {
         reporter.line("", &format!("warning: {}", finding.message));
     }
-    Ok(Prepared { data, dataset, profile, key })
+    Ok(Prepared { data, dataset, profile, decision, key })
 }

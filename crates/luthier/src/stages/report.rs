@@ -12,6 +12,7 @@ use luthier_space::{Dimension, Distribution, Scale, Space, Values};
 use luthier_tune::State;
 use serde_json::Value;
 
+use super::calibrate::Found;
 use super::compress::Compressed;
 use super::finish::Finished;
 use super::held_out;
@@ -440,6 +441,10 @@ fn lineage(parts: &Parts<'_>) -> Vec<Fact> {
     }
     if let Some(recipe) = &manifest.lineage.compression {
         facts.push(fact("compression", recipe.clone()));
+    }
+    if let Some(found) = Found::of(&parts.finished.bundle) {
+        facts.push(fact("calibration", found.calibration()));
+        facts.extend(found.threshold().map(|threshold| fact("threshold", threshold)));
     }
     facts
 }

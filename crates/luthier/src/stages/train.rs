@@ -7,19 +7,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use luthier_bundle::{
     Bundle, BundleError, DataDigest, Draft, Lineage, Probe, Route, Score, TrialOrigin,
 };
-use luthier_data::{Dataset, Part};
-use luthier_eval::{Bootstrap, Calibration, interval, temperature};
+use luthier_data::Part;
+use luthier_eval::{Bootstrap, CalibrationMethod, interval};
 use luthier_model::Model;
 use luthier_train::{Data, Fitted, Job as Fit};
 use luthier_tune::trial_seed;
 
+use super::calibrate::{Calibrated, Found};
 use super::folder::key;
 use super::held_out::{self, HeldOut, answering};
 use super::inputs::Inputs;
-use super::measure::{binary, decision, some_rows};
+use super::measure::{Answers, binary, some_rows};
 use super::training_rows::TrainingRows;
 use super::tune::{Tuned, interrupted};
-use super::valid::Valid;
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
 use crate::job::{Job, RouteForm, Task};
@@ -51,7 +51,8 @@ pub(super) fn train(
     let values = serde_json::to_string(&tuned.best.values).unwrap_or_default();
     let number = tuned.best.number.to_string();
     let route = serde_json::to_string(&job.route).unwrap_or_default();
-    let key = key(&["model", &tuned.key, &number, &values, &job.name, &route]);
+    let deciding = format!("{:?}", job.objective.deciding);
+    let key = key(&["model", &tuned.key, &number, &values, &job.name, &route, &deciding]);
     let path = folder.join("model");
     let folds = prepared.dataset.folds();
     if folder.finished("model", &key)
@@ -59,20 +60,38 @@ pub(super) fn train(
     {
         return Ok(Trained { bundle, folds, key });
     }
-    let fits = Fits::of(job, rows, tuned, folds, stop)?;
-    let score = fits.score(prepared)?;
-    let (model, probes) = fits.exported(&fits.model, &prepared.dataset)?;
-    let draft = draft(job, prepared, tuned, (model, probes, score));
-    let bundle = draft.write(&path)?;
-    let of_fold = |fold: u8| {
-        let (model, probes) = fits.exported(&fits.folds[usize::from(fold)], &prepared.dataset)?;
-        Ok(Draft { model, probes, scores: Vec::new(), ..draft.clone() })
-    };
-    let folds = write_folds(&path, fits.folds.len(), &of_fold)?;
+    let fits = Fits::of(job, prepared, rows, tuned, stop)?;
+    let (bundle, folds) = fits.write(job, prepared, tuned, &path)?;
     folder.finish("model", &key)?;
     let trained = Trained { bundle, folds, key };
     reporter.line("train", &summary(prepared, tuned, &trained));
     Ok(trained)
+}
+
+/// Does the same once more without a teacher, as the bundle `untaught`, to tell what a teacher is worth.
+pub(super) fn train_untaught(
+    job: &Job,
+    prepared: &Prepared<'_>,
+    rows: &TrainingRows<'_>,
+    tuned: &Tuned,
+    (trained, folder): (&Trained, &mut RunFolder),
+    reporter: &Reporter,
+    stop: &AtomicBool,
+) -> Result<Trained, Failure> {
+    let key = key(&["untaught", &trained.key]);
+    let path = folder.join("untaught");
+    if folder.finished("untaught", &key)
+        && let (Ok(bundle), Ok(folds)) =
+            (Bundle::open(&path), open_folds(&path, prepared.dataset.folds()))
+    {
+        return Ok(Trained { bundle, folds, key });
+    }
+    let fits = Fits::of(job, prepared, &rows.untaught(), tuned, stop)?;
+    let (bundle, folds) = fits.write(job, prepared, tuned, &path)?;
+    folder.finish("untaught", &key)?;
+    let untaught = Trained { bundle, folds, key };
+    reporter.line("", &format!("without a teacher: {}", summary(prepared, tuned, &untaught)));
+    Ok(untaught)
 }
 
 fn summary(prepared: &Prepared<'_>, tuned: &Tuned, trained: &Trained) -> String {
@@ -80,10 +99,21 @@ fn summary(prepared: &Prepared<'_>, tuned: &Tuned, trained: &Trained) -> String 
     let score = manifest.scores.first().map_or(f64::NAN, |score| score.value);
     let size = crate::term::size(trained.bundle.size_bytes());
     let (number, metric) = (tuned.best.number, prepared.data.metric);
-    match trained.folds.is_empty() {
+    let text = match trained.folds.is_empty() {
         true => format!("trial {number} again: valid {metric} {score:.4}, {size}"),
         false => format!("trial {number} on all rows: {metric} out of fold {score:.4}, {size}"),
-    }
+    };
+    text + &decides(&trained.bundle)
+}
+
+/// How a bundle was calibrated and from which threshold on it decides, as far as there is something to
+/// say.
+pub(super) fn decides(bundle: &Bundle) -> String {
+    let method = Found::of(bundle).map(|found| found.method);
+    let method = method.filter(|method| *method != CalibrationMethod::None);
+    let calibrated = method.map_or(String::new(), |method| format!(", calibrated by {method}"));
+    let threshold = bundle.manifest().decision.class().and_then(|decision| decision.threshold);
+    calibrated + &threshold.map_or(String::new(), |threshold| format!(", threshold {threshold:.4}"))
 }
 
 /// Where the bundle of a fold is beside that of all rows.
@@ -125,20 +155,22 @@ struct Fits {
     model: Fitted,
     /// Fitted without each fold.
     folds: Vec<Fitted>,
-    /// What divides the logits of all of them, where they give probabilities.
-    temperature: Option<f64>,
+    /// How answers follow from what all of them give.
+    calibrated: Calibrated,
+    /// The objective on the rows that were held out.
+    score: Score,
 }
 
 impl Fits {
     /// Fits with the best trial's values and seed, and calibrates on the rows that were held out.
     fn of(
         job: &Job,
+        prepared: &Prepared<'_>,
         rows: &TrainingRows<'_>,
         tuned: &Tuned,
-        folds: u8,
         stop: &AtomicBool,
     ) -> Result<Self, Failure> {
-        let judged = rows.judged()?;
+        let (judged, folds) = (rows.judged()?, prepared.dataset.folds());
         let mut tasks = vec![(rows.all()?, tuned.seed_of_best())];
         if folds > 0 {
             let seed = |fold| fold_seed(tuned.seed_of_best(), fold);
@@ -148,47 +180,48 @@ impl Fits {
         let mut fitted = at_once(job.tune.workers, &tasks, &fit)?;
         let folds = fitted.split_off(1);
         let model = fitted.remove(0);
-        let answers = answering(&model, &folds).iter().flat_map(|fitted| &fitted.valid);
-        let outputs: Vec<f32> = answers.copied().collect();
-        let valid = Valid::of(rows)?;
-        let truth: Vec<u32> =
-            valid.iter().flat_map(|valid| valid.truth.classes()).copied().collect();
-        let temperature = match truth.is_empty() {
-            true => None,
-            false => Some(temperature(&outputs, valid[0].truth.outputs(), &truth)),
+        let held_out = HeldOut::of(prepared)?;
+        let of_folds = answering(&model, &folds).iter().map(|fitted| fitted.valid.clone());
+        let outputs =
+            held_out.in_order(held_out.truth.outputs(), &of_folds.collect::<Vec<Vec<f32>>>());
+        let calibrated = Calibrated::on(prepared, &held_out.truth, &outputs)?;
+        let score = valid_score(prepared, &held_out, calibrated.decided_on(outputs))?;
+        Ok(Self { model, folds, calibrated, score })
+    }
+
+    /// Writes what was fitted to all rows as a bundle, and what was fitted without each fold beside it.
+    fn write(
+        &self,
+        job: &Job,
+        prepared: &Prepared<'_>,
+        tuned: &Tuned,
+        path: &Path,
+    ) -> Result<(Bundle, Vec<Bundle>), Failure> {
+        let (model, probes) = self.exported(&self.model, prepared)?;
+        let mut draft = draft(job, prepared, tuned, (model, probes, self.score.clone()));
+        self.calibrated.found.put(&mut draft.documents);
+        let bundle = draft.write(path)?;
+        let of_fold = |fold: u8| {
+            let (model, probes) = self.exported(&self.folds[usize::from(fold)], prepared)?;
+            Ok(Draft { model, probes, scores: Vec::new(), ..draft.clone() })
         };
-        Ok(Self { model, folds, temperature })
-    }
-
-    /// The objective on the rows that were held out.
-    fn score(&self, prepared: &Prepared<'_>) -> Result<Score, Failure> {
-        let held_out = HeldOut::of(&prepared.dataset)?;
-        let fits = answering(&self.model, &self.folds);
-        let width = held_out.truth.outputs();
-        let of_fold = |fitted: &Fitted| self.calibrated(fitted.valid.clone(), width);
-        let of_folds: Vec<Vec<f32>> = fits.iter().map(of_fold).collect();
-        valid_score(prepared, &held_out, &held_out.in_order(width, &of_folds))
-    }
-
-    /// What a network gives, after calibration.
-    fn calibrated(&self, mut outputs: Vec<f32>, width: usize) -> Vec<f32> {
-        if let Some(temperature) = self.temperature {
-            let calibration = Calibration::Temperature { temperature };
-            outputs.chunks_exact_mut(width).for_each(|row| calibration.apply(row));
-        }
-        outputs
+        let folds = write_folds(path, self.folds.len(), &of_fold)?;
+        Ok((bundle, folds))
     }
 
     /// A fitted network as a model, with rows and its answers to them.
-    fn exported(&self, fitted: &Fitted, dataset: &Dataset) -> Result<(Model, Vec<Probe>), Failure> {
+    fn exported(
+        &self,
+        fitted: &Fitted,
+        prepared: &Prepared<'_>,
+    ) -> Result<(Model, Vec<Probe>), Failure> {
+        let Prepared { dataset, decision, .. } = prepared;
         let network = fitted.network();
-        let mut model = network.to_model(decision(dataset), dataset.table())?;
-        if let Some(temperature) = self.temperature.filter(|temperature| *temperature != 1.0) {
-            model.set_temperature(temperature);
-        }
+        let mut model = network.to_model(decision.clone(), dataset.table())?;
+        self.calibrated.set(&mut model)?;
         let rows = some_rows(dataset, held_out::part(dataset), PROBES)?;
         let inputs = Inputs::of_raw(dataset.table(), &rows)?;
-        let outputs = self.calibrated(network.answer(inputs.borrowed())?, model.decision.outputs());
+        let outputs = self.calibrated.graph(network.answer(inputs.borrowed())?);
         let outputs = outputs.chunks_exact(model.decision.outputs()).map(<[f32]>::to_vec);
         let probe = |(row, outputs)| Probe { row, outputs };
         Ok((model, rows.into_iter().zip(outputs).map(probe).collect()))
@@ -283,10 +316,10 @@ fn route(route: &RouteForm, task: Task) -> Route {
 pub(super) fn valid_score(
     prepared: &Prepared<'_>,
     held_out: &HeldOut,
-    outputs: &[f32],
+    Answers { outputs, decided }: Answers,
 ) -> Result<Score, Failure> {
     let dataset = &prepared.dataset;
-    let scored = held_out.truth.predictions(outputs, None)?;
+    let scored = held_out.truth.predictions(&outputs, decided)?;
     let (metric, positive) = (prepared.data.metric, binary(dataset));
     let value = metric.score(&scored, positive).ok_or_else(|| {
         Failure::input(format!("metric `{metric}` is undefined on the validation rows"))

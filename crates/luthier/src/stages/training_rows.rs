@@ -5,17 +5,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use luthier_data::{Dataset, Label, Part, Selection, Table, TableColumn};
 use luthier_eval::Metric;
+use luthier_model::Decision;
 use luthier_train::{
     Column, ColumnKind, Data, Row, Subset, TableData, TableTargets, TableTask, TextData,
 };
 
-use super::teach::Lessons;
+use super::teach::{Lessons, Taught};
 use super::tune::interrupted;
 use crate::failure::Failure;
 
 /// The rows of a data set as training takes them, read on first use.
 pub(super) struct TrainingRows<'a> {
     pub(super) dataset: &'a Dataset,
+    /// How classes are decided for on them.
+    pub(super) decision: &'a Decision,
     /// What decides on the rows that trials are judged by.
     pub(super) metric: Metric,
     stop: &'a AtomicBool,
@@ -31,16 +34,22 @@ impl<'a> TrainingRows<'a> {
     /// Rows whose reading ends with an error once `stop` is set.
     pub(super) fn of(
         dataset: &'a Dataset,
+        decision: &'a Decision,
         metric: Metric,
         stop: &'a AtomicBool,
-        lessons: Option<&'a Lessons>,
     ) -> Self {
-        Self { dataset, metric, stop, lessons, all: OnceCell::new(), folds: OnceCell::new() }
+        let (all, folds) = (OnceCell::new(), OnceCell::new());
+        Self { dataset, decision, metric, stop, lessons: None, all, folds }
+    }
+
+    /// The same rows with what a teacher, if there is one, has answered for them.
+    pub(super) fn taught_by(self, taught: Option<&'a Taught>) -> Self {
+        Self { lessons: taught.map(|taught| &taught.lessons), ..self }
     }
 
     /// The same rows without a teacher.
     pub(super) fn untaught(&self) -> Self {
-        Self::of(self.dataset, self.metric, self.stop, None)
+        Self::of(self.dataset, self.decision, self.metric, self.stop)
     }
 
     /// Digest of what a teacher answers.

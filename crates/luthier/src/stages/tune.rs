@@ -23,7 +23,6 @@ use luthier_tune::{
 use super::command::{Programs, reported};
 use super::cross_validate::{CrossValidation, OfFolds, of_folds};
 use super::folder::key;
-use super::measure::decision;
 use super::train::fold_seed;
 use super::training_rows::TrainingRows;
 use super::valid::{Scored, Valid};
@@ -269,6 +268,15 @@ fn context(
     }
     if let Some(lessons) = rows.and_then(TrainingRows::lessons) {
         context.insert("teacher".to_owned(), digest(lessons));
+    }
+    if let Some(decision) = rows.and_then(|rows| rows.decision.class()) {
+        if let Some(threshold) = decision.threshold {
+            context.insert("threshold".to_owned(), threshold.to_string());
+        }
+        if !decision.costs.is_empty() {
+            let costs = format!("{:?} {:?}", decision.labels, decision.costs);
+            context.insert("costs".to_owned(), digest(&key(&[&costs])));
+        }
     }
     for Constraint { goal, limit } in &job.objective.constraints {
         context.insert(format!("limit of {}", goal.measure), limit.to_string());
@@ -626,10 +634,10 @@ fn evaluate(
 
 /// Megabytes of the model as it is, without the reports that a bundle has besides.
 fn megabytes(valid: &Valid<'_>, step: &Step<'_>) -> Result<f64, String> {
-    let dataset = valid.dataset;
-    let model = (step.network)().to_model(decision(dataset), dataset.table());
+    let model = (step.network)().to_model(valid.decision.clone(), valid.dataset.table());
     let mut model = model.map_err(|error| error.to_string())?;
-    // It will be calibrated, which takes the same few bytes for any number but 1.
+    // It will be calibrated, most often by a temperature, which takes the same few bytes for any
+    // number but 1.
     model.set_temperature(2.0);
     Ok(model_bytes(&model) as f64 / 1e6)
 }

@@ -2,6 +2,7 @@
 
 use luthier_data::{Dataset, Part, Selection};
 use luthier_eval::{Bootstrap, Metric, Predictions, calibrated_log_loss, standard_error};
+use luthier_model::Decision;
 use luthier_study::Measured;
 use luthier_tune::Tiebreak;
 
@@ -15,6 +16,7 @@ const NOISE_RESAMPLES: usize = 50;
 /// Rows that a model has not been fitted to, with what decides on them.
 pub(super) struct Valid<'a> {
     pub(super) dataset: &'a Dataset,
+    pub(super) decision: &'a Decision,
     /// Which rows a model is fitted to that is scored on these.
     pub(super) fitted: Selection,
     /// Which they are.
@@ -42,9 +44,10 @@ impl Scored {
 impl<'a> Valid<'a> {
     /// The validation rows or, where there are folds, those of each fold.
     pub(super) fn of(rows: &TrainingRows<'a>) -> Result<Vec<Self>, Failure> {
-        let TrainingRows { dataset, metric, .. } = *rows;
+        let TrainingRows { dataset, decision, metric, .. } = *rows;
         let of = |fitted: Selection, rows: Selection| {
-            Ok(Self { dataset, fitted, rows, metric, truth: Truth::of(dataset, rows)? })
+            let truth = Truth::of(dataset, decision, rows)?;
+            Ok(Self { dataset, decision, fitted, rows, metric, truth })
         };
         match dataset.folds() {
             0 => Ok(vec![of(Part::Train.into(), Part::Valid.into())?]),

@@ -6,10 +6,8 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
-use luthier_bundle::{Bundle, PredictScratch, Predictor, Probe, sha256_hex};
-use luthier_data::Dataset;
+use luthier_bundle::{Bundle, PredictScratch, Predictor, Probe, ProbeRow, sha256_hex};
 use luthier_engine::Threads;
-use luthier_eval::temperature;
 use luthier_graph::{ExternalData, Graph};
 use luthier_model::{
     ClassOutput, Decision, Gives, Model, Preprocess, PreprocessError, TokenInputs, TokenSettings,
@@ -20,11 +18,12 @@ use serde::Deserialize;
 use super::predictions;
 use crate::failure::Failure;
 use crate::job::Job;
+use crate::stages::calibrate::{Calibrated, Found};
 use crate::stages::folder::key;
 use crate::stages::held_out::HeldOut;
 use crate::stages::inputs::Inputs;
-use crate::stages::measure::decision;
-use crate::stages::train::{PROBES, Trained, draft, valid_score};
+use crate::stages::measure::{Answers, answer};
+use crate::stages::train::{PROBES, Trained, decides, draft, valid_score};
 use crate::stages::tune::Tuned;
 use crate::stages::{Prepared, RunFolder};
 use crate::term::{Reporter, size};
@@ -84,27 +83,31 @@ pub(in crate::stages) fn adopt(
         let message = "a program's model cannot be finished over folds";
         return Err(Failure::input(message).hint("give validation rows in place of `data.folds`"));
     }
-    let (model, digest) = left.model(&prepared.dataset)?;
+    let (model, digest) = left.model(&prepared.decision)?;
     let route = serde_json::to_string(&job.route).unwrap_or_default();
-    let key = key(&["model", &tuned.key, &number.to_string(), &digest, &job.name, &route]);
+    let deciding = format!("{:?}", job.objective.deciding);
+    let number_text = number.to_string();
+    let key = key(&["model", &tuned.key, &number_text, &digest, &job.name, &route, &deciding]);
     let path = folder.join("model");
     if folder.finished("model", &key)
         && let Ok(bundle) = Bundle::open(&path)
     {
         return Ok(Some(Trained { bundle, folds: Vec::new(), key }));
     }
-    let held_out = HeldOut::of(&prepared.dataset)?;
-    let adopted = Adopted::of(model, &left, &held_out)?;
+    let held_out = HeldOut::of(prepared)?;
+    let adopted = Adopted::of(model, &left, prepared, &held_out)?;
     if let Some(warning) = left.differs(&adopted.raw, prepared.dataset.labels())? {
         reporter.line("", &format!("warning: {warning}"));
     }
-    let score = valid_score(prepared, &held_out, &adopted.calibrated)?;
+    let score = valid_score(prepared, &held_out, adopted.answers)?;
     let text = format!("valid {} {:.4}", prepared.data.metric, score.value);
-    let bundle =
-        draft(job, prepared, tuned, (adopted.model, adopted.probes, score)).write(&path)?;
+    let mut draft = draft(job, prepared, tuned, (adopted.model, adopted.probes, score));
+    adopted.found.put(&mut draft.documents);
+    let bundle = draft.write(&path)?;
     folder.finish("model", &key)?;
     let size = size(bundle.size_bytes());
-    reporter.line("model", &format!("{GRAPH} of trial {number}: {text}, {size}"));
+    reporter
+        .line("model", &format!("{GRAPH} of trial {number}: {text}, {size}{}", decides(&bundle)));
     Ok(Some(Trained { bundle, folds: Vec::new(), key }))
 }
 
@@ -113,12 +116,19 @@ struct Adopted {
     model: Model,
     /// Probabilities as the graph gave them.
     raw: Vec<f32>,
-    calibrated: Vec<f32>,
+    /// What callers are given.
+    answers: Answers,
+    found: Found,
     probes: Vec<Probe>,
 }
 
 impl Adopted {
-    fn of(mut model: Model, left: &TrialFolder, held_out: &HeldOut) -> Result<Self, Failure> {
+    fn of(
+        mut model: Model,
+        left: &TrialFolder,
+        prepared: &Prepared<'_>,
+        held_out: &HeldOut,
+    ) -> Result<Self, Failure> {
         let (threads, classes) = (Threads::new(1), model.decision.outputs());
         let answers = |model: &Model, texts: &Inputs| {
             let predictor = Predictor::new(model.clone(), &threads);
@@ -143,17 +153,17 @@ impl Adopted {
             let reason = format!("it does not give probabilities for {row}");
             return Err(left.wrong(GRAPH, reason));
         }
-        model.set_temperature(temperature(&raw, classes, held_out.truth.classes()));
-        let calibrated = answers(&model, &held_out.inputs)?;
-        let some = held_out.inputs.at(0..held_out.truth.len().min(PROBES));
-        let outputs = answers(&model, &some)?;
-        let Inputs::Texts(texts) = some else {
+        let calibrated = Calibrated::on(prepared, &held_out.truth, &raw)?;
+        calibrated.set(&mut model)?;
+        let Inputs::Texts(texts) = held_out.inputs.at(0..held_out.truth.len().min(PROBES)) else {
             return Err(left.wrong(GRAPH, "it is not of texts"));
         };
-        let outputs = outputs.chunks_exact(classes).map(<[f32]>::to_vec);
-        let probes =
-            texts.into_iter().zip(outputs).map(|(text, row)| Probe::of_text(text, row)).collect();
-        Ok(Self { model, raw, calibrated, probes })
+        let predictor = Predictor::new(model.clone(), &threads)?;
+        let mut scratch = PredictScratch::default();
+        let probe = |text| predictor.probe(ProbeRow::Text(text), &mut scratch);
+        let probes = texts.into_iter().map(probe).collect::<Result<_, _>>()?;
+        let answers = answer(&predictor, &held_out.inputs)?;
+        Ok(Self { model, raw, answers, found: calibrated.found, probes })
     }
 }
 
@@ -169,7 +179,7 @@ impl TrialFolder {
     }
 
     /// The model with a digest of its files.
-    fn model(&self, dataset: &Dataset) -> Result<(Model, String), Failure> {
+    fn model(&self, decision: &Decision) -> Result<(Model, String), Failure> {
         let signature = self.read(SIGNATURE)?;
         let form: SignatureForm =
             serde_json::from_slice(&signature).map_err(|error| self.wrong(SIGNATURE, error))?;
@@ -195,10 +205,10 @@ impl TrialFolder {
         })?;
         let OutputForm { name, gives } = form.output;
         let output = ClassOutput { name, gives, labels: form.labels };
-        let Decision::Class(decision) = decision(dataset) else {
+        let Decision::Class(decision) = decision else {
             return Err(self.wrong(GRAPH, "it gives classes, and labels are numbers"));
         };
-        let model = Model::import(graph, Preprocess::Tokens(tokens), &output, decision)
+        let model = Model::import(graph, Preprocess::Tokens(tokens), &output, decision.clone())
             .map_err(|error| self.wrong(GRAPH, error))?;
         Ok((model, sha256_hex(digests.concat().as_bytes())))
     }
