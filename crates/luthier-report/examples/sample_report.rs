@@ -4,10 +4,10 @@
 use std::error::Error;
 
 use luthier_report::{
-    Candidate, ClassScores, Compression, CurvePoint, DataSummary, Estimate, Evaluation, FORMAT,
-    Fact, Finding, Headline, LearningCurve, MetricScores, Mistake, Objective, Outcome, Parameter,
-    ParameterKind, PartSummary, Quantile, ReliabilityBin, RunReport, Severity, Snippet, Suspect,
-    Trial, TrialState, Tuning, Verdict, render,
+    Candidate, ClassScores, Compression, Contender, CurvePoint, DataSummary, Distillation,
+    Estimate, Evaluation, FORMAT, Fact, Finding, Headline, LearningCurve, MetricScores, Mistake,
+    Objective, Outcome, Parameter, ParameterKind, PartSummary, Quantile, ReliabilityBin, RunReport,
+    Severity, Snippet, Suspect, Trial, TrialState, Tuning, Verdict, render,
 };
 use serde_json::{Map, Value, json};
 
@@ -40,6 +40,7 @@ pub(crate) fn sample() -> RunReport {
         evaluation: Some(evaluation()),
         mistakes: mistakes(),
         suspects: suspects(),
+        distillation: Some(distillation()),
         compression: Some(compression()),
         commands: commands(),
         lineage: lineage(),
@@ -347,6 +348,25 @@ fn suspects() -> Vec<Suspect> {
         suspect("train", 88, "难吃,再也不会点了", "positive", "negative", 0.9874),
         suspect("valid", 311, "Dull from the titles on.", "positive", "negative", 0.9712),
     ]
+}
+
+fn distillation() -> Distillation {
+    let contender = |name: &str, score, p50, better: Option<(f64, f64)>| Contender {
+        name: name.to_owned(),
+        score: estimate(score, 0.0162),
+        p50_ms: p50,
+        difference: better.map(|(difference, _)| estimate(difference, 0.011)),
+        p_value: better.map(|(_, p)| p),
+    };
+    Distillation {
+        part: "test".to_owned(),
+        rows: 1821,
+        models: vec![
+            contender("reviews-large", 0.8913, Some(14.2), Some((-0.0301, 2.1e-5))),
+            contender("student alone", 0.8307, None, Some((0.0305, 0.0012))),
+            contender("student distilled", 0.8612, Some(0.0412), None),
+        ],
+    }
 }
 
 fn compression() -> Compression {

@@ -52,6 +52,9 @@ pub struct RunReport {
     /// Training and validation rows whose label may be wrong, most suspect first.
     #[serde(default)]
     pub suspects: Vec<Suspect>,
+    /// What a teacher was worth.
+    #[serde(default)]
+    pub distillation: Option<Distillation>,
     /// The search for a smaller model.
     #[serde(default)]
     pub compression: Option<Compression>,
@@ -425,6 +428,36 @@ pub struct Suspect {
     pub suggested: String,
     /// Probability that the model gave to the suggested label.
     pub probability: Option<f64>,
+}
+
+/// A finished student, the same without its teacher, and the teacher, on the same rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Distillation {
+    /// The split that the rows are of.
+    pub part: String,
+    /// Number of rows.
+    pub rows: u64,
+    /// The three, the finished model last.
+    pub models: Vec<Contender>,
+}
+
+/// One of several models that were scored on the same rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Contender {
+    /// What it is called.
+    pub name: String,
+    /// Score in the objective's metric.
+    pub score: Estimate,
+    /// Median latency of one row, in milliseconds.
+    #[serde(default)]
+    pub p50_ms: Option<f64>,
+    /// The finished model's score against this one's, positive when that is better, with the interval
+    /// of a paired bootstrap; `None` for the finished model.
+    #[serde(default)]
+    pub difference: Option<Estimate>,
+    /// P-value of an exact paired test, of decisions or of errors.
+    #[serde(default)]
+    pub p_value: Option<f64>,
 }
 
 /// The search for a smaller model.

@@ -12,6 +12,7 @@
 
 mod compression;
 mod data;
+mod distillation;
 mod figure;
 mod front;
 mod headline;
@@ -28,10 +29,10 @@ mod usage;
 
 pub use importance::{Importance, Placed, importance};
 pub use input::{
-    Candidate, ClassScores, Compression, CurvePoint, DataSummary, Estimate, Evaluation, FORMAT,
-    Fact, Finding, Headline, LearningCurve, MetricScores, Mistake, Objective, Outcome, Parameter,
-    ParameterKind, PartSummary, Quantile, ReliabilityBin, RunReport, Severity, Snippet, Suspect,
-    Trial, TrialState, Tuning, Verdict,
+    Candidate, ClassScores, Compression, Contender, CurvePoint, DataSummary, Distillation,
+    Estimate, Evaluation, FORMAT, Fact, Finding, Headline, LearningCurve, MetricScores, Mistake,
+    Objective, Outcome, Parameter, ParameterKind, PartSummary, Quantile, ReliabilityBin, RunReport,
+    Severity, Snippet, Suspect, Trial, TrialState, Tuning, Verdict,
 };
 pub use study::{StudyTrial, StudyView};
 

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 use crate::html::{Html, element, meta};
-use crate::{RunReport, compression, data, headline, rows, scores, tuning, usage};
+use crate::{RunReport, compression, data, distillation, headline, rows, scores, tuning, usage};
 
 const PLOTLY: &str = include_str!("../assets/plotly-cartesian.min.js");
 const GLUE: &str = include_str!("../assets/report.js");
@@ -43,6 +43,7 @@ pub(crate) fn page(report: &RunReport) -> String {
         scores::section(report),
         scores::errors(report),
         tuning::section(report),
+        distillation::section(report),
         compression::section(report),
         rows::mistakes(report),
         rows::suspects(report),

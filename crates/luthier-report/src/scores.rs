@@ -57,7 +57,7 @@ fn metrics(report: &RunReport, evaluation: &Evaluation) -> Option<Html> {
     Some(heading("Metrics").then(table.html()).then(note))
 }
 
-fn estimate(estimate: Option<Estimate>) -> Html {
+pub(crate) fn estimate(estimate: Option<Estimate>) -> Html {
     let Some(estimate) = estimate else {
         return Html::text(number::NONE);
     };

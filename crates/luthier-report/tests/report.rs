@@ -35,6 +35,7 @@ fn minimal() -> RunReport {
         evaluation: None,
         mistakes: Vec::new(),
         suspects: Vec::new(),
+        distillation: None,
         compression: None,
         commands: Vec::new(),
         lineage: Vec::new(),
@@ -122,6 +123,7 @@ fn sections_come_in_order() {
         "scores",
         "errors",
         "search",
+        "distillation",
         "compression",
         "mistakes",
         "suspects",
@@ -157,6 +159,7 @@ fn what_is_absent_is_left_out() {
     });
     check(&["search"], |report| report.tuning = None);
     check(&["search"], |report| report.tuning.as_mut().expect("it has one").trials.clear());
+    check(&["distillation"], |report| report.distillation = None);
     check(&["compression"], |report| report.compression = None);
     check(&["mistakes"], |report| report.mistakes.clear());
     check(&["suspects"], |report| report.suspects.clear());

@@ -53,7 +53,7 @@ fn check_failure(loaded: Result<Job, Failure>, message: &str, hint: Option<&str>
 #[test]
 fn what_is_left_out_has_a_default() {
     let job = loaded("");
-    let Data { task, rows, metric } = job.data.unwrap();
+    let Data { task, rows, metric, .. } = job.data.unwrap();
     assert_eq!((task, metric), (Task::TextClassification, Metric::F1));
     assert_eq!(job.objective.target, None);
     let names: Vec<_> = job.tune.learners.iter().map(|learner| learner.name()).collect();

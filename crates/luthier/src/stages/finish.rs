@@ -14,6 +14,7 @@ use luthier_serve::observe;
 use serde::{Deserialize, Serialize};
 
 use super::compress::Compressed;
+use super::distil::{Distillation, Distilled};
 use super::folder::key;
 use super::held_out::{self, HeldOut, answering};
 use super::inputs::Inputs;
@@ -42,6 +43,9 @@ pub(super) struct Findings {
     /// The largest errors of numbers.
     #[serde(default)]
     pub(super) errors: Vec<Shown<NumberError>>,
+    /// What a teacher was worth, if there is one.
+    #[serde(default)]
+    pub(super) distillation: Option<Distillation>,
     pub(super) p50_ms: f64,
     pub(super) p99_ms: f64,
 }
@@ -60,10 +64,12 @@ pub(super) struct Shown<T> {
 pub(super) fn finish(
     prepared: &Prepared<'_>,
     compressed: &Compressed,
+    distilled: Option<&Distilled<'_>>,
     folder: &mut RunFolder,
     reporter: &Reporter,
 ) -> Result<Finished, Failure> {
-    let key = key(&["bundle", &compressed.key]);
+    let untaught = distilled.map_or("", |distilled| &distilled.untaught.key);
+    let key = key(&["bundle", &compressed.key, untaught]);
     let path = folder.join("bundle");
     if folder.finished("bundle", &key)
         && let (Ok(bundle), Ok(findings)) = (Bundle::open(&path), folder.read("findings.json"))
@@ -90,16 +96,23 @@ pub(super) fn finish(
         mistakes: Vec::new(),
         suspects: shown(prepared, part, suspect_labels(&valid, SHOWN), |s| s.row)?,
         errors: Vec::new(),
+        distillation: None,
         p50_ms,
         p99_ms,
     };
+    let compared = |part, scored: &Predictions| {
+        distilled.map(|distilled| distilled.compared(prepared, part, scored)).transpose()
+    };
     let mut openings = 0;
-    if !prepared.dataset.is_empty(Part::Test) {
+    if prepared.dataset.is_empty(Part::Test) {
+        findings.distillation = compared(part, &valid)?;
+    } else {
         openings = folder.open_test(&key)?;
         let answers = answer(&predictor, &Inputs::of(&prepared.dataset, Part::Test)?)?;
         let truth = Truth::of(&prepared.dataset, &prepared.decision, Part::Test)?;
         let test = scored(&truth, answers)?;
         findings.test = Some(report(&test)?);
+        findings.distillation = compared(Part::Test, &test)?;
         findings.mistakes = shown(prepared, Part::Test, worst_mistakes(&test, SHOWN), |m| m.row)?;
         findings.errors = shown(prepared, Part::Test, largest_errors(&test, SHOWN), |e| e.row)?;
     }
@@ -109,6 +122,9 @@ pub(super) fn finish(
     folder.finish("bundle", &key)?;
     if let Some(test) = &findings.test {
         reporter.line("finish", &test_line(prepared.data.metric, test, openings));
+    }
+    if let Some(distillation) = &findings.distillation {
+        reporter.line("distil", &distillation.line());
     }
     Ok(Finished { bundle, findings })
 }

@@ -11,6 +11,7 @@ mod command;
 mod compress;
 mod cross_validate;
 mod curve;
+mod distil;
 mod finish;
 mod folder;
 mod follow;
@@ -99,8 +100,25 @@ pub(crate) fn run(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result<R
     } else {
         train::train(job, &prepared, &rows, &tuned, &mut folder, reporter, stop)?
     };
+    let distilled = taught
+        .as_ref()
+        .map(|taught| {
+            let to = (&trained, &mut folder);
+            let untaught = train::train_untaught(
+                job,
+                &prepared,
+                &rows.untaught(),
+                &tuned,
+                to,
+                reporter,
+                stop,
+            )?;
+            Ok::<_, Failure>(distil::Distilled { teacher: &taught.teacher, untaught })
+        })
+        .transpose()?;
     let compressed = compress::compress(job, &prepared, &trained, &mut folder, reporter, stop)?;
-    let finished = finish::finish(&prepared, &compressed, &mut folder, reporter)?;
+    let finished =
+        finish::finish(&prepared, &compressed, distilled.as_ref(), &mut folder, reporter)?;
     let report = report::assemble(&report::Parts {
         job,
         prepared: &prepared,

@@ -2,11 +2,12 @@
 
 use luthier_compress::Verdict as Judged;
 use luthier_data::{Dataset, Part, Severity};
-use luthier_eval::{MetricReport, Report};
+use luthier_eval::{Comparison, MetricReport, Report};
 use luthier_report::{
-    Candidate, ClassScores, Compression, DataSummary, Estimate, Evaluation, Fact, Finding,
-    Headline, MetricScores, Mistake, Objective, Outcome, Parameter, ParameterKind, PartSummary,
-    Quantile, ReliabilityBin, RunReport, Snippet, Suspect, Trial, TrialState, Tuning, Verdict,
+    Candidate, ClassScores, Compression, Contender, DataSummary, Estimate, Evaluation, Fact,
+    Finding, Headline, MetricScores, Mistake, Objective, Outcome, Parameter, ParameterKind,
+    PartSummary, Quantile, ReliabilityBin, RunReport, Snippet, Suspect, Trial, TrialState, Tuning,
+    Verdict,
 };
 use luthier_space::{Dimension, Distribution, Scale, Space, Values};
 use luthier_tune::State;
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 use super::calibrate::Found;
 use super::compress::Compressed;
+use super::distil::{Distillation, Standing};
 use super::finish::Finished;
 use super::held_out;
 use super::inputs::example;
@@ -49,6 +51,11 @@ pub(super) fn assemble(parts: &Parts<'_>) -> RunReport {
         evaluation: Some(evaluation(finished)),
         mistakes: mistakes(finished, labels),
         suspects: suspects(finished, held_out::part(&parts.prepared.dataset), labels),
+        distillation: finished
+            .findings
+            .distillation
+            .as_ref()
+            .map(|found| distillation(found, finished)),
         compression: Some(compression(parts)),
         commands: commands(parts),
         lineage: lineage(parts),
@@ -92,10 +99,36 @@ pub(super) fn tuned(
         evaluation: None,
         mistakes: Vec::new(),
         suspects: Vec::new(),
+        distillation: None,
         compression: None,
         commands: Vec::new(),
         lineage: Vec::new(),
     }
+}
+
+fn distillation(found: &Distillation, finished: &Finished) -> luthier_report::Distillation {
+    let contender = |standing: &Standing, p50_ms, against: Option<&Comparison>| Contender {
+        name: standing.name.clone(),
+        score: Estimate { value: standing.score, low: standing.low, high: standing.high },
+        p50_ms,
+        difference: against.map(|against| Estimate {
+            value: Some(against.difference),
+            low: Some(against.interval.low),
+            high: Some(against.interval.high),
+        }),
+        p_value: against.and_then(|against| {
+            let of_numbers = || against.sign_test.map(|test| test.exact);
+            against.mcnemar.map(|test| test.exact).or_else(of_numbers)
+        }),
+    };
+    let Distillation { teacher, alone, distilled, .. } = found;
+    let models = vec![
+        contender(teacher, Some(found.teacher_p50_ms), Some(&found.against_teacher)),
+        contender(alone, None, Some(&found.against_alone)),
+        contender(distilled, Some(finished.findings.p50_ms), None),
+    ];
+    let rows = found.against_alone.rows as u64;
+    luthier_report::Distillation { part: found.part.clone(), rows, models }
 }
 
 fn objective(goal: &Goal) -> Objective {

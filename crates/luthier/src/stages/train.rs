@@ -68,7 +68,8 @@ pub(super) fn train(
     Ok(trained)
 }
 
-/// Does the same once more without a teacher, as the bundle `untaught`, to tell what a teacher is worth.
+/// Does the same with `rows` that no teacher has answered, as the bundle `untaught`, to tell what a teacher
+/// is worth.
 pub(super) fn train_untaught(
     job: &Job,
     prepared: &Prepared<'_>,
@@ -86,7 +87,7 @@ pub(super) fn train_untaught(
     {
         return Ok(Trained { bundle, folds, key });
     }
-    let fits = Fits::of(job, prepared, &rows.untaught(), tuned, stop)?;
+    let fits = Fits::of(job, prepared, rows, tuned, stop)?;
     let (bundle, folds) = fits.write(job, prepared, tuned, &path)?;
     folder.finish("untaught", &key)?;
     let untaught = Trained { bundle, folds, key };

@@ -5,6 +5,7 @@ mod bad_input;
 mod bundle;
 mod command;
 mod data;
+mod distil;
 mod folds;
 mod gate;
 mod help;
