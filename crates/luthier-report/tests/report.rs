@@ -345,7 +345,7 @@ fn extreme_numbers_do_not_panic() {
         let report = rewritten(&sample::sample(), &change);
         let page = render(&report);
         figures(&page);
-        assert_eq!(sections(&page).len(), if whole == 0 { 8 } else { 9 });
+        assert_eq!(sections(&page).len(), if whole == 0 { 9 } else { 10 });
     }
 }
 

@@ -152,7 +152,7 @@ fn teachers_that_do_not_fit_are_refused() {
     refused(
         "augment = 3",
         "augment = 5000",
-        "error: student/luthier.toml: `distill.augment` is 5000\n  \
+        "error: student/luthier.toml: `distill.augment` is 5000\n \
          hint: it is the number of texts made of each training text, up to 1000",
     );
     let others = csv(&rows(&crate::TOPICS, 40, 1));
@@ -162,6 +162,6 @@ fn teachers_that_do_not_fit_are_refused() {
     refused(
         "augment = 3",
         "augment = 4",
-        "error: `distill.teacher`: it does not know the label `food`\n  hint: it knows bad, good",
+        "error: `distill.teacher`: it does not know the label `food`\n hint: it knows bad, good",
     );
 }
