@@ -73,7 +73,7 @@ pub use costs::Costs;
 pub use error::EvalError;
 pub use folds::CrossValidated;
 pub use metric::{Decimal, Metric, Score};
-pub use numbers::{NumberBin, NumberReport, ResidualQuantile};
+pub use numbers::{NumberBin, NumberReport, ResidualBin, ResidualQuantile};
 pub use predictions::Predictions;
 pub use report::{ClassReport, MetricReport, ReliabilityBin, Report};
 pub use rows::{

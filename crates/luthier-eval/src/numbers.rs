@@ -9,6 +9,10 @@ use crate::predictions::Numbers;
 const SHARES: [f64; 9] = [0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0];
 /// Bins of equal mass.
 const BINS: usize = 10;
+/// Bins of the histogram.
+const RESIDUAL_BINS: usize = 40;
+/// Share of the residuals at either end that has no bins of its own.
+const BEYOND: f64 = 0.005;
 
 /// How the errors of predicted numbers are spread. Field names are stable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +22,21 @@ pub struct NumberReport {
     /// Rows by predicted number, in ten bins of about equal weight, ascending; rows that are
     /// predicted the same share a bin, and bins without rows are left out.
     pub bins: Vec<NumberBin>,
+    /// Rows by residual, in bins of equal width from the smallest residual to the largest but for 0.5 % at
+    /// either end, which are in the first and the last bin; one bin where all are equal.
+    #[serde(default)]
+    pub histogram: Vec<ResidualBin>,
+}
+
+/// Rows of like residuals.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ResidualBin {
+    /// Smallest residual.
+    pub lower: f64,
+    /// Largest residual.
+    pub upper: f64,
+    /// Rows in the bin.
+    pub count: usize,
 }
 
 /// A residual that is not exceeded by a share of the rows.
@@ -54,8 +73,27 @@ impl NumberReport {
         Self {
             residuals: SHARES.into_iter().filter_map(quantile).collect(),
             bins: bins(numbers, weights),
+            histogram: histogram(&residuals, weights),
         }
     }
+}
+
+fn histogram(residuals: &Ordered, weights: &[f64]) -> Vec<ResidualBin> {
+    let ends = [BEYOND, 1.0 - BEYOND].map(|share| residuals.quantile(share, weights));
+    let [Some(low), Some(high)] = ends else { return Vec::new() };
+    let count = if low < high { RESIDUAL_BINS } else { 1 };
+    let width = (high - low) / count as f64;
+    let bin = |at: usize| ResidualBin {
+        lower: low + width * at as f64,
+        upper: low + width * (at + 1) as f64,
+        count: 0,
+    };
+    let mut bins: Vec<ResidualBin> = (0..count).map(bin).collect();
+    for (_, residual) in residuals.rows().filter(|(row, _)| weights[*row] > 0.0) {
+        let place = if width > 0.0 { ((residual - low) / width) as usize } else { 0 };
+        bins[place.min(count - 1)].count += 1;
+    }
+    bins
 }
 
 fn bins(numbers: &Numbers, weights: &[f64]) -> Vec<NumberBin> {

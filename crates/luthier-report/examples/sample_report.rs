@@ -38,6 +38,7 @@ pub(crate) fn sample() -> RunReport {
         learning_curve: Some(learning_curve()),
         tuning: Some(tuning()),
         evaluation: Some(evaluation()),
+        importance: Vec::new(),
         mistakes: mistakes(),
         suspects: suspects(),
         distillation: Some(distillation()),
@@ -90,6 +91,7 @@ fn data() -> DataSummary {
         ]
         .map(|(quantile, characters)| Quantile { quantile, characters })
         .to_vec(),
+        numbers: Vec::new(),
     };
     let finding = |severity, message: &str| Finding { severity, message: message.to_owned() };
     DataSummary {
@@ -102,6 +104,7 @@ fn data() -> DataSummary {
             finding(Severity::Warning, "2 texts of test are also in train (rows 118 and 1,402)."),
             finding(Severity::Note, "9 texts of train appear more than once."),
         ],
+        columns: Vec::new(),
     }
 }
 
@@ -278,6 +281,7 @@ fn evaluation() -> Evaluation {
         confusion: vec![vec![773, 139], vec![116, 793]],
         reliability: reliability.collect(),
         threshold: Some(0.4637),
+        numbers: None,
     }
 }
 
@@ -297,6 +301,7 @@ fn mistakes() -> Vec<Mistake> {
         truth: truth.to_owned(),
         predicted: predicted.to_owned(),
         probability: Some(probability),
+        residual: None,
     };
     vec![
         mistake(402, "Not the worst thing to happen to a Tuesday.", "positive", "negative", 0.0123),

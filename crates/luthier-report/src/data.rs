@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::figure::{Figure, axis, label};
 use crate::html::{Column, Html, Table, element, folded, heading};
 use crate::page::Section;
-use crate::{CurvePoint, DataSummary, LearningCurve, RunReport, Severity, number};
+use crate::{CurvePoint, DataSummary, LearningCurve, RunReport, Severity, columns, number};
 
 /// Parts, findings, lengths and the learning curve.
 pub(crate) fn section(report: &RunReport) -> Option<Section> {
@@ -14,6 +14,8 @@ pub(crate) fn section(report: &RunReport) -> Option<Section> {
     let pieces = [
         data.and_then(|data| parts(report, data)),
         data.and_then(lengths),
+        data.and_then(numbers),
+        data.and_then(columns::summaries),
         data.and_then(findings),
         curve.and_then(|curve| learning_curve(report, curve)),
     ];
@@ -32,14 +34,40 @@ fn parts(report: &RunReport, data: &DataSummary) -> Option<Html> {
     for part in &data.parts {
         let cells = [Html::isolated(&part.part), Html::text(&number::count(part.rows))];
         let total: f64 = part.classes.iter().map(|count| *count as f64).sum();
-        let classes = part.classes.iter().map(|count| {
+        let classes = part.classes.iter().take(report.labels.len()).map(|count| {
             let share = number::percent(*count as f64 / total);
             let share = element("span", &[("class", "interval")], Html::text(&share));
             Html::text(&number::count(*count)).then(share)
         });
         table.push("", cells.into_iter().chain(classes));
     }
-    Some(heading("Rows per class").then(table.html()))
+    let title = if report.labels.is_empty() { "Rows" } else { "Rows per class" };
+    Some(heading(title).then(table.html()))
+}
+
+/// What the labels are like, where they are numbers.
+fn numbers(data: &DataSummary) -> Option<Html> {
+    let widest = data.parts.iter().max_by_key(|part| part.numbers.len())?;
+    if widest.numbers.is_empty() {
+        return None;
+    }
+    let head = std::iter::once(("Part".to_owned(), Column::Words));
+    let quantiles = widest.numbers.iter().map(|label| match label.quantile {
+        0.0 => "smallest".to_owned(),
+        0.5 => "median".to_owned(),
+        1.0 => "largest".to_owned(),
+        quantile => format!("{} %", number::value(&json!(quantile * 100.0))),
+    });
+    let mut table = Table::new(head.chain(quantiles.map(|name| (name, Column::Number))));
+    for part in &data.parts {
+        let cells = widest.numbers.iter().map(|wanted| {
+            let found = part.numbers.iter().find(|label| label.quantile == wanted.quantile);
+            let value = number::finite(found.and_then(|label| label.value));
+            Html::text(&value.map_or_else(|| number::NONE.to_owned(), number::chosen))
+        });
+        table.push("", std::iter::once(Html::isolated(&part.part)).chain(cells));
+    }
+    Some(heading("Labels, by quantile").then(table.html()))
 }
 
 fn lengths(data: &DataSummary) -> Option<Html> {

@@ -46,6 +46,9 @@ pub struct RunReport {
     /// Scores of the finished model.
     #[serde(default)]
     pub evaluation: Option<Evaluation>,
+    /// What the columns of a table do in the model, the greatest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub importance: Vec<ColumnImportance>,
     /// Test rows the model was most wrong about, worst first.
     #[serde(default)]
     pub mistakes: Vec<Mistake>,
@@ -147,6 +150,46 @@ pub struct DataSummary {
     /// What the profile found.
     #[serde(default)]
     pub findings: Vec<Finding>,
+    /// The columns of a table that is learnt from, in its order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<ColumnSummary>,
+}
+
+/// A column of a table, by its training rows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ColumnSummary {
+    /// Name.
+    pub name: String,
+    /// What its cells are, such as `number` or `category`.
+    pub kind: String,
+    /// Share of the rows without a value.
+    pub missing: Option<f64>,
+    /// Different values; where [`ColumnSummary::more`] is set, there are more than that.
+    pub distinct: u64,
+    /// Whether counting stopped at `distinct`.
+    #[serde(default)]
+    pub more: bool,
+    /// Quantiles of its numbers (those of times as days since 1970), ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quantiles: Vec<NumberQuantile>,
+    /// Its most frequent values, with the share of rows that have them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub top: Vec<(String, Option<f64>)>,
+    /// How much of the label the column alone tells, from 0 to 1.
+    #[serde(default)]
+    pub association: Option<f64>,
+    /// Population stability index of each other part against train.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shifts: Vec<(String, Option<f64>)>,
+}
+
+/// One quantile of numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct NumberQuantile {
+    /// Probability, from 0 (smallest) to 1 (largest).
+    pub quantile: f64,
+    /// The number.
+    pub value: Option<f64>,
 }
 
 /// One part of the rows.
@@ -161,6 +204,9 @@ pub struct PartSummary {
     /// Quantiles of the text length, ascending; empty where there is no text.
     #[serde(default)]
     pub lengths: Vec<Quantile>,
+    /// Quantiles of the labels, ascending; empty where they are classes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub numbers: Vec<NumberQuantile>,
 }
 
 /// One quantile of the text length.
@@ -345,6 +391,42 @@ pub struct Evaluation {
     /// Decision threshold on the probability of the positive class.
     #[serde(default)]
     pub threshold: Option<f64>,
+    /// Where predicted numbers are off on the test split; `None` of classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numbers: Option<NumberFit>,
+}
+
+/// Predicted numbers beside the true ones.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct NumberFit {
+    /// Some rows, spread evenly, as (predicted, true).
+    pub points: Vec<(Option<f64>, Option<f64>)>,
+    /// Rows by residual, truth minus prediction, bins ascending.
+    #[serde(default)]
+    pub residuals: Vec<ResidualBin>,
+}
+
+/// Rows of like residuals.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct ResidualBin {
+    /// Lower bound.
+    pub lower: f64,
+    /// Upper bound.
+    pub upper: f64,
+    /// Rows in the bin.
+    pub count: u64,
+}
+
+/// What a column does in the model.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ColumnImportance {
+    /// Name of the column.
+    pub name: String,
+    /// How far it moves the answer in the mean, either way: the mean absolute contribution to what the
+    /// model adds up.
+    pub contribution: Option<f64>,
+    /// Its share of what all splits have lowered the loss by.
+    pub gain: Option<f64>,
 }
 
 /// One metric on both splits.
@@ -408,6 +490,9 @@ pub struct Mistake {
     pub predicted: String,
     /// Probability that the model gave to the true label.
     pub probability: Option<f64>,
+    /// Of numbers: truth minus prediction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residual: Option<f64>,
 }
 
 /// A row whose label may be wrong.

@@ -10,6 +10,7 @@
 //! in it counts as untrusted text: markup is only ever made from the program's own strings and
 //! from escaped ones. What the report lacks, the page leaves out.
 
+mod columns;
 mod compression;
 mod data;
 mod distillation;
@@ -20,6 +21,7 @@ mod html;
 mod importance;
 mod input;
 mod number;
+mod numbers;
 mod page;
 mod rows;
 mod scores;
@@ -29,10 +31,11 @@ mod usage;
 
 pub use importance::{Importance, Placed, importance};
 pub use input::{
-    Candidate, ClassScores, Compression, Contender, CurvePoint, DataSummary, Distillation,
-    Estimate, Evaluation, FORMAT, Fact, Finding, Headline, LearningCurve, MetricScores, Mistake,
-    Objective, Outcome, Parameter, ParameterKind, PartSummary, Quantile, ReliabilityBin, RunReport,
-    Severity, Snippet, Suspect, Trial, TrialState, Tuning, Verdict,
+    Candidate, ClassScores, ColumnImportance, ColumnSummary, Compression, Contender, CurvePoint,
+    DataSummary, Distillation, Estimate, Evaluation, FORMAT, Fact, Finding, Headline,
+    LearningCurve, MetricScores, Mistake, NumberFit, NumberQuantile, Objective, Outcome, Parameter,
+    ParameterKind, PartSummary, Quantile, ReliabilityBin, ResidualBin, RunReport, Severity,
+    Snippet, Suspect, Trial, TrialState, Tuning, Verdict,
 };
 pub use study::{StudyTrial, StudyView};
 

@@ -5,7 +5,10 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 use crate::html::{Html, element, meta};
-use crate::{RunReport, compression, data, distillation, headline, rows, scores, tuning, usage};
+use crate::{
+    RunReport, columns, compression, data, distillation, headline, numbers, rows, scores, tuning,
+    usage,
+};
 
 const PLOTLY: &str = include_str!("../assets/plotly-cartesian.min.js");
 const GLUE: &str = include_str!("../assets/report.js");
@@ -42,6 +45,8 @@ pub(crate) fn page(report: &RunReport) -> String {
     let sections = [
         scores::section(report),
         scores::errors(report),
+        numbers::section(report),
+        columns::section(report),
         tuning::section(report),
         distillation::section(report),
         compression::section(report),

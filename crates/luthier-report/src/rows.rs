@@ -9,6 +9,9 @@ pub(crate) fn mistakes(report: &RunReport) -> Option<Section> {
     if report.mistakes.is_empty() {
         return None;
     }
+    if report.mistakes.iter().any(|mistake| mistake.residual.is_some()) {
+        return Some(largest_errors(report));
+    }
     let mut table = Table::new([
         ("Row", Column::Number),
         ("Text", Column::Text),
@@ -33,6 +36,31 @@ pub(crate) fn mistakes(report: &RunReport) -> Option<Section> {
         title: "Worst mistakes",
         body: paragraph(about).then(table.html()),
     })
+}
+
+/// The same for numbers.
+fn largest_errors(report: &RunReport) -> Section {
+    let mut table = Table::new([
+        ("Row", Column::Number),
+        ("Columns", Column::Text),
+        ("Truth", Column::Number),
+        ("Predicted", Column::Number),
+        ("Truth − predicted", Column::Number),
+    ]);
+    for mistake in &report.mistakes {
+        let row = [
+            place("", mistake.row, mistake.id.as_deref()),
+            Html::clipped(&mistake.text),
+            Html::clipped(&mistake.truth),
+            Html::clipped(&mistake.predicted),
+            Html::text(&number::difference(mistake.residual)),
+        ];
+        table.push("", row);
+    }
+    let about = "Test rows whose prediction is furthest from the truth. They are for reading: tuning against \
+                 them would spend the test split.";
+    let body = paragraph(about).then(table.html());
+    Section { id: "mistakes", title: "Largest errors", body }
 }
 
 /// Rows whose label may be wrong.

@@ -33,6 +33,7 @@ fn minimal() -> RunReport {
         learning_curve: None,
         tuning: None,
         evaluation: None,
+        importance: Vec::new(),
         mistakes: Vec::new(),
         suspects: Vec::new(),
         distillation: None,

@@ -14,8 +14,8 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use luthier_train::{
-    Column, ColumnKind, Objective, RowSampling, TableData, TableTargets, TableTask, TreeOptions,
-    fit_trees,
+    Column, ColumnKind, Monotone, Objective, RowSampling, TableData, TableTargets, TableTask,
+    TreeOptions, fit_trees,
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -84,6 +84,7 @@ fn table(train: &[f32], columns: usize, arguments: &Arguments) -> Outcome<TableD
             .map(|(at, kind)| Column {
                 name: at.to_string(),
                 kind,
+                monotone: Monotone::Free,
                 train: column(at),
                 valid: Vec::new(),
             })

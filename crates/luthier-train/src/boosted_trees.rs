@@ -10,6 +10,9 @@ use crate::trees::{
 use crate::{Fitted, Job, Learned, Learner, Network, Step, TableTask, TrainError};
 
 /// Trees that are grown one after another, each on what those before get wrong, by histograms.
+///
+/// Where there are validation rows, fitting ends when their loss has not fallen for a while, and the rounds up
+/// to the smallest are kept; every report, and the result, is of these.
 #[derive(Debug, Clone, Copy)]
 pub struct BoostedTrees {
     /// Whether rows are labelled with numbers.
@@ -18,6 +21,12 @@ pub struct BoostedTrees {
 
 /// Rounds between two reports.
 const ROUNDS_PER_STEP: u64 = 10;
+/// Rounds without a smaller validation loss after which fitting ends. At least [`ROUNDS_PER_STEP`], so that
+/// the last report before is of the result.
+const PATIENCE: u64 = 50;
+
+/// Shares as in LightGBM.
+const GOSS: RowSampling = RowSampling::Gradient { greatest: 0.2, others: 0.1 };
 
 impl Learner for BoostedTrees {
     fn name(&self) -> &'static str {
@@ -33,9 +42,11 @@ impl Learner for BoostedTrees {
             ("l2", Distribution::log_float(1e-3, 30.0)),
             ("rows", Distribution::float(0.5, 1.0)),
             ("columns", Distribution::float(0.3, 1.0)),
+            ("sampling", Distribution::choice(["rows"])),
         ]);
         if self.numbers {
             space.add("loss", Distribution::choice(["squared", "absolute"]));
+            space.add("quantile", Distribution::float(0.5, 0.5));
         }
         space
     }
@@ -49,10 +60,24 @@ impl Learner for BoostedTrees {
         values.insert("l2", 1.0);
         values.insert("rows", 0.8);
         values.insert("columns", 0.8);
+        values.insert("sampling", "rows");
         if self.numbers {
             values.insert("loss", "squared");
+            values.insert("quantile", 0.5);
         }
         values
+    }
+
+    fn more_options(&self, parameter: &str) -> &'static [&'static str] {
+        match parameter {
+            "loss" => &["quantile", "poisson"],
+            "sampling" => &["goss"],
+            _ => &[],
+        }
+    }
+
+    fn keeps_monotone(&self) -> bool {
+        true
     }
 
     fn steps(&self) -> (&'static str, u64) {
@@ -67,21 +92,22 @@ impl Learner for BoostedTrees {
         let table = job.data.table()?;
         let options = options(job.values, table.task)?;
         let steps = options.rounds.div_ceil(ROUNDS_PER_STEP);
-        let mut valid = Vec::new();
-        let forest = fit_trees(table, &options, job.seed, &mut |round| {
-            let Round { round, margins, forest, .. } = round;
+        let (mut valid, mut settled) = (Vec::new(), None);
+        let forest = fit_trees(table, &options, job.seed, &mut |state| {
+            let Round { round, loss, forest, best, .. } = state;
             if round % ROUNDS_PER_STEP != 0 && round != options.rounds {
                 return ControlFlow::Continue(());
             }
-            valid = forest.answers(margins);
+            valid = forest.answers(&best.margins);
+            settled = loss.map(|_| best.round);
             report(Step {
                 epoch: round.div_ceil(ROUNDS_PER_STEP),
                 epochs: steps,
                 valid: &valid,
-                network: &|| Network::Forest(forest.clone()),
+                network: &|| Network::Forest(forest.first(best.trees)),
             })
         })?;
-        Ok(Fitted { learned: Learned::Forest(forest), valid })
+        Ok(Fitted { learned: Learned::Forest(forest), valid, settled })
     }
 }
 
@@ -91,6 +117,8 @@ fn options(values: &Values, task: TableTask) -> Result<TreeOptions, TrainError> 
         TableTask::Classes(classes) => Objective::Softmax(classes),
         TableTask::Number => match values.text("loss")? {
             "absolute" => Objective::Absolute,
+            "quantile" => Objective::Quantile(values.float("quantile")?),
+            "poisson" => Objective::Poisson,
             _ => Objective::Squared,
         },
     };
@@ -104,13 +132,27 @@ fn options(values: &Values, task: TableTask) -> Result<TreeOptions, TrainError> 
             l2: values.float("l2")?,
             ..LeafRules::default()
         },
-        rows: RowSampling::Share(values.float("rows")?),
+        rows: match values.text("sampling")? {
+            "goss" => GOSS,
+            _ => RowSampling::Share(values.float("rows")?),
+        },
         columns: values.float("columns")?,
+        patience: Some(PATIENCE),
         ..TreeOptions::new(objective)
     })
 }
 
 impl Forest {
+    /// The forest of the first `trees` trees.
+    fn first(&self, trees: usize) -> Self {
+        Self {
+            columns: self.columns,
+            base: self.base.clone(),
+            trees: self.trees[..trees].to_vec(),
+            link: self.link,
+        }
+    }
+
     /// Probabilities, or numbers, of rows with these margins, row-major.
     pub(crate) fn answers(&self, margins: &[f32]) -> Vec<f32> {
         match (self.link, self.outputs()) {

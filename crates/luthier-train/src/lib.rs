@@ -45,11 +45,12 @@ pub use data::{Row, RowSource, SourceError, Subset, Targets, TextData};
 pub use embedding::Embedding;
 pub use linear::Linear;
 pub use table::{
-    Column, ColumnKind, TableData, TableLinear, TableMlp, TableNetwork, TableTargets, TableTask,
+    Column, ColumnKind, Monotone, TableData, TableLinear, TableMlp, TableNetwork, TableTargets,
+    TableTask,
 };
 pub use transformer::{EncoderNetwork, ExportError, Locate, Transformer, check_size, to_model};
 pub use trees::{
-    Branch, CategoryRules, Child, Condition, Forest, Importance, Leaf, LeafRules, Link, Monotone,
+    Best, Branch, CategoryRules, Child, Condition, Forest, Importance, Leaf, LeafRules, Link,
     Objective, Round, RowSampling, Tree, TreeOptions, fit_trees,
 };
 
@@ -78,6 +79,16 @@ pub trait Learner: Send + Sync {
     /// do well on most tasks; none if the learner cannot be a student.
     fn student(&self) -> Option<(Space, Values)> {
         None
+    }
+
+    /// Options of a parameter that a job may name besides those of [`Learner::space`], which suit few tasks.
+    fn more_options(&self, _parameter: &str) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Whether answers change with columns only as these are [`Monotone`].
+    fn keeps_monotone(&self) -> bool {
+        false
     }
 
     /// The parameter that says how many steps a fit reports at most, and how much of it is one step.
@@ -142,6 +153,9 @@ pub struct Fitted {
     learned: Learned,
     /// What the validation rows are answered, as in the last [`Step`].
     pub valid: Vec<f32>,
+    /// How much of the parameter of [`Learner::steps`] was best for the validation rows, where they decide
+    /// when to end. A fit without validation rows does well to take as much.
+    pub settled: Option<u64>,
 }
 
 /// What a learner has learnt.

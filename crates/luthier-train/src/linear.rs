@@ -154,7 +154,7 @@ impl Learner for Linear {
                 return Err(TrainError::Stopped);
             }
         }
-        Ok(Fitted { learned: Learned::Linear(weights, matrix), valid })
+        Ok(Fitted { learned: Learned::Linear(weights, matrix), valid, settled: None })
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Column {
     pub name: String,
     /// What its cells are.
     pub kind: ColumnKind,
+    /// How answers may change with it, where it is of numbers.
+    pub monotone: Monotone,
     /// Cells of the training rows; not a number where there is none.
     pub train: Vec<f32>,
     /// Cells of the validation rows.
@@ -91,6 +93,19 @@ pub enum ColumnKind {
     Category(usize),
 }
 
+/// How the number, or the probability of class 1 of two, may change with a column. Learners for which
+/// [`Learner::keeps_monotone`](crate::Learner::keeps_monotone) holds see to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Monotone {
+    /// Any way.
+    #[default]
+    Free,
+    /// It never falls where the column rises.
+    Rising,
+    /// It never rises where the column rises.
+    Falling,
+}
+
 /// What the rows of a subset are labelled with, and how much they count.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TableTargets {
@@ -101,6 +116,16 @@ pub struct TableTargets {
     /// What a teacher answers, row-major: probabilities of the classes, or a number; empty where there is
     /// none.
     pub taught: Vec<f32>,
+}
+
+impl Monotone {
+    pub(crate) fn sign(self) -> i8 {
+        match self {
+            Self::Free => 0,
+            Self::Rising => 1,
+            Self::Falling => -1,
+        }
+    }
 }
 
 impl TableTargets {

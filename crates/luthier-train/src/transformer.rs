@@ -144,7 +144,11 @@ impl Learner for Transformer {
             }
         }
         let network = EncoderNetwork { classifier: trainer.into_merged(), tokens };
-        Ok(Fitted { learned: Learned::Encoder(Box::new(network)), valid: probabilities })
+        Ok(Fitted {
+            learned: Learned::Encoder(Box::new(network)),
+            valid: probabilities,
+            settled: None,
+        })
     }
 }
 

@@ -12,6 +12,7 @@ mod grow;
 mod histogram;
 mod objective;
 mod partition;
+mod read;
 mod sample;
 mod shap;
 mod split;
@@ -48,18 +49,6 @@ pub enum Objective {
     Quantile(f64),
     /// Deviance of counts; the forest tells their logarithm.
     Poisson,
-}
-
-/// How the answer may change with a column.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Monotone {
-    /// Any way.
-    #[default]
-    Free,
-    /// It never falls where the column rises.
-    Rising,
-    /// It never rises where the column rises.
-    Falling,
 }
 
 /// Which rows a tree is grown on.
@@ -99,8 +88,6 @@ pub struct TreeOptions {
     pub columns: f64,
     /// Share of the tree's columns that the split of a leaf is chosen from, above 0 to 1.
     pub columns_per_leaf: f64,
-    /// How answers may change with each column of the table; columns beyond the list are free.
-    pub monotone: Vec<Monotone>,
     /// Rounds without a smaller validation loss after which boosting ends; what came after the smallest is
     /// left out.
     pub patience: Option<u64>,
@@ -138,16 +125,6 @@ pub struct CategoryRules {
     pub group_rows: f64,
 }
 
-impl Monotone {
-    fn sign(self) -> i8 {
-        match self {
-            Self::Free => 0,
-            Self::Rising => 1,
-            Self::Falling => -1,
-        }
-    }
-}
-
 impl Default for LeafRules {
     fn default() -> Self {
         Self {
@@ -181,7 +158,6 @@ impl TreeOptions {
             rows: RowSampling::Share(1.0),
             columns: 1.0,
             columns_per_leaf: 1.0,
-            monotone: Vec::new(),
             patience: None,
         }
     }
@@ -237,6 +213,20 @@ pub struct Round<'a> {
     pub loss: Option<f64>,
     /// The trees so far.
     pub forest: &'a Forest,
+    /// The state after the round of the smallest validation loss so far; of this one where there are no
+    /// validation rows.
+    pub best: &'a Best,
+}
+
+/// The state after the best round so far.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Best {
+    /// The round, from 1.
+    pub round: u64,
+    /// How many trees there were.
+    pub trees: usize,
+    /// As in [`Round`].
+    pub margins: Vec<f32>,
 }
 
 /// Grows a forest on the training rows of `data`. After each round `report` gets its state; when it breaks,
@@ -251,7 +241,7 @@ pub fn fit_trees(
     data.check(|target| options.objective.takes(target))?;
     let table = BinnedTable::new(&data.columns, data.train.values.len(), options.bins);
     let mut booster = Booster::new(data, &table, options, seed);
-    let (mut best, mut best_loss) = (0, f64::INFINITY);
+    let (mut best, mut best_loss) = (Best::default(), f64::INFINITY);
     for round in 1..=options.rounds {
         booster.boost(round);
         let loss = booster.valid_loss();
@@ -259,19 +249,22 @@ pub fn fit_trees(
             return Err(TrainError::Diverged { epoch: round });
         }
         let Booster { forest, valid_margins: margins, .. } = &booster;
-        if report(Round { round, margins, loss, forest }).is_break() && round < options.rounds {
+        if loss.is_none_or(|loss| loss < best_loss) {
+            best_loss = loss.unwrap_or(best_loss);
+            (best.round, best.trees) = (round, forest.trees.len());
+            best.margins.clone_from(margins);
+        }
+        let state = Round { round, margins, loss, forest, best: &best };
+        if report(state).is_break() && round < options.rounds {
             return Err(TrainError::Stopped);
         }
-        if loss.is_none_or(|loss| loss < best_loss) {
-            (best, best_loss) = (booster.forest.trees.len(), loss.unwrap_or(best_loss));
-            booster.best_round = round;
-        } else if options.patience.is_some_and(|patience| round - booster.best_round >= patience) {
+        if options.patience.is_some_and(|patience| round - best.round >= patience) {
             break;
         }
     }
     let mut forest = booster.forest;
     if options.patience.is_some() {
-        forest.trees.truncate(best);
+        forest.trees.truncate(best.trees);
     }
     Ok(forest)
 }
@@ -292,7 +285,6 @@ struct Booster<'a> {
     /// Row by row.
     valid_margins: Vec<f32>,
     ground: Ground,
-    best_round: u64,
     /// Whether all sums and leaf values were numbers so far.
     finite: bool,
 }
@@ -314,7 +306,7 @@ impl<'a> Booster<'a> {
             max_leaves: options.max_leaves,
             max_depth: options.max_depth,
             columns_per_leaf: options.columns_per_leaf,
-            monotone: &options.monotone,
+            monotone: data.columns.iter().map(|column| column.monotone).collect(),
             histograms: Histograms::default(),
         };
         Self {
@@ -334,7 +326,6 @@ impl<'a> Booster<'a> {
             options,
             seed,
             ground: Ground::default(),
-            best_round: 0,
             finite: true,
         }
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use luthier_train::{
-    Column, ColumnKind, Data, Inputs, Job, Learner, TableData, TableLinear, TableMlp, TableTargets,
-    TableTask,
+    Column, ColumnKind, Data, Inputs, Job, Learner, Monotone, TableData, TableLinear, TableMlp,
+    TableTargets, TableTask,
 };
 
 /// A set of two classes.
@@ -33,6 +33,7 @@ impl Set {
         let column = |reader: &Reader| Column {
             name: names[reader.at].clone(),
             kind: reader.kind(),
+            monotone: Monotone::Free,
             train: reader.cells(train),
             valid: reader.cells(&valid[1..]),
         };

@@ -384,6 +384,9 @@ pub(crate) struct PredictArgs {
     /// Column of the file that names rows and is kept in the answers
     #[arg(long)]
     pub(crate) id: Option<String>,
+    /// Also tell what each column adds to the answer (boosted trees)
+    #[arg(long)]
+    pub(crate) explain: bool,
 }
 
 #[derive(Args)]

@@ -21,11 +21,11 @@ use crate::checkpoints;
 use crate::failure::{Failure, did_you_mean, meant_or_known, nearest};
 use crate::launch::{Tasks, TasksForm};
 use crate::program::{self, Program, ProgramForm};
-use data::DataForm;
+use data::{DataForm, Learning};
 use distill::DistillForm;
 use objective::{ObjectiveForm, Tellers};
 
-pub(crate) use data::{Data, Task};
+pub(crate) use data::{ClassWeights, Data, NamedWeights, Task, Way};
 pub(crate) use distill::Distill;
 pub(crate) use objective::{Constraint, Costs, Deciding, Goal, Measure, Objective, Threshold};
 
@@ -213,7 +213,16 @@ impl Job {
         let objective = form.objective.check(&tellers)?;
         let data = rows.zip(task).zip(objective.metric());
         let deciding = objective.deciding.clone();
-        let data = data.map(|((rows, task), metric)| Data { task, rows, metric, deciding });
+        let data = data.map(|(((rows, learning), task), metric)| Data {
+            task,
+            rows,
+            metric,
+            deciding,
+            learning,
+        });
+        if let Some(data) = &data {
+            check_learning(&data.learning, &tune)?;
+        }
         Ok(Self {
             data,
             objective,
@@ -466,6 +475,27 @@ impl TuneForm {
     }
 }
 
+/// That all learners do what a job asks of them.
+fn check_learning(learning: &Learning, tune: &Tune) -> Result<(), Failure> {
+    let others = |all_do: fn(&dyn Learner) -> bool| {
+        let others = tune.learners.iter().map(AsRef::as_ref).filter(|learner| !all_do(*learner));
+        let others = others.map(Learner::name).chain(tune.program.iter().map(|_| program::LEARNER));
+        others.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ")
+    };
+    let kept = others(|learner| learner.keeps_monotone());
+    if !learning.monotone.is_empty() && !kept.is_empty() {
+        let what = format!("`data.monotone` is given, and {kept} would not keep to it");
+        return Err(Failure::input(what)
+            .hint("leave them out, as `learners = [\"boosted-trees\"]` in [tune]"));
+    }
+    let weighed = others(|_| true);
+    if learning.class_weights.is_some() && !weighed.is_empty() {
+        let what = format!("`data.class_weights` is given, and {weighed} would not know of it");
+        return Err(Failure::input(what).hint("have the program weigh its rows itself"));
+    }
+    Ok(())
+}
+
 fn check_storage(what: &str, text: &str) -> Result<Locator, Failure> {
     match text.parse() {
         Ok(Locator::File(path)) if text.contains("://") => {
@@ -633,6 +663,9 @@ fn proposal(learner: &dyn Learner, space: &Space, taught: bool) -> Values {
 /// A replaced parameter must give values of the kind that the learner reads.
 fn check_kinds(learner: &dyn Learner, own: &Space, replaced: &Space) -> Result<(), Failure> {
     use luthier_space::Distribution::{Choice, Float, Int, Ordinal, Permutation, Subset};
+    let more = |parameter: &str, value: &Value| {
+        learner.more_options(parameter).iter().any(|option| *value == Value::from(*option))
+    };
     for dimension in replaced.dimensions() {
         let Some(known) = own.get(&dimension.name) else { continue };
         if learner.needs() == Some(dimension.name.as_str()) {
@@ -642,7 +675,7 @@ fn check_kinds(learner: &dyn Learner, own: &Space, replaced: &Space) -> Result<(
             Float { .. } => matches!(value, Value::Float(_) | Value::Int(_)),
             Int { .. } => matches!(value, Value::Int(_)),
             Ordinal { options } | Choice { options } => match &options[0] {
-                Value::Text(_) => options.contains(value),
+                Value::Text(_) => options.contains(value) || more(&dimension.name, value),
                 _ => matches!(value, Value::Int(_)),
             },
             Permutation { .. } | Subset { .. } => matches!(value, Value::List(_)),
@@ -660,9 +693,12 @@ fn check_kinds(learner: &dyn Learner, own: &Space, replaced: &Space) -> Result<(
                 dimension.name,
                 dimension.distribution
             );
-            return Err(
-                Failure::input(message).hint(format!("the learner takes {}", known.distribution))
-            );
+            let mut taken = known.distribution.to_string();
+            learner
+                .more_options(&dimension.name)
+                .iter()
+                .for_each(|more| taken += &format!(", {more}"));
+            return Err(Failure::input(message).hint(format!("the learner takes {taken}")));
         }
     }
     Ok(())

@@ -129,7 +129,8 @@ impl Learner for TableMlp {
             }
         }
         let (network, valid) = best.ok_or(TrainError::Diverged { epoch: 1 })?;
-        Ok(Fitted { learned: Learned::Table(network), valid })
+        let settled = (!data.valid.values.is_empty()).then_some(best_epoch);
+        Ok(Fitted { learned: Learned::Table(network), valid, settled })
     }
 }
 

@@ -117,7 +117,7 @@ fn table(task: TableTask, rows: usize, valid: usize) -> TableData {
     let valid = values.split_off(rows);
     let columns = columns.into_iter().enumerate().map(|(index, (kind, mut train))| {
         let valid = train.split_off(rows);
-        Column { name: format!("c{index}"), kind, train, valid }
+        Column { name: format!("c{index}"), kind, monotone: Monotone::Free, train, valid }
     });
     let columns = columns.collect();
     TableData { columns, task, train: TableTargets::of(values), valid: TableTargets::of(valid) }
@@ -141,7 +141,13 @@ fn linear_models_answer_as_scikit_learn_does() {
         let columns = kinds.zip(fixture["columns"].as_array().unwrap()).map(|(kind, cells)| {
             let mut train_cells = floats(cells);
             let valid = train_cells.split_off(train);
-            Column { name: String::new(), kind, train: train_cells, valid }
+            Column {
+                name: String::new(),
+                kind,
+                monotone: Monotone::Free,
+                train: train_cells,
+                valid,
+            }
         });
         let mut values = floats(&fixture["targets"][name]);
         let valid = values.split_off(train);

@@ -114,6 +114,19 @@ impl Branch {
 }
 
 impl Tree {
+    /// Training rows that come to `child`.
+    pub(crate) fn rows(&self, child: Child) -> u32 {
+        match child {
+            Child::Branch(branch) => self.branches[branch as usize].rows,
+            Child::Leaf(leaf) => self.leaves[leaf as usize].rows,
+        }
+    }
+
+    /// Share of the rows of a branch that goes left.
+    pub(crate) fn left_share(&self, branch: &Branch) -> f32 {
+        (f64::from(self.rows(branch.children[0])) / f64::from(branch.rows)) as f32
+    }
+
     /// What the tree adds for a row.
     pub(crate) fn answer(&self, row: &[f32]) -> f32 {
         let mut child = Child::Branch(0);

@@ -7,13 +7,14 @@
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
+use super::LeafRules;
 use super::bins::{BinnedColumn, BinnedTable, Cells, Content, Group};
 use super::forest::{Branch, Child, Condition, Leaf as ForestLeaf, Tree};
 use super::histogram::{Histogram, Histograms, Pair, Sums, subtract};
 use super::partition::partition;
 use super::split::{self, LeafState, Split, Test, UNBOUNDED};
-use super::{LeafRules, Monotone};
 use crate::sampling::generator;
+use crate::table::Monotone;
 
 /// Rows that are parted as one piece of work.
 const BLOCK: usize = 1 << 14;
@@ -29,7 +30,7 @@ pub(crate) struct Grower<'a> {
     /// Share of the tree's columns that a leaf is searched by.
     pub(crate) columns_per_leaf: f64,
     /// For each column of the table.
-    pub(crate) monotone: &'a [Monotone],
+    pub(crate) monotone: Vec<Monotone>,
     pub(crate) histograms: Histograms,
 }
 

@@ -90,7 +90,7 @@ impl Descent<'_> {
                 }
                 let hot = branch.child(self.row);
                 for child in branch.children {
-                    let share = f64::from(self.rows(child)) / f64::from(branch.rows);
+                    let share = f64::from(self.tree.rows(child)) / f64::from(branch.rows);
                     let known = if child == hot { step.known } else { 0.0 };
                     let step = Element { unknown: step.unknown * share, known, ..step };
                     self.visit(child, paths, start, step);
@@ -98,13 +98,6 @@ impl Descent<'_> {
             }
         }
         paths.truncate(start);
-    }
-
-    fn rows(&self, child: Child) -> u32 {
-        match child {
-            Child::Branch(branch) => self.tree.branches[branch as usize].rows,
-            Child::Leaf(leaf) => self.tree.leaves[leaf as usize].rows,
-        }
     }
 }
 

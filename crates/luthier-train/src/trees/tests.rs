@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::objective::quantile;
 use super::*;
 use crate::sampling::generator;
-use crate::table::{Column, ColumnKind, TableTask};
+use crate::table::{Column, ColumnKind, Monotone, TableTask};
 
 const FIXTURE: &str = include_str!("../../tests/fixtures/trees.json");
 
@@ -16,7 +16,7 @@ fn fit(data: &TableData, options: &TreeOptions) -> Forest {
 }
 
 fn column(name: &str, kind: ColumnKind, train: Vec<f32>) -> Column {
-    Column { name: name.to_owned(), kind, train, valid: Vec::new() }
+    Column { name: name.to_owned(), kind, monotone: Monotone::Free, train, valid: Vec::new() }
 }
 
 fn numbers(values: impl IntoIterator<Item = f32>) -> Column {
@@ -335,10 +335,11 @@ fn weights_count_as_repeated_rows() {
 fn answers_are_monotone_where_they_must_be() {
     for objective in OBJECTIVES {
         for seed in 0..4 {
-            let data = suited(objective, 600, 20 + seed);
+            let mut data = suited(objective, 600, 20 + seed);
             let mut options = small(objective);
             (options.rounds, options.learning_rate) = (20, 0.4);
-            options.monotone = vec![Monotone::Rising, Monotone::Falling, Monotone::Rising];
+            let ways = [Monotone::Rising, Monotone::Falling, Monotone::Rising];
+            data.columns.iter_mut().zip(ways).for_each(|(column, way)| column.monotone = way);
             let forest = fit(&data, &options);
             let used = forest.importance();
             assert!(used[0].branches > 0 && used[1].branches > 0, "{objective:?} {used:?}");
@@ -564,7 +565,7 @@ fn fixture(name: &str) -> (Value, TableData) {
             0 => ColumnKind::Number,
             count => ColumnKind::Category(count as usize),
         };
-        Column { name: String::new(), kind, train, valid }
+        Column { name: String::new(), kind, monotone: Monotone::Free, train, valid }
     });
     let columns = columns.collect();
     let (train, valid) = halves(&fixture["targets"][name]);
@@ -673,5 +674,53 @@ fn graphs_are_sound() {
         let last = &graph.outputs[0];
         let width = if objective.link() == Link::Softmax { objective.outputs().max(2) } else { 1 };
         assert_eq!(last.shape[1], luthier_graph::Dim::Fixed(width));
+    }
+}
+
+#[test]
+fn forests_are_read_back_from_their_graphs() {
+    for objective in OBJECTIVES {
+        let data = suited(objective, 400, 43);
+        let cells = &cells(&data)[..5 * 40];
+        let mut plain = data.clone();
+        plain.columns.iter_mut().for_each(|column| column.kind = ColumnKind::Number);
+        for data in [&data, &plain] {
+            let forest = fit(data, &small(objective));
+            let bytes = forest.graph().to_onnx();
+            let read = luthier_graph::Graph::from_onnx(&bytes).unwrap();
+            let read = Forest::of_graph(&read).unwrap();
+            assert_eq!((read.link, read.trees.len()), (forest.link, forest.trees.len()));
+            assert_eq!(read.predict(cells), forest.predict(cells), "{objective:?}");
+            let told = read.contributions(cells).into_iter().zip(forest.contributions(cells));
+            told.for_each(|(a, b)| assert_close(a.into(), b.into(), 1e-5, "contribution"));
+        }
+    }
+    let mut forest = fit(&suited(Objective::Squared, 400, 43), &small(Objective::Squared));
+    forest.trees.clear();
+    assert_eq!(Forest::of_graph(&forest.graph()), Some(forest));
+}
+
+#[test]
+fn graphs_that_are_no_forest_of_ours_are_told() {
+    let forest = fit(&suited(Objective::Squared, 400, 47), &small(Objective::Squared));
+    let graph = forest.graph();
+    let place = graph.nodes.iter().position(|node| node.op.starts_with("TreeEnsemble")).unwrap();
+    for attribute in 0..graph.nodes[place].attributes.len() {
+        let mut without = graph.clone();
+        let (name, _) = without.nodes[place].attributes.remove(attribute);
+        let passed_over = ["aggregate_function", "post_transform"].contains(&name.as_str());
+        assert_eq!(Forest::of_graph(&without).is_some(), passed_over, "{name}");
+        // Whatever integers stand there, reading ends well.
+        for integer in [-1, 0, 1, 7, i64::MAX] {
+            let mut other = graph.clone();
+            if let luthier_graph::Attribute::Ints(all) =
+                &mut other.nodes[place].attributes[attribute].1
+            {
+                all.iter_mut().skip(2).step_by(3).for_each(|one| *one = integer);
+                if let Some(read) = Forest::of_graph(&other) {
+                    assert_eq!(read.contributions(&[0.0; 5]).len(), 6);
+                }
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use luthier_data::{ColumnChoice, ContentSpec, DatasetSpec, SplitPlan, TableSpec, Target};
 use luthier_eval::Metric;
 use luthier_train::TaskKind;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::objective::Deciding;
 use crate::failure::{Failure, did_you_mean, meant_or_known, nearest};
@@ -32,6 +32,41 @@ pub(crate) struct Data {
     pub(crate) metric: Metric,
     /// How classes are decided for.
     pub(crate) deciding: Deciding,
+    pub(crate) learning: Learning,
+}
+
+/// What learners are to make of the rows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(crate) struct Learning {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) class_weights: Option<ClassWeights>,
+    /// Columns whose numbers answers may only rise or fall with.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) monotone: BTreeMap<String, Way>,
+}
+
+/// How much the rows of a class count to learners, besides their own weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "\"balanced\" or a weight for each label")]
+pub(crate) enum ClassWeights {
+    Named(NamedWeights),
+    /// By label; others have 1.
+    Given(BTreeMap<String, f64>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum NamedWeights {
+    /// All classes count the same together.
+    Balanced,
+}
+
+/// How answers may change where a column rises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Way {
+    Rising,
+    Falling,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +85,9 @@ pub(super) struct DataForm {
     positive: Option<Scalar>,
     id: Option<String>,
     weight: Option<String>,
+    class_weights: Option<ClassWeights>,
+    #[serde(default)]
+    monotone: BTreeMap<String, Way>,
     #[serde(default)]
     ignore: Vec<String>,
 }
@@ -132,13 +170,39 @@ impl FromStr for Task {
 
 impl DataForm {
     /// The rows of a task.
-    pub(super) fn check(self, task: Option<Task>, folder: &Path) -> Result<DatasetSpec, Failure> {
+    pub(super) fn check(
+        mut self,
+        task: Option<Task>,
+        folder: &Path,
+    ) -> Result<(DatasetSpec, Learning), Failure> {
         let task = task.ok_or_else(|| {
             let known = Task::ALL.map(|task| format!("\"{task}\"")).join(", ");
             Failure::input("`task` is missing")
                 .hint(format!("say what is to be learnt: task is one of {known}"))
         })?;
-        self.into_spec(task, folder)
+        let learning = self.learning(task)?;
+        Ok((self.into_spec(task, folder)?, learning))
+    }
+
+    /// What learners are to make of the rows. Labels and columns are looked up once the rows are open.
+    fn learning(&mut self, task: Task) -> Result<Learning, Failure> {
+        let refused =
+            |key: &str| Failure::input(format!("`data.{key}` is given, and `task` is \"{task}\""));
+        if self.class_weights.is_some() && task.target() == Target::Number {
+            return Err(refused("class_weights").hint("leave it out: numbers have no classes"));
+        }
+        if !self.monotone.is_empty() && task == Task::TextClassification {
+            return Err(refused("monotone").hint("leave it out: texts have no columns of numbers"));
+        }
+        if let Some(ClassWeights::Given(weights)) = &self.class_weights
+            && let Some((label, weight)) =
+                weights.iter().find(|(_, weight)| !(weight.is_finite() && **weight > 0.0))
+        {
+            return Err(Failure::input(format!("`data.class_weights.{label}` is {weight}"))
+                .hint("give numbers above 0"));
+        }
+        let monotone = std::mem::take(&mut self.monotone);
+        Ok(Learning { class_weights: self.class_weights.take(), monotone })
     }
 
     /// What the rows consist of.

@@ -17,6 +17,7 @@ use super::compress::Compressed;
 use super::distil::{Distillation, Distilled};
 use super::folder::key;
 use super::held_out::{self, HeldOut, answering};
+use super::importance::{self, ColumnImportance};
 use super::inputs::Inputs;
 use super::measure::{Answers, TIMED_ROWS, Truth, answer, binary, latency, some_rows};
 use super::{Prepared, RunFolder};
@@ -25,6 +26,8 @@ use crate::term::{Reporter, times};
 
 /// Rows that the report shows of each kind.
 const SHOWN: usize = 25;
+/// Numbers that the report shows beside their predictions.
+const PLOTTED: usize = 1000;
 
 /// The finished bundle and all that the report says of it.
 pub(super) struct Finished {
@@ -46,6 +49,12 @@ pub(super) struct Findings {
     /// What a teacher was worth, if there is one.
     #[serde(default)]
     pub(super) distillation: Option<Distillation>,
+    /// Some predicted numbers with the true ones, of test or else validation.
+    #[serde(default)]
+    pub(super) numbers: Vec<(f64, f64)>,
+    /// What the columns of a table do in the model, the greatest first.
+    #[serde(default)]
+    pub(super) importance: Vec<ColumnImportance>,
     pub(super) p50_ms: f64,
     pub(super) p99_ms: f64,
 }
@@ -97,6 +106,8 @@ pub(super) fn finish(
         suspects: shown(prepared, part, suspect_labels(&valid, SHOWN), |s| s.row)?,
         errors: Vec::new(),
         distillation: None,
+        numbers: numbers(&valid),
+        importance: importance::with_contributions(&compressed.bundle, &prepared.dataset)?,
         p50_ms,
         p99_ms,
     };
@@ -114,6 +125,7 @@ pub(super) fn finish(
         findings.test = Some(report(&test)?);
         findings.distillation = compared(Part::Test, &test)?;
         findings.mistakes = shown(prepared, Part::Test, worst_mistakes(&test, SHOWN), |m| m.row)?;
+        findings.numbers = numbers(&test);
         findings.errors = shown(prepared, Part::Test, largest_errors(&test, SHOWN), |e| e.row)?;
     }
     let baseline = baseline(compressed, &held_out, valid.predicted())?;
@@ -162,6 +174,10 @@ fn write(
     let document = serde_json::json!({ "valid": findings.valid, "test": findings.test });
     let document = serde_json::to_vec(&document).unwrap_or_default();
     let mut documents = vec![("report.json".to_owned(), document)];
+    if !findings.importance.is_empty() {
+        let importance = serde_json::to_vec(&findings.importance).unwrap_or_default();
+        documents.push((importance::DOCUMENT.to_owned(), importance));
+    }
     documents.extend(baseline.map(|baseline| (Baseline::DOCUMENT.to_owned(), baseline.to_json())));
     draft.documents.retain(|(name, _)| documents.iter().all(|(new, _)| new != name));
     draft.documents.extend(documents);
@@ -198,6 +214,13 @@ fn test_line(metric: Metric, test: &Report, openings: u32) -> String {
     };
     let opened = times(openings.into());
     format!("test {metric} {value}{interval} on {} rows, opened {opened}", test.rows)
+}
+
+/// Predicted and true numbers of rows, spread evenly; none of classes.
+fn numbers(scored: &Predictions) -> Vec<(f64, f64)> {
+    let Some((truth, predicted)) = scored.numbers() else { return Vec::new() };
+    let stride = truth.len().div_ceil(PLOTTED).max(1);
+    predicted.iter().copied().zip(truth.iter().copied()).step_by(stride).collect()
 }
 
 /// Fetches the rows that findings speak of.

@@ -16,6 +16,7 @@ mod finish;
 mod folder;
 mod follow;
 mod held_out;
+mod importance;
 mod inputs;
 mod measure;
 mod report;
@@ -85,7 +86,7 @@ pub(crate) fn run(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result<R
     let mut folder = RunFolder::open(&job.run_folder())?;
     let prepared = prepare(data, &mut folder, reporter)?;
     let taught = teach::teach(job, &prepared.dataset, true, reporter, stop)?;
-    let rows = TrainingRows::of(&prepared.dataset, &prepared.decision, data.metric, stop)
+    let rows = TrainingRows::of(&prepared.dataset, &prepared.decision, data, stop)?
         .taught_by(taught.as_ref());
     let source = Some((&prepared, &rows));
     let tuned = tune::tune(job, source, &mut folder, reporter, stop, here)?;
@@ -166,8 +167,10 @@ fn tune_by(
     let taught = prepared.as_ref().map(teach).transpose()?.flatten();
     let rows = prepared.as_ref().map(|prepared| {
         let Prepared { dataset, decision, data, .. } = prepared;
-        TrainingRows::of(dataset, decision, data.metric, stop).taught_by(taught.as_ref())
+        let rows = TrainingRows::of(dataset, decision, data, stop)?;
+        Ok::<_, Failure>(rows.taught_by(taught.as_ref()))
     });
+    let rows = rows.transpose()?;
     let source = prepared.as_ref().zip(rows.as_ref());
     let tuned = tune::tune(job, source, &mut folder, reporter, stop, by)?;
     end_tuned(job, prepared.as_ref(), &tuned, &folder, start)
@@ -183,14 +186,16 @@ pub(crate) fn work(
 ) -> Result<Work, Failure> {
     checkpoints::fetch(job, reporter, stop)?;
     let data = job.data.as_ref();
-    let opened = data.map(|data| Ok::<_, Failure>((open(data, reporter)?, data.metric)));
+    let opened = data.map(|data| Ok::<_, Failure>((open(data, reporter)?, data)));
     let opened = opened.transpose()?;
     let teach =
         |((dataset, _), _): &((Dataset, _), _)| teach::teach(job, dataset, false, reporter, stop);
     let taught = opened.as_ref().map(teach).transpose()?.flatten();
-    let rows = opened.as_ref().map(|((dataset, decision), metric)| {
-        TrainingRows::of(dataset, decision, *metric, stop).taught_by(taught.as_ref())
+    let rows = opened.as_ref().map(|((dataset, decision), data)| {
+        let rows = TrainingRows::of(dataset, decision, data, stop)?;
+        Ok::<_, Failure>(rows.taught_by(taught.as_ref()))
     });
+    let rows = rows.transpose()?;
     let rows = rows.as_ref();
     let study = tune::join(job, rows, wait, stop)?;
     let host = rustix::system::uname();

@@ -1,13 +1,15 @@
 //! `report.json` and `report.html` from the finished values of all stages.
 
 use luthier_compress::Verdict as Judged;
-use luthier_data::{Dataset, Part, Severity};
+use luthier_data::{
+    ColumnProfile, Dataset, Distinct, NumberProfile, Part, PartProfile, Severity, ValuesProfile,
+};
 use luthier_eval::{Comparison, MetricReport, Report};
 use luthier_report::{
-    Candidate, ClassScores, Compression, Contender, DataSummary, Estimate, Evaluation, Fact,
-    Finding, Headline, MetricScores, Mistake, Objective, Outcome, Parameter, ParameterKind,
-    PartSummary, Quantile, ReliabilityBin, RunReport, Snippet, Suspect, Trial, TrialState, Tuning,
-    Verdict,
+    Candidate, ClassScores, ColumnImportance, ColumnSummary, Compression, Contender, DataSummary,
+    Estimate, Evaluation, Fact, Finding, Headline, MetricScores, Mistake, NumberFit,
+    NumberQuantile, Objective, Outcome, Parameter, ParameterKind, PartSummary, Quantile,
+    ReliabilityBin, ResidualBin, RunReport, Snippet, Suspect, Trial, TrialState, Tuning, Verdict,
 };
 use luthier_space::{Dimension, Distribution, Scale, Space, Values};
 use luthier_tune::State;
@@ -49,6 +51,7 @@ pub(super) fn assemble(parts: &Parts<'_>) -> RunReport {
     RunReport {
         headline: headline(parts),
         evaluation: Some(evaluation(finished)),
+        importance: importance(finished),
         mistakes: mistakes(finished, labels),
         suspects: suspects(finished, held_out::part(&parts.prepared.dataset), labels),
         distillation: finished
@@ -97,6 +100,7 @@ pub(super) fn tuned(
         learning_curve: None,
         tuning: Some(tuning(job, tuned)),
         evaluation: None,
+        importance: Vec::new(),
         mistakes: Vec::new(),
         suspects: Vec::new(),
         distillation: None,
@@ -246,6 +250,7 @@ fn data(prepared: &Prepared<'_>) -> DataSummary {
             .flat_map(|text| &text.lengths)
             .map(|length| Quantile { quantile: length.q, characters: length.characters })
             .collect(),
+        numbers: part.numbers.as_ref().map(quantiles).unwrap_or_default(),
     });
     let findings = prepared.profile.findings.iter().map(|finding| Finding {
         severity: match finding.severity {
@@ -254,7 +259,49 @@ fn data(prepared: &Prepared<'_>) -> DataSummary {
         },
         message: finding.message.clone(),
     });
-    DataSummary { parts: parts.collect(), findings: findings.collect() }
+    let columns = columns(&prepared.profile.parts);
+    DataSummary { parts: parts.collect(), findings: findings.collect(), columns }
+}
+
+/// The columns of a table by what the profile has of train, with how far they moved from there.
+fn columns(parts: &[PartProfile]) -> Vec<ColumnSummary> {
+    let Some((train, others)) = parts.split_first() else { return Vec::new() };
+    let of_train = train.table().map_or(&[][..], |table| &table.columns);
+    let share = |rows: u64| (train.rows > 0).then(|| rows as f64 / train.rows as f64);
+    let summary = |(place, column): (usize, &ColumnProfile)| {
+        let (kind, quantiles, top) = match &column.values {
+            ValuesProfile::Number { numbers } => ("number", numbers.as_ref(), &[][..]),
+            ValuesProfile::Time { numbers } => ("time", numbers.as_ref(), &[][..]),
+            ValuesProfile::Category(categories) => ("category", None, &categories.top[..]),
+        };
+        let (distinct, more) = match column.distinct {
+            Distinct::Exactly(count) => (count, false),
+            Distinct::MoreThan(count) => (count, true),
+        };
+        let shift = |part: &PartProfile| {
+            let drift = part.table()?.columns.get(place)?.drift;
+            Some((part.part.to_string(), drift))
+        };
+        ColumnSummary {
+            name: column.name.clone(),
+            kind: kind.to_owned(),
+            missing: share(column.missing),
+            distinct,
+            more,
+            quantiles: quantiles.map(self::quantiles).unwrap_or_default(),
+            top: top.iter().map(|known| (known.value.clone(), share(known.rows))).collect(),
+            association: column.association,
+            shifts: others.iter().filter_map(shift).collect(),
+        }
+    };
+    of_train.iter().enumerate().map(summary).collect()
+}
+
+/// Quantiles with the smallest and the largest number.
+fn quantiles(numbers: &NumberProfile) -> Vec<NumberQuantile> {
+    let within = numbers.quantiles.iter().map(|known| (known.q, known.value));
+    let all = [(0.0, numbers.min)].into_iter().chain(within).chain([(1.0, numbers.max)]);
+    all.map(|(quantile, value)| NumberQuantile { quantile, value: Some(value) }).collect()
 }
 
 fn tuning(job: &Job, tuned: &Tuned) -> Tuning {
@@ -352,7 +399,24 @@ fn evaluation(finished: &Finished) -> Evaluation {
         confusion: shown.confusion.clone(),
         reliability: reliability.collect(),
         threshold: finished.bundle.manifest().decision.class().and_then(|class| class.threshold),
+        numbers: shown.numbers.as_ref().map(|numbers| NumberFit {
+            points: findings.numbers.iter().map(|(p, truth)| (Some(*p), Some(*truth))).collect(),
+            residuals: numbers.histogram.iter().map(residual_bin).collect(),
+        }),
     }
+}
+
+fn residual_bin(bin: &luthier_eval::ResidualBin) -> ResidualBin {
+    ResidualBin { lower: bin.lower, upper: bin.upper, count: bin.count as u64 }
+}
+
+fn importance(finished: &Finished) -> Vec<ColumnImportance> {
+    let columns = finished.findings.importance.iter().map(|column| ColumnImportance {
+        name: column.column.clone(),
+        contribution: column.contribution,
+        gain: Some(column.gain),
+    });
+    columns.collect()
 }
 
 fn mistakes(finished: &Finished, labels: &[String]) -> Vec<Mistake> {
@@ -363,14 +427,16 @@ fn mistakes(finished: &Finished, labels: &[String]) -> Vec<Mistake> {
         truth: labels[shown.finding.truth as usize].clone(),
         predicted: labels[shown.finding.predicted as usize].clone(),
         probability: Some(shown.finding.probability_truth),
+        residual: None,
     });
     let errors = finished.findings.errors.iter().map(|shown| Mistake {
         row: shown.row,
         id: shown.id.clone(),
         text: shown.text.clone(),
         truth: shown.finding.truth.to_string(),
-        predicted: shown.finding.predicted.to_string(),
+        predicted: (shown.finding.predicted as f32).to_string(),
         probability: None,
+        residual: Some(shown.finding.truth - shown.finding.predicted),
     });
     mistakes.chain(errors).collect()
 }

@@ -10,12 +10,14 @@ use luthier_bundle::{
 use luthier_data::Part;
 use luthier_eval::{Bootstrap, CalibrationMethod, interval};
 use luthier_model::Model;
-use luthier_train::{Data, Fitted, Job as Fit};
+use luthier_space::Values;
+use luthier_train::{Data, Fitted, Job as Fit, Learner};
 use luthier_tune::trial_seed;
 
 use super::calibrate::{Calibrated, Found};
 use super::folder::key;
 use super::held_out::{self, HeldOut, answering};
+use super::importance;
 use super::inputs::Inputs;
 use super::measure::{Answers, binary, some_rows};
 use super::training_rows::TrainingRows;
@@ -163,7 +165,8 @@ struct Fits {
 }
 
 impl Fits {
-    /// Fits with the best trial's values and seed, and calibrates on the rows that were held out.
+    /// Fits with the best trial's values and seed, and calibrates on the rows that were held out. Folds come
+    /// first, since all rows are fitted to for as long as was best for the rows that these held out.
     fn of(
         job: &Job,
         prepared: &Prepared<'_>,
@@ -171,16 +174,20 @@ impl Fits {
         tuned: &Tuned,
         stop: &AtomicBool,
     ) -> Result<Self, Failure> {
-        let (judged, folds) = (rows.judged()?, prepared.dataset.folds());
-        let mut tasks = vec![(rows.all()?, tuned.seed_of_best())];
-        if folds > 0 {
-            let seed = |fold| fold_seed(tuned.seed_of_best(), fold);
-            tasks.extend((0..folds).zip(judged).map(|(fold, data)| (data, seed(fold))));
-        }
-        let fit = |(data, seed): &(&Data<'_>, u64)| fit(job, tuned, data, *seed, stop);
-        let mut fitted = at_once(job.tune.workers, &tasks, &fit)?;
-        let folds = fitted.split_off(1);
-        let model = fitted.remove(0);
+        let seed = tuned.seed_of_best();
+        let with_all = |values: &Values| fit(job, values, rows.all()?, seed, stop);
+        let (folds, model) = match prepared.dataset.folds() {
+            0 => (Vec::new(), with_all(&tuned.best.values)?),
+            count => {
+                let tasks: Vec<(u8, &Data<'_>)> = (0..count).zip(rows.judged()?).collect();
+                let fit_fold = |(fold, data): &(u8, &Data<'_>)| {
+                    fit(job, &tuned.best.values, data, fold_seed(seed, *fold), stop)
+                };
+                let folds = at_once(job.tune.workers, &tasks, &fit_fold)?;
+                let model = with_all(&settled(job, &tuned.best.values, &folds)?)?;
+                (folds, model)
+            }
+        };
         let held_out = HeldOut::of(prepared)?;
         let of_folds = answering(&model, &folds).iter().map(|fitted| fitted.valid.clone());
         let outputs =
@@ -201,10 +208,17 @@ impl Fits {
         let (model, probes) = self.exported(&self.model, prepared)?;
         let mut draft = draft(job, prepared, tuned, (model, probes, self.score.clone()));
         self.calibrated.found.put(&mut draft.documents);
+        let columns = importance::by_gain(&self.model.network(), prepared.dataset.table());
+        if let Some(columns) = columns {
+            let document = serde_json::to_vec(&columns).unwrap_or_default();
+            draft.documents.push((importance::DOCUMENT.to_owned(), document));
+        }
         let bundle = draft.write(path)?;
         let of_fold = |fold: u8| {
             let (model, probes) = self.exported(&self.folds[usize::from(fold)], prepared)?;
-            Ok(Draft { model, probes, scores: Vec::new(), ..draft.clone() })
+            let documents = draft.documents.iter().filter(|(name, _)| name != importance::DOCUMENT);
+            let documents = documents.cloned().collect();
+            Ok(Draft { model, probes, scores: Vec::new(), documents, ..draft.clone() })
         };
         let folds = write_folds(path, self.folds.len(), &of_fold)?;
         Ok((bundle, folds))
@@ -255,18 +269,38 @@ fn at_once<T: Sync, R: Send>(
     Ok(done)
 }
 
-/// Fits the best trial's values.
+/// The learner that `values` choose.
+fn learner<'j>(job: &'j Job, values: &Values) -> Result<&'j dyn Learner, Failure> {
+    let name = values.text("learner").unwrap_or_default();
+    let learner = job.tune.learners.iter().find(|learner| learner.name() == name);
+    let learner = learner.ok_or_else(|| Failure::fault(format!("there is no learner `{name}`")))?;
+    Ok(learner.as_ref())
+}
+
+/// `values` with as many steps as fits to folds took to their best in the mean, if the rows that they
+/// held out decided that.
+fn settled(job: &Job, values: &Values, folds: &[Fitted]) -> Result<Values, Failure> {
+    let learner = learner(job, values)?;
+    let mut values = values.clone();
+    let steps: Option<Vec<u64>> = folds.iter().map(|fitted| fitted.settled).collect();
+    if let Some(steps) = steps {
+        let mean = steps.iter().sum::<u64>() as f64 / steps.len() as f64;
+        let name = format!("{}.{}", learner.name(), learner.steps().0);
+        values.insert(&name, mean.round().max(1.0) as i64);
+    }
+    Ok(values)
+}
+
+/// Fits `values` to `data`.
 fn fit(
     job: &Job,
-    tuned: &Tuned,
+    values: &Values,
     data: &Data<'_>,
     seed: u64,
     stop: &AtomicBool,
 ) -> Result<Fitted, Failure> {
-    let name = tuned.best.values.text("learner").unwrap_or_default().to_owned();
-    let learner = job.tune.learners.iter().find(|learner| learner.name() == name);
-    let learner = learner.ok_or_else(|| Failure::fault(format!("there is no learner `{name}`")))?;
-    let values = tuned.best.values.scope(&name);
+    let learner = learner(job, values)?;
+    let values = values.scope(learner.name());
     let fit = Fit { data, values: &values, seed };
     let fitted = learner.fit(&fit, &mut |_| match stop.load(Ordering::Relaxed) {
         true => ControlFlow::Break(()),

@@ -1,18 +1,20 @@
 //! The rows of a data set as training takes them.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use luthier_data::{Dataset, Label, Part, Selection, Table, TableColumn};
 use luthier_eval::Metric;
 use luthier_model::Decision;
 use luthier_train::{
-    Column, ColumnKind, Data, Row, Subset, TableData, TableTargets, TableTask, TextData,
+    Column, ColumnKind, Data, Monotone, Row, Subset, TableData, TableTargets, TableTask, TextData,
 };
 
 use super::teach::{Lessons, Taught};
 use super::tune::interrupted;
-use crate::failure::Failure;
+use crate::failure::{Failure, did_you_mean, meant_or_known, nearest};
+use crate::job::{self, ClassWeights, NamedWeights, Way};
 
 /// The rows of a data set as training takes them, read on first use.
 pub(super) struct TrainingRows<'a> {
@@ -21,6 +23,10 @@ pub(super) struct TrainingRows<'a> {
     pub(super) decision: &'a Decision,
     /// What decides on the rows that trials are judged by.
     pub(super) metric: Metric,
+    /// How much the rows of each class count besides their own weights.
+    class_weights: Vec<f32>,
+    /// How answers may change with each column of a table.
+    monotone: Vec<Monotone>,
     stop: &'a AtomicBool,
     /// What a teacher answers for them, where they are taught.
     lessons: Option<&'a Lessons>,
@@ -35,11 +41,20 @@ impl<'a> TrainingRows<'a> {
     pub(super) fn of(
         dataset: &'a Dataset,
         decision: &'a Decision,
-        metric: Metric,
+        data: &job::Data,
         stop: &'a AtomicBool,
-    ) -> Self {
-        let (all, folds) = (OnceCell::new(), OnceCell::new());
-        Self { dataset, decision, metric, stop, lessons: None, all, folds }
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            dataset,
+            decision,
+            metric: data.metric,
+            class_weights: class_weights(dataset, data.learning.class_weights.as_ref())?,
+            monotone: monotone(dataset, &data.learning.monotone)?,
+            stop,
+            lessons: None,
+            all: OnceCell::new(),
+            folds: OnceCell::new(),
+        })
     }
 
     /// The same rows with what a teacher, if there is one, has answered for them.
@@ -49,7 +64,14 @@ impl<'a> TrainingRows<'a> {
 
     /// The same rows without a teacher.
     pub(super) fn untaught(&self) -> Self {
-        Self::of(self.dataset, self.decision, self.metric, self.stop)
+        Self {
+            class_weights: self.class_weights.clone(),
+            monotone: self.monotone.clone(),
+            lessons: None,
+            all: OnceCell::new(),
+            folds: OnceCell::new(),
+            ..*self
+        }
     }
 
     /// Digest of what a teacher answers.
@@ -94,6 +116,7 @@ impl<'a> TrainingRows<'a> {
 
     fn texts(&self, train: Selection, valid: Selection) -> Result<Data<'a>, Failure> {
         let (dataset, stop, lessons) = (self.dataset, self.stop, self.lessons);
+        let class_weights = self.class_weights.clone();
         let places = self.places(train);
         let source = move |subset, visit: &mut dyn FnMut(Row<'_>)| {
             let selection = match subset {
@@ -106,14 +129,16 @@ impl<'a> TrainingRows<'a> {
                 if stop.load(Ordering::Relaxed) {
                     return Err("interrupted".into());
                 }
-                let (text, weight) = (example.content.text().unwrap_or_default(), example.weight);
-                let row = Row { text, label: example.label.class(), weight, taught: &[] };
+                let text = example.content.text().unwrap_or_default();
+                let label = example.label.class();
+                let of_class = label.map_or(1.0, |class| class_weights[class as usize]);
+                let row = Row { text, label, weight: example.weight * of_class, taught: &[] };
                 match lessons.zip(places.get(number)) {
                     None => visit(row),
                     Some((lessons, place)) => {
                         visit(Row { taught: lessons.of_row(*place), ..row });
                         for (made, taught) in lessons.made_of(*place, text) {
-                            visit(Row { text: &made, label: None, weight, taught });
+                            visit(Row { text: &made, label: None, weight: row.weight, taught });
                         }
                     }
                 }
@@ -144,10 +169,11 @@ impl<'a> TrainingRows<'a> {
             let taught = places.iter().flat_map(|place| lessons.of_row(*place));
             train.taught = taught.copied().collect();
         }
-        let columns = table.columns().iter().zip(train_cells).zip(valid_cells);
-        let columns = columns.map(|((column, train), valid)| Column {
+        let columns = table.columns().iter().zip(&self.monotone).zip(train_cells).zip(valid_cells);
+        let columns = columns.map(|(((column, monotone), train), valid)| Column {
             name: column.name.clone(),
             kind: kind(column),
+            monotone: *monotone,
             train,
             valid,
         });
@@ -187,13 +213,77 @@ impl<'a> TrainingRows<'a> {
                 Failure::fault(format!("a row has changed while it was used: {error}"))
             })?;
             columns.iter_mut().zip(&row).for_each(|(column, cell)| column.push(*cell));
-            targets.values.push(match example.label {
-                Label::Class(class) => class as f32,
-                Label::Number(number) => number as f32,
-            });
-            targets.weights.push(example.weight);
+            let (value, weight) = match example.label {
+                Label::Class(class) => (class as f32, self.class_weights[class as usize]),
+                Label::Number(number) => (number as f32, 1.0),
+            };
+            targets.values.push(value);
+            targets.weights.push(example.weight * weight);
         }
         targets.normalise();
         Ok((columns, targets))
     }
+}
+
+/// What rows of each class count besides their own weights.
+fn class_weights(dataset: &Dataset, wanted: Option<&ClassWeights>) -> Result<Vec<f32>, Failure> {
+    let labels = dataset.labels();
+    let mut weights = vec![1.0; labels.len()];
+    match wanted {
+        None => {}
+        Some(ClassWeights::Named(NamedWeights::Balanced)) => {
+            let counts = dataset.class_counts(Part::Train);
+            let even = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
+            let of_class = counts.iter().map(|count| (even / (*count).max(1) as f64) as f32);
+            weights = of_class.collect();
+        }
+        Some(ClassWeights::Given(given)) => {
+            for (label, weight) in given {
+                let class = labels.iter().position(|known| known == label).ok_or_else(|| {
+                    let what = format!("`data.class_weights`: no row is labelled `{label}`");
+                    let known = labels.iter().map(String::as_str);
+                    Failure::input(what).hint(meant_or_known(nearest(label, known), labels))
+                })?;
+                weights[class] = *weight as f32;
+            }
+        }
+    }
+    Ok(weights)
+}
+
+/// How answers may change with each column of the table, as learners see it.
+fn monotone(dataset: &Dataset, ways: &BTreeMap<String, Way>) -> Result<Vec<Monotone>, Failure> {
+    let columns = dataset.table().map_or(&[][..], Table::columns);
+    let mut monotone = vec![Monotone::Free; columns.len()];
+    let classes = dataset.labels().len();
+    if !ways.is_empty() && classes > 2 {
+        let what = format!("`data.monotone` is given, and there are {classes} classes");
+        return Err(Failure::input(what).hint("what rises must be a number, or one of two classes"));
+    }
+    // To learners it is the probability of class 1 that rises.
+    let turned = dataset.positive() == Some(0);
+    for (name, way) in ways {
+        let place = columns.iter().position(|column| column.name == *name).ok_or_else(|| {
+            let known: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+            let failure = Failure::input(format!(
+                "`data.monotone`: there is no column `{name}` to learn from"
+            ));
+            match nearest(name, known) {
+                Some(nearest) => failure.hint(did_you_mean(nearest)),
+                None => failure,
+            }
+        })?;
+        if let luthier_data::ColumnKind::Category(_) = columns[place].kind {
+            let what =
+                format!("`data.monotone`: column `{name}` has categories, which have no order");
+            return Err(Failure::input(what).hint(format!(
+                "leave it out, or say `kinds = {{ {name} = \"number\" }}` where they are numbers"
+            )));
+        }
+        monotone[place] = match (way, turned) {
+            (Way::Rising, false) | (Way::Falling, true) => Monotone::Rising,
+            (Way::Falling, false) | (Way::Rising, true) => Monotone::Falling,
+        };
+    }
+    Ok(monotone)
 }

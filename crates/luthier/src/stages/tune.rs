@@ -278,6 +278,10 @@ fn context(
             context.insert("costs".to_owned(), digest(&key(&[&costs])));
         }
     }
+    let learning = job.data.as_ref().map(|data| serde_json::to_value(&data.learning));
+    if let Some(Ok(serde_json::Value::Object(learning))) = learning {
+        context.extend(learning.into_iter().map(|(key, value)| (key, value.to_string())));
+    }
     for Constraint { goal, limit } in &job.objective.constraints {
         context.insert(format!("limit of {}", goal.measure), limit.to_string());
     }

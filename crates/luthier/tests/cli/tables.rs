@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::{fs, path::Path};
 
+use luthier_bundle::Bundle;
+use luthier_train::Forest;
 use serde_json::json;
 
 use crate::Desk;
@@ -55,6 +57,10 @@ fn desk(job: &str) -> Desk {
     }
     desk.write("job/train.csv", text);
     desk
+}
+
+fn text(desk: &Desk, name: &str) -> String {
+    String::from_utf8(desk.read(name)).unwrap()
 }
 
 fn without(job: &str, column: &str) -> String {
@@ -190,4 +196,248 @@ fn what_does_not_fit_a_table_is_told() {
     let outcome = desk.luthier(&["run", "job"]);
     assert_eq!(outcome.code, Some(2));
     assert!(outcome.err.contains("`rent`") && outcome.err.contains("home"), "{}", outcome.err);
+}
+
+/// The job of [`desk`] with boosted trees alone, of which one trial is made.
+fn trees(job: &str, column: &str, space: &str) -> Desk {
+    let job = without(job, column);
+    let trials = if job.contains("trials = 4") { "trials = 4" } else { "trials = 3" };
+    let tune = "trials = 1\nrefine = 0\nlearners = [\"boosted-trees\"]";
+    let desk = desk(&job.replace(trials, tune));
+    desk.edit("[tune]", &format!("[tune.space.boosted-trees]\n{space}\n\n[tune]"));
+    desk
+}
+
+#[test]
+fn what_columns_add_to_an_answer_is_told() {
+    let desk = trees(CLASSES, "price", "rounds = 40");
+    desk.luthier(&["run", "job"]).ok();
+    let rows = ["{\"debt\": 900, \"home\": \"own\"}", "{\"debt\": 100}"];
+    let explain = |more: &[&str]| {
+        let command = [more, &["predict", "job/run/bundle", "--explain"], &rows].concat();
+        desk.luthier(&command)
+    };
+    let said = explain(&["--format", "json"]).json();
+    let number = |value: &serde_json::Value| value.as_f64().unwrap();
+    let of = |row: usize| &said[row]["explanation"];
+    for row in 0..2 {
+        assert_eq!(
+            (of(row)["of"].as_str(), of(row)["unit"].as_str()),
+            (Some("1"), Some("log-odds"))
+        );
+        let columns = of(row)["columns"].as_object().unwrap();
+        assert_eq!(columns.keys().collect::<Vec<_>>(), ["debt", "home"]);
+        let sum = columns.values().map(number).sum::<f64>() + number(&of(row)["base"]);
+        assert!((sum - number(&of(row)["margin"])).abs() < 1e-4, "{said}");
+    }
+    assert_eq!(of(0)["base"], of(1)["base"]);
+    // Debts are what defaults come from, and the answer follows the margin.
+    let debt = |row: usize| number(&of(row)["columns"]["debt"]);
+    assert!(debt(0) > 0.5 && debt(1) < -0.5, "{said}");
+    assert!(number(&said[0]["score"]) > number(&said[1]["score"]));
+    let told = explain(&[]).ok();
+    assert!(told.contains("log-odds of 1") && told.contains("  debt"), "{told}");
+
+    let file = ["predict", "job/run/bundle", "--explain", "--input", "job/train.csv"];
+    let lines = desk.luthier(&file).ok();
+    assert!(lines.starts_with("row,label,score,base,debt,home\n1,"), "{lines:.80}");
+    assert_eq!(lines.lines().nth(1).unwrap().split(',').count(), 6);
+
+    // The report has what the columns do, the bundle too.
+    let report = desk.json("job/run/report.json");
+    let first = &report["importance"][0];
+    assert_eq!(first["name"], "debt", "{}", report["importance"]);
+    assert!(number(&first["gain"]) > 0.5 && number(&first["contribution"]) > 0.5, "{first}");
+    let document = desk.json("job/run/bundle/importance.json");
+    assert_eq!(document[0]["column"], "debt");
+    assert_eq!(report["data"]["columns"][0]["name"], "debt");
+    let page = text(&desk, "job/run/report.html");
+    assert!(page.contains("What the columns do") && page.contains("Tells of the label"));
+}
+
+#[test]
+fn models_without_trees_are_not_explained() {
+    let desk = desk(
+        &without(CLASSES, "price").replace("trials = 4", "trials = 1\nlearners = [\"linear\"]"),
+    );
+    desk.luthier(&["run", "job"]).ok();
+    let outcome = desk.luthier(&["predict", "job/run/bundle", "--explain", "{}"]);
+    assert_eq!(outcome.code, Some(2));
+    assert!(outcome.err.contains("cannot be explained"), "{}", outcome.err);
+}
+
+#[test]
+fn trees_end_early_and_folds_say_when() {
+    let space = "rounds = 400\nlearning_rate = 0.3";
+    let trees_of = |bundle: &Path| {
+        let model = Bundle::open(bundle).unwrap().model().unwrap();
+        Forest::of_graph(&model.graph).unwrap().trees.len()
+    };
+    let alone = trees(CLASSES, "price", space);
+    alone.luthier(&["run", "job"]).ok();
+    assert!((1..300).contains(&trees_of(&alone.path("job/run/model"))));
+    let folds = trees(CLASSES, "price", space);
+    folds.edit("{ valid = 0.2, test = 0.2 }", "{ test = 0.2 }\nfolds = 3");
+    folds.luthier(&["run", "job"]).ok();
+    let of_fold = |fold| trees_of(&folds.path(&format!("job/run/model.folds/{fold}")));
+    let mean = (of_fold(0) + of_fold(1) + of_fold(2)) as f64 / 3.0;
+    assert_eq!(trees_of(&folds.path("job/run/model")), mean.round() as usize);
+}
+
+#[test]
+fn answers_are_monotone_where_the_job_says_so() {
+    for positive in ["0", "1"] {
+        let desk = trees(CLASSES, "price", "rounds = 40\nsampling = \"goss\"");
+        desk.edit(
+            "label = \"default\"",
+            &format!(
+                "label = \"default\"\npositive = \"{positive}\"\nmonotone = {{ debt = \"rising\" }}"
+            ),
+        );
+        desk.luthier(&["run", "job"]).ok();
+        let rows: Vec<String> =
+            (0..40).map(|step| format!("{{\"debt\": {}}}", step * 25)).collect();
+        let mut command = vec!["--format", "json", "predict", "job/run/bundle"];
+        command.extend(rows.iter().map(String::as_str));
+        let said = desk.luthier(&command).json();
+        let scores: Vec<f64> =
+            said.as_array().unwrap().iter().map(|row| row["score"].as_f64().unwrap()).collect();
+        assert!(scores.is_sorted(), "{positive}: {scores:?}");
+    }
+}
+
+#[test]
+fn class_weights_move_what_is_answered() {
+    let share = |weights: &str| {
+        let desk = trees(CLASSES, "price", "rounds = 20\nlearning_rate = 0.05");
+        desk.edit("label = \"default\"", &format!("label = \"default\"\n{weights}"));
+        desk.luthier(&["run", "job"]).ok();
+        let said = desk
+            .luthier(&["--format", "json", "predict", "job/run/bundle", "--explain", "{}"])
+            .json();
+        said[0]["explanation"]["base"].as_f64().unwrap()
+    };
+    let (plain, even) = (share(""), share("class_weights = \"balanced\""));
+    let heavy = share("class_weights = { 1 = 50.0 }");
+    assert!(plain < even && even.abs() < 0.5 && even < heavy, "{plain} {even} {heavy}");
+}
+
+#[test]
+fn losses_of_numbers_can_be_named() {
+    let number = |loss: &str| {
+        let desk = trees(NUMBERS, "default", &format!("{loss}\nrounds = 60\nlearning_rate = 0.2"));
+        desk.luthier(&["run", "job"]).ok();
+        let said = desk.luthier(&[
+            "--format",
+            "json",
+            "predict",
+            "job/run/bundle",
+            "{\"home\": \"rent\"}",
+        ]);
+        said.json()[0]["number"].as_f64().unwrap()
+    };
+    let (low, high) = (
+        number("loss = \"quantile\"\nquantile = 0.1"),
+        number("loss = \"quantile\"\nquantile = 0.9"),
+    );
+    let count = number("loss = \"poisson\"");
+    assert!(low < count && count < high, "{low} {count} {high}");
+}
+
+#[test]
+fn what_learners_cannot_do_is_told() {
+    let monotone = |line: &str| format!("label = \"default\"\n{line}");
+    for (learners, line, said) in [
+        ("", "monotone = { debt = \"rising\" }", "`linear` and `mlp` would not keep to it"),
+        ("boosted-trees", "monotone = { dept = \"rising\" }", "no column `dept` to learn from"),
+        ("boosted-trees", "monotone = { dept = \"rising\" }", "did you mean `debt`?"),
+        ("boosted-trees", "monotone = { home = \"rising\" }", "column `home` has categories"),
+        ("boosted-trees", "monotone = { debt = \"up\" }", "unknown variant `up`"),
+        ("boosted-trees", "class_weights = { 2 = 3.0 }", "no row is labelled `2`"),
+        ("boosted-trees", "class_weights = { 1 = -3.0 }", "`data.class_weights.1` is -3"),
+        ("boosted-trees", "class_weights = \"even\"", "\"balanced\" or a weight for each label"),
+    ] {
+        let desk = desk(&without(CLASSES, "price"));
+        desk.edit("label = \"default\"", &monotone(line));
+        if !learners.is_empty() {
+            desk.edit("trials = 4", &format!("trials = 4\nlearners = [\"{learners}\"]"));
+        }
+        let outcome = desk.luthier(&["run", "job"]);
+        let told = (outcome.code, outcome.err.contains(said));
+        assert_eq!(told, (Some(2), true), "{line}: {}", outcome.err);
+    }
+    let desk = desk(&without(NUMBERS, "default"));
+    desk.edit("label = \"price\"", "label = \"price\"\nclass_weights = \"balanced\"");
+    let outcome = desk.luthier(&["run", "job"]);
+    assert!(outcome.err.contains("`data.class_weights` is given"), "{}", outcome.err);
+    let desk = trees(NUMBERS, "default", "loss = \"logistic\"");
+    let outcome = desk.luthier(&["run", "job"]);
+    assert!(outcome.err.contains("squared, absolute, quantile, poisson"), "{}", outcome.err);
+}
+
+#[test]
+fn numbers_have_plots_of_their_own() {
+    let desk = trees(NUMBERS, "default", "rounds = 60");
+    desk.luthier(&["run", "job"]).ok();
+    let report = desk.json("job/run/report.json");
+    let fit = &report["evaluation"]["numbers"];
+    assert!(fit["points"].as_array().unwrap().len() > 50, "{fit}");
+    let rows: u64 =
+        fit["residuals"].as_array().unwrap().iter().map(|bin| bin["count"].as_u64().unwrap()).sum();
+    assert_eq!(rows, report["headline"]["rows"].as_u64().unwrap());
+    assert!(report["mistakes"][0]["residual"].is_number());
+    let page = text(&desk, "job/run/report.html");
+    for words in ["True against predicted", "Residuals", "Largest errors", "Labels, by quantile"] {
+        assert!(page.contains(words), "{words}");
+    }
+}
+
+/// A desk with a column of one value and one without any, and a class with two training rows.
+fn awkward() -> Desk {
+    let desk = desk(&without(CLASSES, "price"));
+    let mut text = "debt,same,none,default\n".to_owned();
+    for row in 0..400u64 {
+        let debt = row.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
+        let default = match row {
+            17 | 203 => "maybe",
+            _ if debt > 500 => "yes",
+            _ => "no",
+        };
+        writeln!(text, "{debt},7,,{default}").unwrap();
+    }
+    desk.write("job/train.csv", text);
+    desk.edit("ignore = [\"price\"]\n", "");
+    desk.edit("metric = \"roc_auc\"", "metric = \"f1\"");
+    desk
+}
+
+#[test]
+fn awkward_columns_and_classes_are_told_and_do_no_harm() {
+    for learner in ["linear", "mlp", "boosted-trees"] {
+        let desk = awkward();
+        desk.edit("trials = 4", &format!("trials = 2\nlearners = [\"{learner}\"]"));
+        let outcome = desk.luthier(&["run", "job"]);
+        assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+        assert!(
+            outcome.err.contains("`same`") && outcome.err.contains("`none`"),
+            "{}",
+            outcome.err
+        );
+        assert!(outcome.err.contains("`maybe`"), "{}", outcome.err);
+    }
+}
+
+#[test]
+fn labels_and_cells_that_do_not_parse_are_told_with_their_place() {
+    let desk = desk(&without(NUMBERS, "default"));
+    let train = text(&desk, "job/train.csv");
+    let mut lines: Vec<&str> = train.lines().collect();
+    let wrong = lines[41].rsplit_once(',').map(|(before, _)| format!("{before},much")).unwrap();
+    lines[41] = &wrong;
+    desk.write("job/train.csv", lines.join("\n"));
+    let outcome = desk.luthier(&["run", "job"]);
+    assert_eq!(outcome.code, Some(2));
+    for said in ["train.csv:42", "`much`", "price"] {
+        assert!(outcome.err.contains(said), "{said}: {}", outcome.err);
+    }
 }
