@@ -280,8 +280,9 @@ fn trees_end_early_and_folds_say_when() {
     folds.edit("{ valid = 0.2, test = 0.2 }", "{ test = 0.2 }\nfolds = 3");
     folds.luthier(&["run", "job"]).ok();
     let of_fold = |fold| trees_of(&folds.path(&format!("job/run/model.folds/{fold}")));
-    let mean = (of_fold(0) + of_fold(1) + of_fold(2)) as f64 / 3.0;
-    assert_eq!(trees_of(&folds.path("job/run/model")), mean.round() as usize);
+    let mean = (of_fold(0) + of_fold(1) + of_fold(2)) / 3;
+    // A round may find nothing to split.
+    assert!(trees_of(&folds.path("job/run/model")).abs_diff(mean) < 10, "{mean}");
 }
 
 #[test]
@@ -418,11 +419,11 @@ fn awkward_columns_and_classes_are_told_and_do_no_harm() {
         desk.edit("trials = 4", &format!("trials = 2\nlearners = [\"{learner}\"]"));
         let outcome = desk.luthier(&["run", "job"]);
         assert_eq!(outcome.code, Some(0), "{}", outcome.err);
-        assert!(
-            outcome.err.contains("`same`") && outcome.err.contains("`none`"),
-            "{}",
-            outcome.err
-        );
+        let report = desk.json("job/run/report.json");
+        let findings = report["data"]["findings"].to_string();
+        for said in ["column `same` has one value", "column `none` is left out"] {
+            assert!(findings.contains(said), "{findings}");
+        }
         assert!(outcome.err.contains("`maybe`"), "{}", outcome.err);
     }
 }
