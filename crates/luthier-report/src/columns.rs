@@ -41,9 +41,10 @@ pub(crate) fn section(report: &RunReport) -> Option<Section> {
         0 => String::new(),
         more => format!(" The {BARS} greatest of {}; {more} more are in the table.", all.len()),
     };
+    let unit = if report.labels.is_empty() { "" } else { ", log-odds," };
     let caption = format!(
-        "How far each column moves what the model adds up (log-odds of classes) from its mean over all \
-         rows, either way: mean absolute Shapley values on rows that were held out.{caption}"
+        "How far each column moves what the model adds up{unit} from its mean over all rows, either way: \
+         mean absolute Shapley values on rows that were held out.{caption}"
     );
     let table = folded("As a table", table.html());
     let body = figure(shown).html(Html::text(&caption)).then(table);
@@ -104,7 +105,8 @@ pub(crate) fn summaries(data: &DataSummary) -> Option<Html> {
         more => format!(" {} more columns are in the JSON report.", number::count(more as u64)),
     };
     let note = format!(
-        "By the training rows. A column alone tells between nothing (0) and all (1) of the label. Shifts are \
+        "By the training rows. Values are the smallest, the median and the largest number, or the most \
+         frequent categories. A column alone tells between nothing (0) and all (1) of the label. Shifts are \
          population stability indices against train; from 0.1 they are worth a look, from 0.25 the rows \
          are others.{more}"
     );

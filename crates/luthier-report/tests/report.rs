@@ -2,7 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use luthier_report::{Headline, Objective, RunReport, render};
+use luthier_report::{
+    ColumnImportance, ColumnSummary, Headline, NumberFit, NumberQuantile, Objective, ResidualBin,
+    RunReport, render,
+};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -115,7 +118,7 @@ fn rewrite(key: &str, value: &Value, change: &dyn Fn(&Value) -> Option<Value>) -
 
 fn with_text(prefix: &str) -> RunReport {
     let change = |value: &Value| value.as_str().map(|text| json!(format!("{prefix}{text}")));
-    rewritten(&sample::sample(), &change)
+    rewritten(&table(), &change)
 }
 
 #[test]
@@ -138,6 +141,71 @@ fn sections_come_in_order() {
     assert_eq!(links, expected, "the links at the top");
     // Confusion, reliability, history, front, eight parameters, steps, sizes, learning curve.
     assert_eq!(figures(&page).len(), 15);
+}
+
+/// The sample with what reports of tables and numbers have besides.
+fn table() -> RunReport {
+    let mut report = sample::sample();
+    let quantiles = [(0.0, -3.5), (0.5, 2.0), (1.0, 1250.0)];
+    let quantiles =
+        quantiles.map(|(quantile, value)| NumberQuantile { quantile, value: Some(value) });
+    let data = report.data.as_mut().expect("the sample has some");
+    data.parts.iter_mut().for_each(|part| part.numbers = quantiles.to_vec());
+    data.columns = vec![
+        ColumnSummary {
+            name: "income".to_owned(),
+            kind: "number".to_owned(),
+            missing: Some(0.1),
+            distinct: 10_000,
+            more: true,
+            quantiles: quantiles.to_vec(),
+            association: Some(0.25),
+            shifts: vec![("valid".to_owned(), Some(0.02)), ("test".to_owned(), Some(0.31))],
+            ..ColumnSummary::default()
+        },
+        ColumnSummary {
+            name: "home".to_owned(),
+            kind: "category".to_owned(),
+            missing: Some(0.0),
+            distinct: 2,
+            top: vec![("own".to_owned(), Some(0.75)), ("rent".to_owned(), Some(0.25))],
+            ..ColumnSummary::default()
+        },
+    ];
+    let column = |name: &str, contribution| ColumnImportance {
+        name: name.to_owned(),
+        contribution: Some(contribution),
+        gain: Some(0.5),
+    };
+    report.importance = vec![column("income", 0.62), column("home", 0.11)];
+    let bin = |lower: f64, count| ResidualBin { lower, upper: lower + 2.0, count };
+    report.evaluation.as_mut().expect("the sample has one").numbers = Some(NumberFit {
+        points: (0..40).map(|x| (Some(f64::from(x)), Some(f64::from(x * x % 37)))).collect(),
+        residuals: vec![bin(-3.0, 4), bin(-1.0, 31), bin(1.0, 5)],
+    });
+    report.mistakes[0].residual = Some(-12.5);
+    report
+}
+
+#[test]
+fn tables_and_numbers_have_sections_of_their_own() {
+    let page = render(&table());
+    let expected = ["scores", "errors", "residuals", "importance", "search"];
+    assert_eq!(sections(&page)[..5], expected);
+    // True against predicted, residuals, what the columns do.
+    assert_eq!(figures(&page).len(), figures(&render(&sample::sample())).len() + 3);
+    let plain = plain(&page);
+    for shown in ["> 10,000", "−3.5 … 2 … 1250", "75.0 %", "0.3100", "0.6200", "−12.50"]
+    {
+        assert!(plain.contains(shown) || plain.contains(&shown.replace('>', "&gt;")), "{shown}");
+    }
+    let mut bare = table();
+    let data = bare.data.as_mut().expect("the sample has some");
+    data.columns = vec![ColumnSummary::default()];
+    bare.importance = vec![ColumnImportance::default()];
+    let numbers = NumberFit { points: vec![(None, Some(1.0))], residuals: Vec::new() };
+    bare.evaluation.as_mut().expect("the sample has one").numbers = Some(numbers);
+    assert!(!sections(&render(&bare)).iter().any(|id| ["residuals", "importance"].contains(id)));
 }
 
 #[test]

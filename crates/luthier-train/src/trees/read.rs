@@ -148,7 +148,7 @@ fn ensemble_trees(attributes: &Attributes<'_>) -> Option<Vec<Tree>> {
     let ends = roots.iter().skip(1).copied().chain([columns.len() as i64]);
     for (root, end) in roots.iter().zip(ends) {
         let (root, end) = (usize::try_from(*root).ok()?, usize::try_from(end).ok()?);
-        let branches = end.checked_sub(root).filter(|branches| *branches > 0)?;
+        let branches = end.checked_sub(root).filter(|count| *count > 0 && end <= columns.len())?;
         let mut questions = Vec::with_capacity(branches);
         for at in root..end {
             let condition = match *modes.get(at)? {
