@@ -62,6 +62,7 @@ fn draft(name: &str, table: &Table, decision: Decision) -> Draft {
             ColumnKind::Category(_) => luthier_train::ColumnKind::Category(JOBS.len()),
             _ => luthier_train::ColumnKind::Number,
         },
+        monotone: luthier_train::Monotone::default(),
         train: of_column(place),
         valid: Vec::new(),
     });
