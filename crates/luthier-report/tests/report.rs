@@ -195,8 +195,7 @@ fn tables_and_numbers_have_sections_of_their_own() {
     // True against predicted, residuals, what the columns do.
     assert_eq!(figures(&page).len(), figures(&render(&sample::sample())).len() + 3);
     let plain = plain(&page);
-    for shown in ["> 10,000", "−3.5 … 2 … 1250", "75.0 %", "0.3100", "0.6200", "−12.50"]
-    {
+    for shown in ["> 10,000", "−3.5 … 2 … 1250", "75.0 %", "0.3100", "0.6200", "−12.50"] {
         assert!(plain.contains(shown) || plain.contains(&shown.replace('>', "&gt;")), "{shown}");
     }
     let mut bare = table();
