@@ -515,15 +515,18 @@ pub struct Suspect {
     pub probability: Option<f64>,
 }
 
-/// A finished student, the same without its teacher, and the teacher, on the same rows.
+/// A student as trained, the same without its teacher, and the teacher, on the same rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Distillation {
     /// The split that the rows are of.
     pub part: String,
     /// Number of rows.
     pub rows: u64,
-    /// The three, the finished model last.
+    /// The three, the student that was taught last.
     pub models: Vec<Contender>,
+    /// Median latency of one row of the finished model, in milliseconds.
+    #[serde(default)]
+    pub finished_p50_ms: Option<f64>,
 }
 
 /// One of several models that were scored on the same rows.
@@ -536,8 +539,8 @@ pub struct Contender {
     /// Median latency of one row, in milliseconds.
     #[serde(default)]
     pub p50_ms: Option<f64>,
-    /// The finished model's score against this one's, positive when that is better, with the interval
-    /// of a paired bootstrap; `None` for the finished model.
+    /// The last model's score against this one's, positive when that is better, with the interval of a
+    /// paired bootstrap; `None` for the last model.
     #[serde(default)]
     pub difference: Option<Estimate>,
     /// P-value of an exact paired test, of decisions or of errors.

@@ -8,7 +8,7 @@ use super::Task;
 use crate::failure::Failure;
 
 /// Texts that are made of each training text where the job does not say.
-const AUGMENTED: u32 = 20;
+const AUGMENTED: u32 = 10;
 /// More are taken for a slip.
 const MOST_AUGMENTED: u32 = 1000;
 

@@ -13,9 +13,10 @@ use super::teach::Teacher;
 use super::train::Trained;
 use crate::failure::Failure;
 
-/// A teacher, and the student without it.
+/// A teacher and its student, as trained, with the student without it.
 pub(super) struct Distilled<'a> {
     pub(super) teacher: &'a Teacher,
+    pub(super) student: &'a Trained,
     pub(super) untaught: Trained,
 }
 
@@ -25,13 +26,13 @@ pub(super) struct Distillation {
     /// The part that the rows are of.
     pub(super) part: String,
     pub(super) teacher: Standing,
-    /// The student with the same values and seed, and without the teacher.
+    /// The student with the same values and seed, and without the teacher, as trained.
     pub(super) alone: Standing,
-    /// The finished model.
+    /// The student as trained.
     pub(super) distilled: Standing,
-    /// The finished model against the student alone.
+    /// The student against the one alone.
     pub(super) against_alone: Comparison,
-    /// The finished model against the teacher.
+    /// The student against the teacher.
     pub(super) against_teacher: Comparison,
     /// Median milliseconds that the teacher takes for a row.
     pub(super) teacher_p50_ms: f64,
@@ -47,15 +48,14 @@ pub(super) struct Standing {
 }
 
 impl Distilled<'_> {
-    /// Compares with what the finished model answers for the rows of a part, which are the test rows or else
-    /// those that were held out.
+    /// Compares all of them on the rows of a part, which are the test rows or else those that were held out.
     pub(super) fn compared(
         &self,
         prepared: &Prepared<'_>,
         part: Part,
-        finished: &Predictions,
     ) -> Result<Distillation, Failure> {
-        let alone = self.alone(prepared, part)?;
+        let alone = answered(&self.untaught, prepared, part)?;
+        let distilled = answered(self.student, prepared, part)?;
         let truth = Truth::of(&prepared.dataset, &prepared.decision, part)?;
         let Answers { outputs, decided } = self.teacher.answer(&prepared.dataset, part)?;
         let teacher = truth.predictions(&outputs, decided)?;
@@ -70,34 +70,17 @@ impl Distilled<'_> {
                 high: bounds.map(|bounds| bounds.high),
             }
         };
-        let against = |other: &Predictions| compare(finished, other, metric, positive, &bootstrap);
+        let against =
+            |other: &Predictions| compare(&distilled, other, metric, positive, &bootstrap);
         Ok(Distillation {
             part: part.to_string(),
             teacher: standing(&self.teacher.bundle.manifest().name, &teacher),
             alone: standing("student alone", &alone),
-            distilled: standing("student distilled", finished),
+            distilled: standing("student distilled", &distilled),
             against_alone: against(&alone)?,
             against_teacher: against(&teacher)?,
             teacher_p50_ms: self.teacher_p50_ms(prepared)?,
         })
-    }
-
-    /// What the student alone answers.
-    fn alone(&self, prepared: &Prepared<'_>, part: Part) -> Result<Predictions, Failure> {
-        let threads = Threads::new(1);
-        let predictor = self.untaught.bundle.predictor(&threads)?;
-        let (truth, Answers { outputs, decided }) = if part == Part::Test {
-            let rows = Inputs::of(&prepared.dataset, part)?;
-            let truth = Truth::of(&prepared.dataset, &prepared.decision, part)?;
-            (truth, answer(&predictor, &rows)?)
-        } else {
-            let held_out = HeldOut::of(prepared)?;
-            let folds = self.untaught.folds.iter().map(|bundle| bundle.predictor(&threads));
-            let folds = folds.collect::<Result<Vec<_>, _>>()?;
-            let answers = held_out.answer(answering(&predictor, &folds))?;
-            (held_out.truth, answers)
-        };
-        Ok(truth.predictions(&outputs, decided)?)
     }
 
     /// As the finished model is timed.
@@ -109,6 +92,28 @@ impl Distilled<'_> {
         let (p50, _) = threads.run(|| latency(&predictor, &rows))?;
         Ok(p50)
     }
+}
+
+/// What a student answers.
+fn answered(
+    student: &Trained,
+    prepared: &Prepared<'_>,
+    part: Part,
+) -> Result<Predictions, Failure> {
+    let threads = Threads::new(1);
+    let predictor = student.bundle.predictor(&threads)?;
+    let (truth, Answers { outputs, decided }) = if part == Part::Test {
+        let rows = Inputs::of(&prepared.dataset, part)?;
+        let truth = Truth::of(&prepared.dataset, &prepared.decision, part)?;
+        (truth, answer(&predictor, &rows)?)
+    } else {
+        let held_out = HeldOut::of(prepared)?;
+        let folds = student.folds.iter().map(|bundle| bundle.predictor(&threads));
+        let folds = folds.collect::<Result<Vec<_>, _>>()?;
+        let answers = held_out.answer(answering(&predictor, &folds))?;
+        (held_out.truth, answers)
+    };
+    Ok(truth.predictions(&outputs, decided)?)
 }
 
 impl Distillation {

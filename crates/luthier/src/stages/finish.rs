@@ -111,19 +111,17 @@ pub(super) fn finish(
         p50_ms,
         p99_ms,
     };
-    let compared = |part, scored: &Predictions| {
-        distilled.map(|distilled| distilled.compared(prepared, part, scored)).transpose()
-    };
+    let compared = |part| distilled.map(|distilled| distilled.compared(prepared, part)).transpose();
     let mut openings = 0;
     if prepared.dataset.is_empty(Part::Test) {
-        findings.distillation = compared(part, &valid)?;
+        findings.distillation = compared(part)?;
     } else {
         openings = folder.open_test(&key)?;
         let answers = answer(&predictor, &Inputs::of(&prepared.dataset, Part::Test)?)?;
         let truth = Truth::of(&prepared.dataset, &prepared.decision, Part::Test)?;
         let test = scored(&truth, answers)?;
         findings.test = Some(report(&test)?);
-        findings.distillation = compared(Part::Test, &test)?;
+        findings.distillation = compared(Part::Test)?;
         findings.mistakes = shown(prepared, Part::Test, worst_mistakes(&test, SHOWN), |m| m.row)?;
         findings.numbers = numbers(&test);
         findings.errors = shown(prepared, Part::Test, largest_errors(&test, SHOWN), |e| e.row)?;

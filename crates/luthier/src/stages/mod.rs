@@ -114,7 +114,11 @@ pub(crate) fn run(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result<R
                 reporter,
                 stop,
             )?;
-            Ok::<_, Failure>(distil::Distilled { teacher: &taught.teacher, untaught })
+            Ok::<_, Failure>(distil::Distilled {
+                teacher: &taught.teacher,
+                student: &trained,
+                untaught,
+            })
         })
         .transpose()?;
     let compressed = compress::compress(job, &prepared, &trained, &mut folder, reporter, stop)?;

@@ -129,10 +129,14 @@ fn distillation(found: &Distillation, finished: &Finished) -> luthier_report::Di
     let models = vec![
         contender(teacher, Some(found.teacher_p50_ms), Some(&found.against_teacher)),
         contender(alone, None, Some(&found.against_alone)),
-        contender(distilled, Some(finished.findings.p50_ms), None),
+        contender(distilled, None, None),
     ];
-    let rows = found.against_alone.rows as u64;
-    luthier_report::Distillation { part: found.part.clone(), rows, models }
+    luthier_report::Distillation {
+        part: found.part.clone(),
+        rows: found.against_alone.rows as u64,
+        models,
+        finished_p50_ms: Some(finished.findings.p50_ms),
+    }
 }
 
 fn objective(goal: &Goal) -> Objective {

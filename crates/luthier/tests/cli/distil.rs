@@ -54,8 +54,6 @@ fn a_teacher_makes_up_for_few_labels() {
     assert_close(gained, score(2) - score(1), 1e-9, "gain");
     assert!(models[1]["p_value"].as_f64().unwrap() < 0.01);
     assert_eq!(report["headline"]["test_openings"], 1);
-    let headline = report["headline"]["score"]["value"].as_f64().unwrap();
-    assert_close(score(2), headline, 1e-9, "the finished model");
 
     // Neither the teacher nor the test split is asked again.
     let again = desk.luthier(&["run", "student"]);
