@@ -181,3 +181,53 @@ fn texts_and_tables_are_not_taken_for_each_other() {
     let predictor = Predictor::new(wrong, &Threads::new(1)).unwrap();
     assert!(predictor.predict_rows(&[1.0; 2], &mut PredictScratch::default()).is_err());
 }
+
+/// What callers are given goes through the tables; what probes hold does not.
+#[test]
+fn tables_make_probabilities_honest() {
+    let scratch = Scratch::new();
+    let folder = scratch.path().join("bundle");
+    let mut draft = draft(false);
+    let Decision::Class(decision) = &mut draft.model.decision else { panic!("classes") };
+    let plain = decision.clone();
+    decision.isotonic = vec![vec![(0.25, 0.1), (0.75, 0.5)]];
+    decision.threshold = Some(0.3);
+    draft.write(&folder).unwrap();
+    let bundle = Bundle::open(&folder).unwrap();
+    let predictor = bundle.predictor(&Threads::new(1)).unwrap();
+    let mut predict = PredictScratch::default();
+    // The graph's probabilities are about 0, 1/2, 0.731 and 1.
+    for (age, honest, label) in
+        [(-1e6, 0.1, 0), (0.0, 0.3, 1), (10.0, 0.1 + 0.8 * (0.731_058_6 - 0.25), 1), (1e6, 0.5, 1)]
+    {
+        let row = cells(json!({ "age": age, "job": "cook" }));
+        let raw = luthier_bundle::ProbeRow::Cells(row);
+        let found = predictor.predict_row(&raw, &mut predict).unwrap();
+        assert_close(f64::from(found[1]), honest, 1e-6, "the probability");
+        assert_close(f64::from(found[0] + found[1]), 1.0, 1e-6, "the sum");
+        let Probe { outputs, .. } = predictor.probe(raw.clone(), &mut predict).unwrap();
+        let graph = 1.0 / (1.0 + f32::exp(-(age as f32) / 10.0));
+        assert_close(f64::from(outputs[1]), f64::from(graph), 1e-6, "what the graph gives");
+        // What lies at the threshold may fall to either side.
+        if age != 0.0 {
+            assert_eq!(predictor.decision().answer(&found).unwrap().label, label, "{age}");
+        }
+        let numbers = [age as f32, 0.0];
+        assert_eq!(predictor.predict_rows(&numbers, &mut predict).unwrap(), found);
+    }
+    let wrong = |points: Vec<(f64, f64)>| {
+        let isotonic = vec![points];
+        let mut draft = draft.clone();
+        draft.model.decision = ClassDecision { isotonic, ..plain.clone() }.into();
+        draft.write(&scratch.path().join("wrong")).unwrap_err()
+    };
+    for points in [
+        vec![(0.5, 0.2), (0.4, 0.3)],
+        vec![(0.5, 0.2), (0.6, 0.1)],
+        vec![(0.5, 1.2)],
+        vec![(0.5, 0.1), (0.5, 0.2)],
+    ] {
+        assert!(matches!(wrong(points.clone()), BundleError::Calibration(_)), "{points:?}");
+    }
+    assert!(matches!(wrong(Vec::new()), BundleError::Document { .. }), "no points");
+}

@@ -2,9 +2,9 @@ use luthier_graph::{Attribute, DType, Dim, Graph, GraphBuilder, TensorData};
 
 use crate::{
     COLUMNS, Categories, ClassDecision, ClassOutput, ColumnKind, Decision, DecisionError,
-    Extractor, FeatureIndex, Gives, Group, IndexError, Kind, MAX_LENGTH, Model, NgramText,
-    NumberDecision, PREDICTION, Preprocess, PreprocessError, PreprocessForm, Scratch, Signature,
-    Table, TableColumn, TokenInputs, TokenSettings, Tokens,
+    Extractor, FeatureIndex, Gives, Group, IndexError, Kind, MAX_LENGTH, MAX_POINTS, Model,
+    NgramText, NumberDecision, PREDICTION, Preprocess, PreprocessError, PreprocessForm, Scratch,
+    Signature, Table, TableColumn, TokenInputs, TokenSettings, Tokens,
 };
 
 fn buckets(text: &str, words: u8, chars: u8) -> Vec<(Group, u32)> {
@@ -243,6 +243,67 @@ fn decisions() {
     assert_eq!(Decision::from(decision.clone()).given_output(), None);
     decision.positive = Some(2);
     assert_eq!(Decision::from(decision).check(), Err(DecisionError::Positive(2)));
+}
+
+#[test]
+fn what_costs_least_is_answered() {
+    let labels = |count: usize| (0..count).map(|class| class.to_string()).collect::<Vec<_>>();
+    // A miss costs five false alarms, so that an alarm is worth it from 1/6 on (Elkan 2001).
+    let mut costly = ClassDecision {
+        labels: labels(2),
+        positive: Some(1),
+        costs: vec![vec![0.0, 1.0], vec![5.0, 0.0]],
+        ..ClassDecision::default()
+    };
+    let answers = |decision: &ClassDecision, rows: &[[f32; 2]]| {
+        Decision::from(decision.clone()).check().unwrap();
+        rows.iter().map(|row| decision.answer(row).label).collect::<Vec<_>>()
+    };
+    let rows = [[0.84, 0.16], [0.82, 0.18], [0.3, 0.7]];
+    assert_eq!(answers(&costly, &rows), [0, 1, 1]);
+    assert_eq!(costly.answer(&rows[0]).score, f64::from(0.16f32), "of the positive class");
+    costly.positive = None;
+    assert_eq!(answers(&costly, &rows), [0, 1, 1]);
+    costly.positive = Some(1);
+    costly.threshold = Some(0.6);
+    assert_eq!(answers(&costly, &rows), [0, 0, 1], "a threshold goes before costs");
+    // The unsure answer is the cheapest when unsure.
+    let unsure = ClassDecision {
+        labels: labels(3),
+        costs: vec![vec![0.0, 1.0, 4.0], vec![2.0, 1.0, 2.0], vec![4.0, 1.0, 0.0]],
+        ..ClassDecision::default()
+    };
+    let label = |row: [f32; 3]| unsure.answer(&row).label;
+    assert_eq!(
+        [label([0.9, 0.05, 0.05]), label([0.4, 0.2, 0.4]), label([0.05, 0.05, 0.9])],
+        [0, 1, 2]
+    );
+    let json = serde_json::to_string(&unsure).unwrap();
+    assert_eq!(serde_json::from_str::<ClassDecision>(&json).unwrap(), unsure);
+}
+
+#[test]
+fn costs_and_tables_are_checked() {
+    let check = |isotonic: Vec<Vec<(f64, f64)>>, costs: Vec<Vec<f64>>, expected| {
+        let labels = vec!["no".to_owned(), "yes".to_owned()];
+        let decision = ClassDecision { labels, isotonic, costs, ..ClassDecision::default() };
+        assert_eq!(Decision::from(decision).check(), expected);
+    };
+    let table = || vec![(0.1, 0.2), (0.9, 0.7)];
+    check(vec![table()], vec![vec![0.0, 1.0], vec![-5.0, 0.0]], Ok(()));
+    let tables = Err(DecisionError::Tables { found: 2, classes: 2 });
+    check(vec![table(), table()], Vec::new(), tables);
+    check(vec![Vec::new()], Vec::new(), Err(DecisionError::Points(0)));
+    let many = MAX_POINTS + 1;
+    check(vec![vec![(0.0, 0.0); many]], Vec::new(), Err(DecisionError::Points(many)));
+    for costs in [
+        vec![vec![0.0, 1.0]],
+        vec![vec![0.0, 1.0], vec![1.0]],
+        vec![vec![0.0, f64::NAN], vec![1.0, 0.0]],
+        vec![vec![0.0, 1e200], vec![1.0, 0.0]],
+    ] {
+        check(Vec::new(), costs, Err(DecisionError::Costs(2)));
+    }
 }
 
 #[test]
@@ -485,6 +546,13 @@ fn imported_graphs_are_checked_and_end_in_a_softmax() {
     assert_eq!(ops(&model), "Gather ReduceMean Softmax");
     assert!(model.set_temperature(2.0) && ops(&model) == "Gather ReduceMean Mul Softmax");
     assert_eq!(model.temperature(), 2.0);
+    assert!(!model.set_shifts(&[0.5]), "not one for each class");
+    let mut shifted = model.clone();
+    assert!(shifted.set_shifts(&[0.0, 0.5]) && shifted.set_temperature(3.0));
+    assert_eq!(ops(&shifted), "Gather ReduceMean Add Mul Softmax", "shifts come first");
+    shifted.graph.check().unwrap();
+    assert!(shifted.set_shifts(&[0.0, 0.0]) && shifted.set_temperature(1.0));
+    assert_eq!(ops(&shifted), "Gather ReduceMean Add Mul Softmax", "set anew where they are");
     let model = import(model.graph, "probabilities", Gives::Probabilities, &["yes", "no"]).unwrap();
     assert_eq!(ops(&model), "Gather ReduceMean Mul Gather Softmax", "the softmax moves");
     assert_eq!(model.temperature(), 1.0, "what it was made with is no calibration");

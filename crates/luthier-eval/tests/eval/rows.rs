@@ -1,10 +1,12 @@
 //! Thresholds, suspects and mistakes.
 
 use luthier_eval::{
-    EvalError, Metric, Mistake, Predictions, Suspect, best_threshold, suspect_labels,
-    worst_mistakes,
+    Bootstrap, EvalError, Metric, Mistake, Predictions, Suspect, best_threshold, choose_threshold,
+    suspect_labels, worst_mistakes,
 };
 use luthier_test::assert_close;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use crate::{binary, drawn};
 
@@ -55,6 +57,42 @@ fn the_best_threshold_is_found_among_all() {
             assert_close(score, best.max(at(1.1)), 1e-12, &metric.name());
         }
     }
+}
+
+/// Where a class is rare, F1 is best far from one half; where nothing is to be had, the luckiest
+/// threshold is not taken for better.
+#[test]
+fn a_threshold_is_chosen_where_it_is_worth_it() {
+    let bootstrap = Bootstrap::default();
+    let choose = |predictions: &Predictions, metric| {
+        choose_threshold(predictions, metric, Some(1), &bootstrap).unwrap()
+    };
+    // One row in eight is positive, and the chances are honest.
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let scores: Vec<f64> = (0..2000).map(|_| rng.random::<f64>().powi(7)).collect();
+    let truth: Vec<u32> = scores.iter().map(|p| u32::from(rng.random::<f64>() < *p)).collect();
+    let rare = binary(&truth, &scores);
+    let found = choose(&rare, Metric::F1).unwrap();
+    assert!(found.is_better() && found.threshold < 0.45, "{found:?}");
+    let (threshold, flattering) = best_threshold(&rare, Metric::F1, Some(1)).unwrap();
+    assert_eq!(found.threshold, threshold);
+    assert!(found.comparison.candidate < flattering, "other rows do not flatter");
+    assert_eq!(Some(found.comparison.baseline), Metric::F1.score(&rare, Some(1)));
+    // Accuracy of honest chances is best at one half.
+    assert!(!choose(&rare, Metric::Accuracy).unwrap().is_better());
+    // Chance alone.
+    for seed in 0..20 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let scores: Vec<f64> = (0..200).map(|_| rng.random()).collect();
+        let truth: Vec<u32> = (0..200).map(|row| row % 2).collect();
+        let found = choose(&binary(&truth, &scores), Metric::Accuracy).unwrap();
+        assert!(!found.is_better(), "seed {seed}: {found:?}");
+    }
+    for metric in [Metric::RocAuc, Metric::Precision, Metric::Recall, Metric::PrecisionMacro] {
+        assert_eq!(choose(&rare, metric), None, "{metric}");
+    }
+    let three = choose_threshold(&drawn(10, 3, 0.5, 0), Metric::F1, None, &bootstrap);
+    assert_eq!(three, Err(EvalError::NotBinary { classes: 3 }));
 }
 
 #[test]

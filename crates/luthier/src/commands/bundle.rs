@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use luthier_bundle::{Bundle, Manifest};
 use luthier_engine::Threads;
-use luthier_model::Decision;
+use luthier_model::{ClassDecision, Decision};
 use serde_json::json;
 
 use super::{print, print_json};
@@ -66,6 +66,10 @@ fn facts(manifest: &Manifest) -> Vec<Vec<String>> {
             facts.push(("labels", decision.labels.join(", ")));
             let positive = decision.positive.and_then(|class| decision.labels.get(class));
             facts.extend(positive.map(|label| ("positive", label.clone())));
+            facts.extend(decision.threshold.map(|from| ("threshold", format!("{from:.4}"))));
+            if !decision.costs.is_empty() {
+                facts.push(("costs", costs(decision)));
+            }
         }
         Decision::Number(decision) => facts.push(("number", decision.number.clone())),
     }
@@ -135,4 +139,14 @@ fn publish(path: &Path, model: &Path, version: Option<i64>, format: Format) -> R
         }
         Format::Text => print(&format!("{}\n", published.path.display())),
     }
+}
+
+/// What costs something, as true and decided class.
+fn costs(decision: &ClassDecision) -> String {
+    let labels = &decision.labels;
+    let of_truth = decision.costs.iter().zip(labels).flat_map(|(costs, truth)| {
+        let each = costs.iter().zip(labels).filter(|(cost, _)| **cost != 0.0);
+        each.map(move |(cost, decided)| format!("{truth} as {decided} {cost}"))
+    });
+    of_truth.collect::<Vec<_>>().join(", ")
 }

@@ -53,7 +53,8 @@ fn check_failure(loaded: Result<Job, Failure>, message: &str, hint: Option<&str>
 #[test]
 fn what_is_left_out_has_a_default() {
     let job = loaded("");
-    let Data { task, rows, metric, .. } = job.data.unwrap();
+    let Data { task, rows, metric, deciding, .. } = job.data.unwrap();
+    assert_eq!((deciding.costs.len(), deciding.threshold), (0, None));
     assert_eq!((task, metric), (Task::TextClassification, Metric::F1));
     assert_eq!(job.objective.target, None);
     let names: Vec<_> = job.tune.learners.iter().map(|learner| learner.name()).collect();
@@ -188,6 +189,58 @@ fn a_space_replaces_the_parameters_that_it_names() {
     let changed: Vec<&str> = names.filter(|name| changed(name)).collect();
     assert_eq!(changed, ["linear.penalty", "linear.epochs", "linear.alpha"]);
     assert_eq!(space.get("linear.alpha"), None, "it hung on the penalty that is gone");
+}
+
+#[test]
+fn decisions_have_costs_and_a_threshold() {
+    let job = loaded(
+        "[objective]\nmetric = \"cost\"\ncosts = { good = { bad = 1 }, bad = { good = 5.5 } }\n",
+    );
+    let deciding = job.data.unwrap().deciding;
+    assert_eq!((deciding.costs["bad"]["good"], deciding.costs["good"]["bad"]), (5.5, 1.0));
+    let tuned = |more: &str, metric| {
+        let job = loaded(&format!("[objective]\n{more}\n"));
+        job.data.unwrap().deciding.tuned_for(metric)
+    };
+    assert_eq!(tuned("", Metric::F1), Some(Metric::F1));
+    assert_eq!(tuned("threshold = \"tuned\"", Metric::F1), Some(Metric::F1));
+    assert_eq!(tuned("threshold = 0.3", Metric::F1), None);
+    assert_eq!(tuned("threshold = 1", Metric::F1), None);
+    assert_eq!(tuned("metric = \"roc_auc\"", Metric::RocAuc), None);
+    assert_eq!(tuned("costs.a.b = 2\n", Metric::RocAuc), Some(Metric::Cost));
+
+    let check = |more: &str, message: &str, hint: Option<&str>| {
+        check_wrong(&format!("[objective]\n{more}\n"), message, hint);
+    };
+    check(
+        "metric = \"cost\"",
+        "`objective.metric`: `cost` needs to know what wrong decisions cost",
+        Some(
+            "say so in `objective.costs`, by true and decided class, as \
+             costs = { good = { bad = 1 }, bad = { good = 5 } }",
+        ),
+    );
+    let free = "`objective.costs` is given, and nothing in it costs anything";
+    check("costs = { a = { b = 0 } }", free, None);
+    check("costs = { a = { b = nan } }", "`objective.costs` must be numbers", None);
+    check(
+        "threshold = 1.5",
+        "`objective.threshold` must be between 0 and 1",
+        Some("or \"tuned\", to be found on rows that were held out"),
+    );
+    check(
+        "metric = \"roc_auc\"\nthreshold = \"tuned\"",
+        "`objective.threshold` is \"tuned\", and `roc_auc` is the same at any threshold",
+        Some("give `objective.costs`, or a metric of decisions such as f1"),
+    );
+    let place = |more: &str| {
+        let failure = load(&format!("[objective]\n{more}\n")).err().expect("a mistake");
+        failure.message.rsplit_once("luthier.toml").map_or(String::new(), |told| told.1.to_owned())
+    };
+    let told = place("threshold = \"tunde\"");
+    assert_eq!(told, ":10:13: a threshold: \"tuned\", or a probability such as 0.5");
+    let told = place("costs = { good = 1 }");
+    assert!(told.starts_with(":10:18: invalid type: integer `1`"), "{told}");
 }
 
 #[test]

@@ -179,11 +179,13 @@ impl Found {
         }
     }
 
-    /// What a threshold came to, where one was looked for.
-    pub(super) fn threshold(&self) -> Option<String> {
+    /// What thresholds came to, where one was looked for, and so which was `taken`.
+    pub(super) fn threshold(&self, taken: Option<f64>) -> Option<String> {
         let found = self.threshold.as_ref()?;
+        let taken = taken.map_or("stays".to_owned(), |threshold| format!("{threshold:.4}"));
         Some(format!(
-            "{} {:.4} at thresholds chosen on other rows, {:.4} without (better by {:+.4}, 95 % {:+.4} to {:+.4})",
+            "{taken}: {} is {:.4} by thresholds that were chosen on other rows, and {:.4} as it was; \
+             a gain of {:+.4} (95 % {:+.4} to {:+.4})",
             found.metric,
             found.candidate,
             found.baseline,

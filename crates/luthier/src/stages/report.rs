@@ -547,7 +547,8 @@ fn lineage(parts: &Parts<'_>) -> Vec<Fact> {
     }
     if let Some(found) = Found::of(&parts.finished.bundle) {
         facts.push(fact("calibration", found.calibration()));
-        facts.extend(found.threshold().map(|threshold| fact("threshold", threshold)));
+        let threshold = manifest.decision.class().and_then(|class| class.threshold);
+        facts.extend(found.threshold(threshold).map(|text| fact("threshold", text)));
     }
     facts
 }

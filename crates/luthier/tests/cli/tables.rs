@@ -5,9 +5,10 @@ use std::{fs, path::Path};
 
 use luthier_bundle::Bundle;
 use luthier_train::Forest;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Desk;
+use crate::serve::Served;
 
 const CLASSES: &str = r#"name = "risk"
 task = "tabular-classification"
@@ -156,6 +157,145 @@ fn folds_and_any_number_of_workers_give_the_same_bundle() {
         desk.folder("job/run/bundle")
     });
     assert!(bundles[0] == bundles[1]);
+}
+
+/// Chances of one in fifty up to a debt of 500, and of a half beyond it, which no line of log odds
+/// comes near.
+fn steps(job: &str) -> Desk {
+    let desk = Desk::empty();
+    desk.write("job/luthier.toml", job);
+    let mut text = "debt,default\n".to_owned();
+    for row in 0..6000u64 {
+        let noise = row.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let (debt, chance) = (noise % 1000, (noise / 1000) % 50);
+        let default = if debt > 500 { chance < 25 } else { chance == 0 };
+        writeln!(text, "{debt},{}", u64::from(default)).unwrap();
+    }
+    desk.write("job/train.csv", text);
+    desk
+}
+
+#[test]
+fn calibrated_scores_are_the_same_wherever_they_are_asked_for() {
+    let job = CLASSES
+        .replace("trials = 4", "trials = 1\nlearners = [\"linear\"]")
+        .replace("valid = 0.2", "valid = 0.4")
+        .replace("roc_auc", "f1");
+    let desk = steps(&job);
+    let outcome = desk.luthier(&["run", "job"]);
+    assert!(outcome.err.contains(", calibrated by isotonic"), "{}", outcome.err);
+    outcome.ok();
+    let manifest = desk.json("job/run/bundle/manifest.json");
+    assert_eq!(manifest["decision"]["isotonic"].as_array().unwrap().len(), 1);
+    let rows: Vec<Value> =
+        [100, 300, 480, 520, 700, 900].map(|debt| json!({ "debt": debt })).to_vec();
+    let texts: Vec<String> = rows.iter().map(Value::to_string).collect();
+    let args = ["--format", "json", "predict", "job/run/bundle"].into_iter();
+    let args: Vec<&str> = args.chain(texts.iter().map(String::as_str)).collect();
+    let said = desk.luthier(&args).json();
+    let scores: Vec<f64> =
+        said.as_array().unwrap().iter().map(|said| said["score"].as_f64().unwrap()).collect();
+    assert!(scores[..2].iter().all(|score| *score < 0.1), "{scores:?}");
+    assert!(scores[4..].iter().all(|score| (0.4..0.6).contains(score)), "{scores:?}");
+
+    let served = Served::start(&desk, &["job/run/bundle", "--rest-port", "0", "--grpc-port", "0"]);
+    let body = json!({ "instances": rows }).to_string();
+    let answer = served.json("POST", "/v1/models/risk:predict", &body);
+    assert_eq!(answer["predictions"], json!(scores));
+    for (row, score) in texts.iter().zip(&scores) {
+        assert_eq!(served.json("POST", "/risk", row), json!({ "score": score }));
+    }
+    let body = json!({ "examples": rows }).to_string();
+    let answer = served.json("POST", "/v1/models/risk:classify", &body);
+    for (pairs, score) in answer["results"].as_array().unwrap().iter().zip(&scores) {
+        let pairs = pairs.as_array().unwrap();
+        assert!(pairs.iter().any(|pair| pair[0] == "1" && pair[1] == json!(score)), "{pairs:?}");
+    }
+
+    // A threshold of the job's own is kept.
+    desk.edit("metric = \"f1\"", "metric = \"f1\"\nthreshold = 0.25");
+    desk.luthier(&["run", "job"]).ok();
+    let manifest = desk.json("job/run/bundle/manifest.json");
+    assert_eq!(manifest["decision"]["threshold"], json!(0.25));
+}
+
+/// The example with costs: a loan that is not paid back costs five that were refused for nothing.
+#[test]
+fn what_wrong_decisions_cost_decides() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/risk");
+    let desk = Desk::empty();
+    for name in ["luthier.toml", "data/train.csv", "data/valid.csv", "data/test.csv"] {
+        desk.write(&format!("job/{name}"), fs::read(example.join(name)).unwrap());
+    }
+    let costs = "costs = { 0 = { 1 = 1 }, 1 = { 0 = 5 } }";
+    desk.edit("metric = \"roc_auc\"", &format!("metric = \"cost\"\n{costs}"));
+    desk.edit("limits = { p99_latency_ms = 1.0 }", "");
+    desk.edit("trials = 30", "trials = 2\nlearners = [\"linear\"]");
+    let outcome = desk.luthier(&["run", "job"]);
+    assert!(outcome.err.contains("valid cost 0."), "{}", outcome.err);
+    outcome.ok();
+    let manifest = desk.json("job/run/bundle/manifest.json");
+    assert_eq!(manifest["decision"]["costs"], json!([[0.0, 1.0], [5.0, 0.0]]));
+    let first = &manifest["scores"][0];
+    assert_eq!((&first["metric"], &first["higher_is_better"]), (&json!("cost"), &json!(false)));
+    let report = desk.json("job/run/report.json");
+    assert_eq!(report["metric"]["higher_is_better"], json!(false));
+    let facts = report["lineage"].as_array().unwrap();
+    assert!(facts.iter().any(|fact| fact["key"] == "calibration"), "{facts:?}");
+
+    let test = "job/data/test.csv";
+    let eval = ["eval", "job/run/bundle", "--input", test, "--label", "default"];
+    let said = desk.luthier(&[&["--format", "json"], &eval[..]].concat()).json();
+    let metrics = said["report"]["metrics"].as_array().unwrap();
+    let cost = metrics.iter().find(|metric| metric["name"] == "cost").unwrap()["value"].as_f64();
+    let lines = desk.luthier(&["predict", "job/run/bundle", "--input", test]).ok();
+    let truth = String::from_utf8(desk.read(test)).unwrap();
+    let decided: Vec<(&str, &str, f64)> = (lines.lines().zip(truth.lines()).skip(1))
+        .map(|(said, row)| {
+            let said: Vec<&str> = said.split(',').collect();
+            (row.rsplit(',').next().unwrap(), said[1], said[2].parse().unwrap())
+        })
+        .collect();
+    let mean = |decide: &dyn Fn(&str, f64) -> bool| {
+        let each =
+            decided.iter().map(|(truth, said, score)| match (*truth, decide(said, *score)) {
+                ("0", true) => 1.0,
+                ("1", false) => 5.0,
+                _ => 0.0,
+            });
+        each.sum::<f64>() / decided.len() as f64
+    };
+    let own = mean(&|said, _| said == "1");
+    assert!((own - cost.unwrap()).abs() < 1e-9, "{own} {cost:?}");
+    let at_half = mean(&|_, score| score >= 0.5);
+    assert!(own < 0.8 * at_half, "{own} and {at_half} at one half");
+    let gate = ["gate", "job/run/bundle", "--against", "job/run/bundle", "--data", test];
+    let gate = desk.luthier(&[&gate[..], &["--label", "default"]].concat());
+    assert!((gate.out.clone() + &gate.err).contains("cost"), "{} {}", gate.out, gate.err);
+
+    desk.edit("1 = { 0 = 5 }", "one = { 0 = 5 }");
+    desk.luthier(&["run", "job"])
+        .fails(2, "error: `objective.costs`: there is no class `one`\n hint: known are 0, 1");
+}
+
+#[test]
+fn thresholds_and_costs_that_do_not_fit_are_told() {
+    for (job, more, said) in [
+        (NUMBERS, "threshold = 0.3", "`objective.threshold` is given, and labels are numbers"),
+        (NUMBERS, "costs.a.b = 1", "`objective.costs` is given, and labels are numbers"),
+    ] {
+        let desk = desk(&without(job, "default"));
+        desk.edit("[tune]", &format!("[objective]\n{more}\n\n[tune]"));
+        let outcome = desk.luthier(&["run", "job"]);
+        assert_eq!((outcome.code, outcome.err.contains(said)), (Some(2), true), "{}", outcome.err);
+    }
+    let desk = desk(&without(CLASSES, "price").replace("label = \"default\"", "label = \"home\""));
+    desk.edit("metric = \"roc_auc\"", "metric = \"f1\"\nthreshold = 0.3");
+    desk.luthier(&["run", "job"]).fails(
+        2,
+        "error: `objective.threshold` is for two classes, and there are 3\n hint: leave it out, or say \
+         in `objective.costs` what wrong decisions cost",
+    );
 }
 
 #[test]
