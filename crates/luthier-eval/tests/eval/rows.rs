@@ -69,7 +69,7 @@ fn a_threshold_is_chosen_where_it_is_worth_it() {
     };
     // One row in eight is positive, and the chances are honest.
     let mut rng = ChaCha8Rng::seed_from_u64(5);
-    let scores: Vec<f64> = (0..2000).map(|_| rng.random::<f64>().powi(7)).collect();
+    let scores: Vec<f64> = (0..8000).map(|_| rng.random::<f64>().powi(7)).collect();
     let truth: Vec<u32> = scores.iter().map(|p| u32::from(rng.random::<f64>() < *p)).collect();
     let rare = binary(&truth, &scores);
     let found = choose(&rare, Metric::F1).unwrap();

@@ -86,8 +86,8 @@ pub(in crate::stages) fn adopt(
     let (model, digest) = left.model(&prepared.decision)?;
     let route = serde_json::to_string(&job.route).unwrap_or_default();
     let deciding = format!("{:?}", job.objective.deciding);
-    let number_text = number.to_string();
-    let key = key(&["model", &tuned.key, &number_text, &digest, &job.name, &route, &deciding]);
+    let trial = number.to_string();
+    let key = key(&["model", &tuned.key, &trial, &digest, &job.name, &route, &deciding]);
     let path = folder.join("model");
     if folder.finished("model", &key)
         && let Ok(bundle) = Bundle::open(&path)
