@@ -37,7 +37,7 @@ fn draft(position: usize) -> Draft {
         Distribution::Int { high, .. } => Value::Int(*high),
         other => other.options().last().unwrap().clone(),
     });
-    let job = Job { data: &data, values: &values, seed: 1 };
+    let job = Job::new(&data, &values, 1);
     let fitted = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap().network();
     let texts: Vec<String> = rows().into_iter().step_by(8).map(|(text, _)| text).collect();
     let answers = fitted.answer(Inputs::Texts(&texts)).unwrap();

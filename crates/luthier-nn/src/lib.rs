@@ -32,7 +32,7 @@ mod trainer;
 mod weights;
 
 pub use batch::Batch;
-pub use checkpoint::CheckpointError;
+pub use checkpoint::{CheckpointError, Resumed};
 pub use encoder::{
     Activation, Encoder, EncoderConfig, EncoderLayer, Norm, Pooling, SequenceClassifier,
 };

@@ -43,6 +43,11 @@ impl TrainOptions {
         numbers as u64 * size_of::<f32>() as u64
     }
 
+    /// Bytes of a [`Snapshot`](crate::Snapshot).
+    pub fn snapshot_memory(&self, config: &EncoderConfig, classes: usize) -> u64 {
+        self.count_weights(config, classes).1 as u64 * size_of::<f32>() as u64
+    }
+
     /// Numbers of all weights, and of those that are trained.
     fn count_weights(&self, config: &EncoderConfig, classes: usize) -> (usize, usize) {
         let EncoderConfig { hidden, intermediate, layers, .. } = *config;

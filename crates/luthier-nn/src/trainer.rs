@@ -74,6 +74,8 @@ pub struct Trainer {
     pub(crate) moments: Vec<Moments>,
     /// Steps taken.
     pub(crate) step: u64,
+    /// The fingerprint of the network before the first step.
+    pub(crate) origin: u64,
     words: Words,
     workspace: Workspace,
 }
@@ -111,7 +113,7 @@ pub struct Step {
 
 /// Weights at one time, of those tensors that are trained.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Snapshot(Vec<Vec<f32>>);
+pub struct Snapshot(pub(crate) Vec<Vec<f32>>);
 
 impl Schedule {
     /// The rate of a step, counted from 1.
@@ -215,7 +217,9 @@ impl Trainer {
         let weights = Weights { model, adapters, projections };
         let gradients = weights.zeros(|place| options.trains(place));
         let tensors = gradients.tensors();
-        let moments = tensors.into_iter().map(|(_, zeros)| Moments::new(zeros.len())).collect();
+        let moments: Vec<_> =
+            tensors.into_iter().map(|(_, zeros)| Moments::new(zeros.len())).collect();
+        let origin = weights.fingerprint(|tensor| !moments[tensor].first.is_empty());
         let words = Words { touched: Vec::new(), alive: vec![false; vocabulary] };
         Ok(Self {
             options,
@@ -223,6 +227,7 @@ impl Trainer {
             gradients,
             moments,
             step: 0,
+            origin,
             words,
             workspace: Workspace::new(),
         })
@@ -241,21 +246,19 @@ impl Trainer {
 
     /// A copy of the network as it stands, with the adapters merged into its weights.
     pub fn merged(&self) -> SequenceClassifier {
-        let Weights { model, adapters, .. } = &self.weights;
-        let mut model = model.clone();
-        if let Some(adapters) = adapters {
-            adapters.merge(&mut model.encoder);
-        }
-        model
+        self.weights.clone().merged()
+    }
+
+    /// The same with earlier weights of this trainer.
+    pub fn merged_at(&self, snapshot: &Snapshot) -> SequenceClassifier {
+        let mut weights = self.weights.clone();
+        weights.restore(&self.options, snapshot);
+        weights.merged()
     }
 
     /// The network as it stands, with the adapters merged into its weights.
     pub fn into_merged(self) -> SequenceClassifier {
-        let Weights { mut model, adapters, .. } = self.weights;
-        if let Some(adapters) = adapters {
-            adapters.merge(&mut model.encoder);
-        }
-        model
+        self.weights.merged()
     }
 
     /// Takes one step by all rows of some parts.
@@ -418,11 +421,24 @@ impl Trainer {
 
     /// Goes back to weights of this trainer. All else, the moments and the number of steps, stays.
     pub fn restore(&mut self, snapshot: &Snapshot) {
-        let tensors = self.weights.tensors_mut().into_iter();
-        let trained = tensors.filter(|(place, _)| self.options.trains(place));
+        self.weights.restore(&self.options, snapshot);
+    }
+}
+
+impl Weights {
+    fn restore(&mut self, options: &TrainOptions, snapshot: &Snapshot) {
+        let trained = self.tensors_mut().into_iter().filter(|(place, _)| options.trains(place));
         for ((_, values), kept) in trained.zip(&snapshot.0) {
             values.clone_from(kept);
         }
+    }
+
+    fn merged(self) -> SequenceClassifier {
+        let Self { mut model, adapters, .. } = self;
+        if let Some(adapters) = adapters {
+            adapters.merge(&mut model.encoder);
+        }
+        model
     }
 }
 

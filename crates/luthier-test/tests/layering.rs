@@ -22,7 +22,14 @@ const ALLOWED: [(&str, &[&str]); 20] = [
     ("luthier-study", &["luthier-space", "luthier-tune"]),
     (
         "luthier-train",
-        &["luthier-graph", "luthier-model", "luthier-nn", "luthier-pretrained", "luthier-space"],
+        &[
+            "luthier-eval",
+            "luthier-graph",
+            "luthier-model",
+            "luthier-nn",
+            "luthier-pretrained",
+            "luthier-space",
+        ],
     ),
     ("luthier-compress", &["luthier-graph", "luthier-model"]),
     ("luthier-bundle", &["luthier-engine", "luthier-eval", "luthier-graph", "luthier-model"]),

@@ -95,6 +95,9 @@ impl Learner for BoostedTrees {
         let (mut valid, mut settled) = (Vec::new(), None);
         let forest = fit_trees(table, &options, job.seed, &mut |state| {
             let Round { round, loss, forest, best, .. } = state;
+            if job.host.go_on().is_err() {
+                return ControlFlow::Break(());
+            }
             if round % ROUNDS_PER_STEP != 0 && round != options.rounds {
                 return ControlFlow::Continue(());
             }

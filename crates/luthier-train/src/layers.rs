@@ -1,6 +1,6 @@
 //! Layers as nodes of a graph, for all networks that have them.
 
-use luthier_graph::{GraphBuilder, TensorData};
+use luthier_graph::{Graph, GraphBuilder, TensorData};
 use luthier_nn::{Activation, Linear};
 
 /// A linear layer called `name`, whose result is called `output`.
@@ -21,7 +21,7 @@ pub(crate) fn linear(
 }
 
 /// `[outputs, inputs]` to `[inputs, outputs]`.
-fn transposed(weights: &[f32], inputs: usize) -> Vec<f32> {
+pub(crate) fn transposed(weights: &[f32], inputs: usize) -> Vec<f32> {
     let column = |input: usize| weights.iter().skip(input).step_by(inputs).copied();
     (0..inputs).flat_map(column).collect()
 }
@@ -54,6 +54,16 @@ fn constants(activation: Activation) -> &'static [(&'static str, f32)] {
             (HALF, 0.5),
         ],
     }
+}
+
+/// The activation whose constants a graph has.
+pub(crate) fn activation_of(graph: &Graph) -> Activation {
+    let has = |activation: &Activation| {
+        constants(*activation).iter().all(|(name, _)| graph.tensor(name).is_some())
+    };
+    // The last of them has none.
+    let all = [Activation::GeluTanh, Activation::Gelu, Activation::Relu];
+    all.into_iter().find(has).unwrap_or(Activation::Relu)
 }
 
 /// An activation.

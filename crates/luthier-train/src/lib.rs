@@ -32,7 +32,9 @@ mod teaching;
 mod transformer;
 mod trees;
 
+use std::io;
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use luthier_model::{Decision, Model, NgramText, Preprocess, PreprocessError, Signature, Table};
@@ -48,7 +50,10 @@ pub use table::{
     Column, ColumnKind, Monotone, TableData, TableLinear, TableMlp, TableNetwork, TableTargets,
     TableTask,
 };
-pub use transformer::{EncoderNetwork, ExportError, Locate, Transformer, check_size, to_model};
+pub use transformer::{
+    EncoderNetwork, ExportError, ImportError, Locate, TEACHER, TeacherSource, Transformer,
+    check_size, to_model,
+};
 pub use trees::{
     Best, Branch, CategoryRules, Child, Condition, Forest, Importance, Leaf, LeafRules, Link,
     Objective, Round, RowSampling, Tree, TreeOptions, fit_trees,
@@ -114,6 +119,38 @@ pub struct Job<'a> {
     pub values: &'a Values,
     /// Seed of all that is random: initial weights, order of rows, dropout.
     pub seed: u64,
+    /// Where it runs.
+    pub host: Host<'a>,
+}
+
+/// What a fit may use and has to heed of where it runs; by default all it likes, and nothing.
+#[derive(Clone, Copy, Default)]
+pub struct Host<'a> {
+    /// Whether to end soon, with [`TrainError::Stopped`]; it is asked often, and quick to answer.
+    pub stop: Option<&'a dyn Fn() -> bool>,
+    /// Bytes of memory that the fit may take.
+    pub memory: Option<u64>,
+    /// A folder, which need not exist yet, that this fit has to itself. A learner whose fits are long
+    /// keeps its state there; the same job with the same folder then goes on from it, reports what was
+    /// reported before once more, and gives what it gives undisturbed. A fit that ends well leaves nothing.
+    pub state: Option<&'a Path>,
+}
+
+impl<'a> Job<'a> {
+    /// A job that nothing is known of where it runs.
+    pub fn new(data: &'a Data<'a>, values: &'a Values, seed: u64) -> Self {
+        Self { data, values, seed, host: Host::default() }
+    }
+}
+
+impl Host<'_> {
+    /// [`TrainError::Stopped`] once the fit is to end.
+    pub(crate) fn go_on(&self) -> Result<(), TrainError> {
+        match self.stop {
+            Some(stop) if stop() => Err(TrainError::Stopped),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Labelled rows for training.
@@ -261,10 +298,37 @@ pub enum TrainError {
         epoch: u64,
     },
     /// The loss or its gradient stopped being finite.
-    #[error("the loss is no number in step {step}: a smaller learning_rate may help")]
+    #[error(
+        "the loss is no number in step {step}: a smaller learning_rate may help{}",
+        LastGood::told(.last_good)
+    )]
     NotFinite {
         /// The step, from 1.
         step: u64,
+        /// The state before, if it was kept.
+        last_good: Option<LastGood>,
+    },
+    /// The fit would take more memory than there is for it.
+    #[error(
+        "fitting takes about {} of memory, and there are {} for it: fewer workers, `train = \"lora\"`, \
+         a larger `freeze`, fewer `layers`, a smaller `max_length` or `batch`, or a smaller checkpoint \
+         take less",
+        megabytes(*.needed),
+        megabytes(*.available)
+    )]
+    Memory {
+        /// Bytes that it would take at its peak.
+        needed: u64,
+        /// Bytes that it may take.
+        available: u64,
+    },
+    /// The state of the fit could not be kept.
+    #[error("{}: {source}", .path.display())]
+    State {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// What was trained before cannot be used.
     #[error("checkpoint `{name}`: {reason}")]
@@ -286,6 +350,27 @@ pub enum TrainError {
     /// The report asked to stop.
     #[error("training was stopped")]
     Stopped,
+}
+
+/// The state of a fit that has gone wrong, from before it did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastGood {
+    /// The epoch after which it was kept, from 1.
+    pub epoch: u64,
+    /// Its file.
+    pub path: PathBuf,
+}
+
+impl LastGood {
+    fn told(last: &Option<Self>) -> String {
+        last.as_ref().map_or(String::new(), |Self { epoch, path }| {
+            format!("; the state after epoch {epoch} is in {}", path.display())
+        })
+    }
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{} MB", bytes.div_ceil(1_000_000))
 }
 
 impl Fitted {
@@ -404,7 +489,7 @@ pub fn learners(task: TaskKind, locate: &Locate) -> Vec<Box<dyn Learner>> {
         TaskKind::TextClasses => vec![
             Box::new(Linear),
             Box::new(Embedding),
-            Box::new(Transformer { locate: Arc::clone(locate) }),
+            Box::new(Transformer { locate: Arc::clone(locate), teacher: None }),
         ],
         TaskKind::TableClasses => {
             vec![

@@ -70,7 +70,7 @@ fn fit(learner: &dyn Learner, data: &Data<'_>, seed: u64) -> Fitted {
     let values = middle(learner);
     let mut epochs = 0;
     let fitted = learner
-        .fit(&Job { data, values: &values, seed }, &mut |step: Step<'_>| {
+        .fit(&Job::new(data, &values, seed), &mut |step: Step<'_>| {
             epochs += 1;
             assert_eq!(step.epoch, epochs);
             ControlFlow::Continue(())
@@ -141,7 +141,7 @@ fn a_break_stops() {
     for learner in learners() {
         let values = middle(&*learner);
         let mut steps = 0;
-        let stopped = learner.fit(&Job { data: &data(2), values: &values, seed: 0 }, &mut |_| {
+        let stopped = learner.fit(&Job::new(&data(2), &values, 0), &mut |_| {
             steps += 1;
             ControlFlow::Break(())
         });
@@ -194,7 +194,8 @@ fn fitting_needs_no_validation_rows() {
     };
     for learner in learners() {
         let fit = |data: &Data<'_>| {
-            let job = Job { data, values: &learner.proposal(), seed: 1 };
+            let values = learner.proposal();
+            let job = Job::new(data, &values, 1);
             let fitted = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap();
             let texts = rows.map(|(text, _)| text.to_owned());
             (fitted.valid.len(), fitted.network().answer(Inputs::Texts(&texts)).unwrap())
@@ -225,7 +226,7 @@ fn unusable_rows_are_errors() {
     for learner in learners() {
         let mut values = middle(&*learner);
         values.insert("chars", 0);
-        let job = Job { data: &blank, values: &values, seed: 0 };
+        let job = Job::new(&blank, &values, 0);
         let fitted = learner.fit(&job, &mut |_| ControlFlow::Continue(()));
         assert!(matches!(fitted, Err(TrainError::NoFeatures)));
     }
@@ -285,7 +286,7 @@ fn students_learn_words_that_only_their_teacher_has_seen() {
             values.insert(&dimension.name, own.get(&dimension.name).unwrap().clone());
         });
         let score = |data: &Data<'_>| {
-            let job = Job { data, values: &values, seed: 3 };
+            let job = Job::new(data, &values, 3);
             let fitted = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap();
             let texts = ["superb".to_owned(), "dreary".to_owned()];
             let found = fitted.network().answer(Inputs::Texts(&texts)).unwrap();

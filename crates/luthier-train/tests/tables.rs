@@ -52,7 +52,8 @@ impl Set {
     /// How often a learner's model gives a positive test row a higher score than a negative one.
     fn area(self, learner: &dyn Learner) -> f64 {
         let Self { data, cells, positive } = self;
-        let job = Job { data: &Data::from(data), values: &learner.proposal(), seed: 1 };
+        let (data, values) = (Data::from(data), learner.proposal());
+        let job = Job::new(&data, &values, 1);
         let fitted = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap();
         let answers = fitted.network().answer(Inputs::Table(&cells)).unwrap();
         let scores = |of: bool| {

@@ -2,8 +2,8 @@
 
 use super::{assert_close, batch, config, model, options};
 use crate::{
-    Batch, BatchError, CheckpointError, LoraMatrices, LoraOptions, Pooling, StepPart, Targets,
-    TrainError, TrainOptions, Trainer, Workspace,
+    Batch, BatchError, CheckpointError, LoraMatrices, LoraOptions, Pooling, Resumed, StepPart,
+    Targets, TrainError, TrainOptions, Trainer, Workspace,
 };
 
 const LABELS: [Option<u32>; 4] = [Some(0), Some(2), Some(1), None];
@@ -117,19 +117,30 @@ fn a_resumed_training_goes_on_with_the_same_bits() {
     let fresh = || model(config(), Pooling::First, 3);
     for options in [noisy(), lora(), TrainOptions { freeze_layers: 1, ..noisy() }] {
         let mut straight = trainer(options.clone());
-        let mut bytes = Vec::new();
+        let (mut bytes, mut early) = (Vec::new(), None);
         for step in 0..6 {
-            if step == 3 {
-                straight.save(&mut bytes).unwrap();
+            match step {
+                1 => early = Some(straight.snapshot()),
+                3 => straight.save(b"after three", early.as_ref(), &mut bytes).unwrap(),
+                _ => {}
             }
             straight.step(&[part(&rows)]).unwrap();
         }
-        let mut resumed = Trainer::resume(fresh(), options.clone(), &*bytes).unwrap();
-        assert_eq!(resumed.steps(), 3);
+        let Resumed { trainer: mut resumed, note, kept } =
+            Trainer::resume(fresh(), options.clone(), &*bytes).unwrap();
+        assert_eq!((resumed.steps(), note.as_slice(), &kept), (3, &b"after three"[..], &early));
         for _ in 3..6 {
             resumed.step(&[part(&rows)]).unwrap();
         }
         assert!(resumed.weights == straight.weights && resumed.moments == straight.moments);
+        let mut later = Vec::new();
+        resumed.save(b"", None, &mut later).unwrap();
+        let again = Trainer::resume(fresh(), options.clone(), &*later).unwrap();
+        assert_eq!((again.trainer.steps(), again.kept), (6, None));
+        let mut other = fresh();
+        other.head.bias[0] += 1.0;
+        let error = Trainer::resume(other, options.clone(), &*later).unwrap_err();
+        assert!(matches!(error, CheckpointError::Network), "{error}");
 
         let refused = |bytes: &[u8]| Trainer::resume(fresh(), options.clone(), bytes).unwrap_err();
         assert!(matches!(refused(&bytes[..bytes.len() - 1]), CheckpointError::Read(_)));
@@ -139,7 +150,7 @@ fn a_resumed_training_goes_on_with_the_same_bits() {
             refused(&bytes)
         };
         assert!(matches!(damaged(0), CheckpointError::Magic));
-        assert!(matches!(damaged(8), CheckpointError::Version { found: 0 }));
+        assert!(matches!(damaged(8), CheckpointError::Version { found: 3 }));
         assert!(matches!(damaged(24), CheckpointError::Network));
         assert!(matches!(damaged(bytes.len() / 2), CheckpointError::Checksum));
     }
@@ -152,6 +163,8 @@ fn a_snapshot_brings_weights_back() {
     let (logits, snapshot) = (trainer.logits(&rows).unwrap(), trainer.snapshot());
     trainer.step(&[part(&rows)]).unwrap();
     assert_ne!(trainer.logits(&rows).unwrap(), logits);
+    let earlier = trainer.merged_at(&snapshot).logits(&rows, &mut Workspace::new()).unwrap();
+    assert_eq!(earlier, logits);
     trainer.restore(&snapshot);
     assert_eq!(trainer.logits(&rows).unwrap(), logits);
 }

@@ -40,7 +40,7 @@ pub(crate) fn draft(name: &str) -> Draft {
         Distribution::Int { low, .. } => Value::Int(*low),
         other => other.options()[0].clone(),
     });
-    let job = luthier_train::Job { data: &data, values: &values, seed: 1 };
+    let job = luthier_train::Job::new(&data, &values, 1);
     let network = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap().network();
     let decision = Decision::of_classes(vec!["no".to_owned(), "yes".to_owned()], Some(1));
     Draft {

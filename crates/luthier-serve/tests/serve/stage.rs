@@ -177,7 +177,7 @@ pub(crate) fn draft_of(name: &str, classes: u32, rows: u32) -> Draft {
         Distribution::Int { high, .. } => Value::Int(*high),
         other => other.options().last().unwrap().clone(),
     });
-    let job = Job { data: &data, values: &values, seed: 1 };
+    let job = Job::new(&data, &values, 1);
     let network = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap().network();
     let texts: Vec<String> = WORDS.concat().into_iter().map(str::to_owned).collect();
     let answers = network.answer(Inputs::Texts(&texts)).unwrap();

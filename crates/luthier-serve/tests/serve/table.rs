@@ -82,7 +82,8 @@ fn draft(name: &str, table: &Table, decision: Decision) -> Draft {
     let locate: Locate = Arc::new(|name| Err(format!("there is no {name}")));
     let learners = learners(kind, &locate);
     let learner = learners.iter().find(|learner| learner.name() == "boosted-trees").unwrap();
-    let job = Job { data: &data, values: &learner.proposal(), seed: 1 };
+    let values = learner.proposal();
+    let job = Job::new(&data, &values, 1);
     let network = learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap().network();
     let probe = json!({ "age": 30 });
     let mut numbers = Vec::new();

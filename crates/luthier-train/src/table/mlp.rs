@@ -108,7 +108,7 @@ impl Learner for TableMlp {
         let mut trainer = fit.trainer(job.seed);
         let (mut best, mut best_loss, mut best_epoch) = (None, f64::INFINITY, 0);
         for epoch in 1..=settings.epochs {
-            fit.epoch(&mut trainer, epoch, job.seed);
+            fit.epoch(&mut trainer, epoch, job)?;
             let loss = fit.judge(trainer.mlp());
             if !loss.is_finite() {
                 return Err(TrainError::Diverged { epoch });
@@ -210,12 +210,18 @@ impl<'a> Fit<'a> {
     }
 
     /// Goes over the training rows in an order of their own.
-    fn epoch(&self, trainer: &mut MlpTrainer, epoch: u64, seed: u64) {
-        let order = shuffled(self.train.rows(), seed, epoch, 0);
+    fn epoch(
+        &self,
+        trainer: &mut MlpTrainer,
+        epoch: u64,
+        job: &Job<'_>,
+    ) -> Result<(), TrainError> {
+        let order = shuffled(self.train.rows(), job.seed, epoch, 0);
         let batches = order.chunks(self.settings.batch);
         let steps = batches.len() as f64;
         let total = steps * self.settings.epochs as f64;
         for (batch, rows) in batches.enumerate() {
+            job.host.go_on()?;
             let done = ((epoch - 1) as f64 * steps + batch as f64) / total;
             let rise = (done + 1.0 / total) / WARM_UP;
             let fall = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
@@ -223,6 +229,7 @@ impl<'a> Fit<'a> {
             let batch = self.train.select(rows);
             trainer.step(inputs(&batch), rate as f32, |outputs| self.gradient(rows, outputs));
         }
+        Ok(())
     }
 
     /// Puts the gradients by the outputs of training rows in their place.

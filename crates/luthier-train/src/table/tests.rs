@@ -30,7 +30,8 @@ fn learners(task: TableTask) -> Vec<Box<dyn Learner>> {
 }
 
 fn fit(learner: &dyn Learner, data: &TableData, values: &Values) -> Result<Fitted, TrainError> {
-    let job = Job { data: &Data::from(data.clone()), values, seed: 1 };
+    let data = Data::from(data.clone());
+    let job = Job::new(&data, values, 1);
     let mut last = (Vec::new(), 0);
     let fitted = learner.fit(&job, &mut |step| {
         last = (step.valid.to_vec(), last.1 + 1);
@@ -328,12 +329,12 @@ fn seeds_decide_threads_do_not_and_a_break_stops() {
     let values = learner.proposal();
     let fit = |seed: u64, threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let job = Job { data: &data, values: &values, seed };
+        let job = Job::new(&data, &values, seed);
         pool.install(|| learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap().valid)
     };
     assert_eq!(fit(1, 1), fit(1, 3));
     assert_ne!(fit(1, 1), fit(2, 1));
-    let job = Job { data: &data, values: &values, seed: 1 };
+    let job = Job::new(&data, &values, 1);
     let stopped = learner.fit(&job, &mut |_| ControlFlow::Break(()));
     assert!(matches!(stopped, Err(TrainError::Stopped)));
 }

@@ -135,9 +135,11 @@ const TOKEN_AXIS: &str = "axis.tokens";
 const QUERY_AXES: &str = "axes.queries";
 const FROM: &str = "slice.from";
 const BATCH_AXIS: &str = "axis.batch";
-const HEADS_SHAPE: &str = "shape.heads";
+pub(super) const HEADS_SHAPE: &str = "shape.heads";
 const HIDDEN_SHAPE: &str = "shape.hidden";
 const SCALE: &str = "attention.scale";
+/// Of the first tokens, which there is where nothing else is pooled.
+pub(super) const FIRST: &str = "first";
 
 /// Writes parts of a graph. Methods give the names of their results, which are
 /// `[batch, tokens, hidden]` where nothing else is said.
@@ -241,7 +243,7 @@ impl Writer {
     /// The first token alone.
     fn first(&mut self, states: &str) -> String {
         let to = self.whole("slice.first", &[1]);
-        self.node("Slice", &[states, FROM, &to, TOKEN_AXIS], "first")
+        self.node("Slice", &[states, FROM, &to, TOKEN_AXIS], FIRST)
     }
 
     /// The mean over the tokens of each text, `[batch, hidden]`; 0 where there are none.

@@ -109,7 +109,7 @@ fn fit(
     }
     let data = Data::from(data);
     let values = middle_values();
-    let fit = Fit { data: &data, values: &values, seed: 0 };
+    let fit = Fit::new(&data, &values, 0);
     let fitted = Linear.fit(&fit, &mut |_| match stop.load(Ordering::Relaxed) {
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),
