@@ -43,6 +43,15 @@ impl Model {
             _ => 1.0,
         }
     }
+
+    /// What is added to the logits before the temperature divides them, a number for each class; empty
+    /// where nothing is set.
+    pub fn shifts(&self) -> &[f32] {
+        match self.graph.tensor(SHIFTS).map(|tensor| &tensor.data) {
+            Some(TensorData::F32(shifts)) => shifts,
+            _ => &[],
+        }
+    }
 }
 
 /// The softmax that gives the graph's only output.

@@ -483,13 +483,18 @@ impl TextNetwork {
     }
 }
 
-/// All learners for a task; `locate` finds what was trained before.
-pub fn learners(task: TaskKind, locate: &Locate) -> Vec<Box<dyn Learner>> {
+/// All learners for a task; `locate` finds what was trained before, `teacher` is the encoder that students
+/// may start from or follow.
+pub fn learners(
+    task: TaskKind,
+    locate: &Locate,
+    teacher: Option<&TeacherSource>,
+) -> Vec<Box<dyn Learner>> {
     match task {
         TaskKind::TextClasses => vec![
             Box::new(Linear),
             Box::new(Embedding),
-            Box::new(Transformer { locate: Arc::clone(locate), teacher: None }),
+            Box::new(Transformer { locate: Arc::clone(locate), teacher: teacher.cloned() }),
         ],
         TaskKind::TableClasses => {
             vec![

@@ -10,7 +10,7 @@ use crate::{
 
 fn learners() -> Vec<Box<dyn Learner>> {
     let locate: Locate = std::sync::Arc::new(|name| Err(format!("there is no {name}")));
-    let mut learners = crate::learners(TaskKind::TextClasses, &locate);
+    let mut learners = crate::learners(TaskKind::TextClasses, &locate, None);
     learners.retain(|learner| learner.needs().is_none());
     learners
 }

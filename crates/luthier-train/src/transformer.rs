@@ -220,3 +220,6 @@ impl EncoderNetwork {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

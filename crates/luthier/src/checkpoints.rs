@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use luthier_hub::{Hub, HubError, Progress, Reference, Settings, Snapshot};
 use luthier_pretrained::{FILES, INDEX, Pretrained, WEIGHTS, shards};
 use luthier_space::{Distribution, Value};
-use luthier_train::Locate;
+use luthier_train::{Locate, TEACHER};
 
 use crate::failure::Failure;
 use crate::job::Job;
@@ -73,7 +73,8 @@ fn names(job: &Job) -> Vec<String> {
             dimension.map(|dimension| &dimension.distribution)
         {
             names.extend(options.iter().filter_map(|option| match option {
-                Value::Text(name) => Some(name.clone()),
+                // The study knows the teacher by what it answers.
+                Value::Text(name) if name != TEACHER => Some(name.clone()),
                 _ => None,
             }));
         }

@@ -203,7 +203,7 @@ impl Job {
         }
         let task = task.filter(|_| rows.is_some());
         let distill = form.distill.map(|distill| distill.check(task, &folder)).transpose()?;
-        let tune = form.tune.check(&folder, task, distill.is_some())?;
+        let tune = form.tune.check(&folder, task, distill.as_ref())?;
         let tellers = Tellers {
             task,
             learners: tune.learners.iter().map(|learner| learner.name()).collect(),
@@ -378,8 +378,14 @@ struct Taking {
 }
 
 impl TuneForm {
-    fn check(mut self, folder: &Path, task: Option<Task>, taught: bool) -> Result<Tune, Failure> {
-        let Taking { spaces, program, learners } = self.taking(folder, task, taught)?;
+    fn check(
+        mut self,
+        folder: &Path,
+        task: Option<Task>,
+        distill: Option<&Distill>,
+    ) -> Result<Tune, Failure> {
+        let Taking { spaces, program, learners } = self.taking(folder, task, distill)?;
+        let taught = distill.is_some();
         let storage = check_storage("`tune.storage`", self.storage.as_deref().unwrap_or(STUDY))?;
         let sampler = self.sampler.unwrap_or_else(|| "auto".to_owned());
         let pruner = self.pruner.map(pruner).transpose()?.unwrap_or_default();
@@ -430,20 +436,20 @@ impl TuneForm {
         })
     }
 
-    /// The learners that take part; there are no rows without a task. Where they are `taught`, that are those
+    /// The learners that take part; there are no rows without a task. Where they are taught, that are those
     /// that can be students.
     fn taking(
         &mut self,
         folder: &Path,
         task: Option<Task>,
-        taught: bool,
+        distill: Option<&Distill>,
     ) -> Result<Taking, Failure> {
         let has_rows = task.is_some();
         if !has_rows && self.command.is_none() {
             return Err(Failure::input("there is no [data] to learn from, and no `tune.command`")
                 .hint("name labelled rows in [data], or give a program that needs none"));
         }
-        let known = Known::of(task, &checkpoints::locate(folder), taught);
+        let known = Known::of(task, &checkpoints::locate(folder), distill);
         let names = self.learners.take().unwrap_or_else(|| match has_rows {
             true => known.all(&self.space),
             false => vec![program::LEARNER.to_owned()],
@@ -528,9 +534,10 @@ struct Known {
 }
 
 impl Known {
-    fn of(task: Option<Task>, locate: &Locate, taught: bool) -> Self {
+    fn of(task: Option<Task>, locate: &Locate, distill: Option<&Distill>) -> Self {
         let kind = task.map_or(TaskKind::TextClasses, Task::kind);
-        Self { learners: learners(kind, locate), taught }
+        let teacher = distill.map(Distill::encoder);
+        Self { learners: learners(kind, locate, teacher.as_ref()), taught: distill.is_some() }
     }
 
     /// The space of a learner, with what it takes as a student.

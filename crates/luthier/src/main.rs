@@ -8,6 +8,7 @@ mod failure;
 mod job;
 mod launch;
 mod log;
+mod memory;
 mod program;
 mod stages;
 mod term;

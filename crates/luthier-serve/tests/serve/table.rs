@@ -80,7 +80,7 @@ fn draft(name: &str, table: &Table, decision: Decision) -> Draft {
     });
     let kind = if classes == 0 { TaskKind::TableNumbers } else { TaskKind::TableClasses };
     let locate: Locate = Arc::new(|name| Err(format!("there is no {name}")));
-    let learners = learners(kind, &locate);
+    let learners = learners(kind, &locate, None);
     let learner = learners.iter().find(|learner| learner.name() == "boosted-trees").unwrap();
     let values = learner.proposal();
     let job = Job::new(&data, &values, 1);

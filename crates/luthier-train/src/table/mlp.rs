@@ -210,12 +210,7 @@ impl<'a> Fit<'a> {
     }
 
     /// Goes over the training rows in an order of their own.
-    fn epoch(
-        &self,
-        trainer: &mut MlpTrainer,
-        epoch: u64,
-        job: &Job<'_>,
-    ) -> Result<(), TrainError> {
+    fn epoch(&self, trainer: &mut MlpTrainer, epoch: u64, job: &Job<'_>) -> Result<(), TrainError> {
         let order = shuffled(self.train.rows(), job.seed, epoch, 0);
         let batches = order.chunks(self.settings.batch);
         let steps = batches.len() as f64;

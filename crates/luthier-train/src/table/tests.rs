@@ -24,7 +24,7 @@ fn learners(task: TableTask) -> Vec<Box<dyn Learner>> {
         TableTask::Number => TaskKind::TableNumbers,
     };
     let locate: crate::Locate = std::sync::Arc::new(|name| Err(format!("there is no {name}")));
-    let mut learners = crate::learners(task, &locate);
+    let mut learners = crate::learners(task, &locate, None);
     learners.retain(|learner| learner.name() != "boosted-trees");
     learners
 }
@@ -329,8 +329,10 @@ fn seeds_decide_threads_do_not_and_a_break_stops() {
     let values = learner.proposal();
     let fit = |seed: u64, threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let job = Job::new(&data, &values, seed);
-        pool.install(|| learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap().valid)
+        pool.install(|| {
+            let job = Job::new(&data, &values, seed);
+            learner.fit(&job, &mut |_| ControlFlow::Continue(())).unwrap().valid
+        })
     };
     assert_eq!(fit(1, 1), fit(1, 3));
     assert_ne!(fit(1, 1), fit(2, 1));

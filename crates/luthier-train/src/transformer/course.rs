@@ -170,7 +170,6 @@ impl StateFile {
 
     /// What there is to go back to after `course`.
     pub(super) fn last_good(&self, course: &Course) -> Option<LastGood> {
-        (course.len() > 0)
-            .then(|| LastGood { epoch: course.len() as u64, path: self.path.clone() })
+        (course.len() > 0).then(|| LastGood { epoch: course.len() as u64, path: self.path.clone() })
     }
 }

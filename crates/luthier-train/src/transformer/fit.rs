@@ -58,7 +58,13 @@ impl<'a> Fit<'a> {
         let least = BatchSize { sequences: 1, tokens: 1 };
         let start = Start::read(learner, name, settings.layers, &|config| {
             check_size(config, data.classes())?;
-            settings.check_memory(&settings.options(1, job.seed), config, data.classes(), least, host)
+            settings.check_memory(
+                &settings.options(1, job.seed),
+                config,
+                data.classes(),
+                least,
+                host,
+            )
         })?;
         let tokens = start.tokens(settings.max_length)?;
         let train = Encoded::of(data, Subset::Train, &tokens, host)?;

@@ -2,9 +2,7 @@
 
 use luthier_graph::{Attribute, Graph, Node, TensorData};
 use luthier_model::{Model, Preprocess};
-use luthier_nn::{
-    Encoder, EncoderConfig, EncoderLayer, Linear, Norm, Pooling, SequenceClassifier,
-};
+use luthier_nn::{Encoder, EncoderConfig, EncoderLayer, Linear, Norm, Pooling, SequenceClassifier};
 
 use super::EncoderNetwork;
 use super::graph::{FIRST, HEADS_SHAPE, to_model};
@@ -38,35 +36,35 @@ pub enum ImportError {
 
 impl EncoderNetwork {
     /// The network that [`to_model`] made a model of. Rows of positions that nothing reads are not there any
-    /// more, and a temperature is divided into the head; else the weights are the same bit for bit.
+    /// more, and a calibration is part of the head; else the weights are the same bit for bit.
     pub fn from_model(model: &Model) -> Result<Self, ImportError> {
         let Preprocess::Tokens(tokens) = &model.preprocess else {
             return Err(ImportError::Foreign);
         };
         let mut classifier = Reader { graph: &model.graph }.classifier()?;
         classifier.check()?;
-        let mut plain = to_model(classifier.clone(), tokens.clone(), model.decision.clone())
-            .map_err(|_| ImportError::Foreign)?;
-        let temperature = model.temperature();
-        if temperature != 1.0 {
-            plain.set_temperature(temperature);
-            let factor = (1.0 / temperature) as f32;
-            let Linear { weights, bias } = &mut classifier.head;
-            weights.iter_mut().chain(bias).for_each(|weight| *weight *= factor);
+        let plain = to_model(classifier.clone(), tokens.clone(), model.decision.clone());
+        let plain = plain.map_err(|_| ImportError::Foreign)?;
+        if let Some(node) = other_node(&model.graph, &plain.graph) {
+            return Err(ImportError::Changed { node: node.name.clone() });
         }
-        match other_node(&model.graph, &plain.graph) {
-            Some(node) => Err(ImportError::Changed { node: node.name.clone() }),
-            None => Ok(Self { classifier, tokens: tokens.clone() }),
-        }
+        let Linear { weights, bias } = &mut classifier.head;
+        bias.iter_mut().zip(model.shifts()).for_each(|(bias, shift)| *bias += shift);
+        let factor = (1.0 / model.temperature()) as f32;
+        weights.iter_mut().chain(bias).for_each(|weight| *weight *= factor);
+        Ok(Self { classifier, tokens: tokens.clone() })
     }
 }
 
-/// The first node of `found` that is not in its place in `expected`, or is missing from `found`.
-fn other_node<'g>(found: &'g Graph, expected: &'g Graph) -> Option<&'g Node> {
-    let places = found.nodes.len().max(expected.nodes.len());
-    let pairs = (0..places).map(|place| (found.nodes.get(place), expected.nodes.get(place)));
-    let other = pairs.filter(|(found, expected)| found != expected).next();
-    other.and_then(|(found, expected)| found.or(expected))
+/// The first node of a graph that is not as it was in the `exported` one. Behind the logits a calibration
+/// may have come.
+fn other_node<'g>(found: &'g Graph, exported: &'g Graph) -> Option<&'g Node> {
+    let (softmax, rest) = exported.nodes.split_last()?;
+    let (same, behind) = found.nodes.split_at(rest.len().min(found.nodes.len()));
+    let other = same.iter().zip(rest).find(|(found, exported)| found != exported);
+    let calibrates = |node: &&Node| ["Add", "Mul", "Softmax"].contains(&node.op.as_str());
+    let other = other.map(|(found, _)| found).or(behind.iter().find(|node| !calibrates(node)));
+    other.or((behind.last().map(|node| &node.op) != Some(&softmax.op)).then_some(softmax))
 }
 
 /// Reads weights by the names that they are exported with.

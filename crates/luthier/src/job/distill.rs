@@ -1,7 +1,10 @@
 //! `[distill]`: the model that students learn from.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
+use luthier_bundle::Bundle;
+use luthier_train::{EncoderNetwork, TeacherSource};
 use serde::Deserialize;
 
 use super::Task;
@@ -29,6 +32,21 @@ pub(super) struct DistillForm {
     teacher: PathBuf,
     unlabelled: Option<PathBuf>,
     augment: Option<u32>,
+}
+
+impl Distill {
+    /// The teacher's encoder, read once, where it is a transformer of our own that was not compressed.
+    pub(super) fn encoder(&self) -> TeacherSource {
+        let path = self.teacher.clone();
+        let read = move || {
+            let bundle = Bundle::open(&path).map_err(|error| error.to_string())?;
+            let model = bundle.model().map_err(|error| error.to_string())?;
+            let network = EncoderNetwork::from_model(&model).map_err(|error| error.to_string())?;
+            Ok(Arc::new(network))
+        };
+        let known: OnceLock<Result<Arc<EncoderNetwork>, String>> = OnceLock::new();
+        Arc::new(move || known.get_or_init(&read).clone())
+    }
 }
 
 impl DistillForm {

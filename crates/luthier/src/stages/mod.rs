@@ -26,6 +26,7 @@ mod training_rows;
 mod tune;
 mod valid;
 mod watch;
+mod workplace;
 
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};

@@ -22,6 +22,7 @@ use super::inputs::Inputs;
 use super::measure::{Answers, binary, some_rows};
 use super::training_rows::TrainingRows;
 use super::tune::{Tuned, interrupted};
+use super::workplace::Workplace;
 use super::{Prepared, RunFolder};
 use crate::failure::Failure;
 use crate::job::{Job, RouteForm, Task};
@@ -29,6 +30,8 @@ use crate::term::Reporter;
 
 /// Texts that are stored in a bundle with their answers.
 pub(super) const PROBES: usize = 16;
+/// Whose fits these are, in the folder of fits.
+const FINAL: &str = "final";
 
 /// The trained model, uncompressed.
 pub(super) struct Trained {
@@ -175,19 +178,24 @@ impl Fits {
         stop: &AtomicBool,
     ) -> Result<Self, Failure> {
         let seed = tuned.seed_of_best();
-        let with_all = |values: &Values| fit(job, values, rows.all()?, seed, stop);
-        let (folds, model) = match prepared.dataset.folds() {
+        let folds = prepared.dataset.folds();
+        let at_a_time = job.tune.workers.min(usize::from(folds).max(1));
+        let workplace = Workplace::of(&job.run_folder(), at_a_time);
+        let place = (&workplace, stop);
+        let with_all = |values: &Values| fit(job, values, (rows.all()?, seed), place);
+        let (folds, model) = match folds {
             0 => (Vec::new(), with_all(&tuned.best.values)?),
             count => {
                 let tasks: Vec<(u8, &Data<'_>)> = (0..count).zip(rows.judged()?).collect();
                 let fit_fold = |(fold, data): &(u8, &Data<'_>)| {
-                    fit(job, &tuned.best.values, data, fold_seed(seed, *fold), stop)
+                    fit(job, &tuned.best.values, (*data, fold_seed(seed, *fold)), place)
                 };
                 let folds = at_once(job.tune.workers, &tasks, &fit_fold)?;
                 let model = with_all(&settled(job, &tuned.best.values, &folds)?)?;
                 (folds, model)
             }
         };
+        workplace.leave(FINAL);
         let held_out = HeldOut::of(prepared)?;
         let of_folds = answering(&model, &folds).iter().map(|fitted| fitted.valid.clone());
         let outputs =
@@ -295,14 +303,16 @@ fn settled(job: &Job, values: &Values, folds: &[Fitted]) -> Result<Values, Failu
 fn fit(
     job: &Job,
     values: &Values,
-    data: &Data<'_>,
-    seed: u64,
-    stop: &AtomicBool,
+    (data, seed): (&Data<'_>, u64),
+    (workplace, stop): (&Workplace, &AtomicBool),
 ) -> Result<Fitted, Failure> {
     let learner = learner(job, values)?;
     let values = values.scope(learner.name());
-    let fit = Fit { data, values: &values, seed };
-    let fitted = learner.fit(&fit, &mut |_| match stop.load(Ordering::Relaxed) {
+    let stopped = || stop.load(Ordering::Relaxed);
+    let folder = workplace.folder(FINAL).join(seed.to_string());
+    let host = workplace.host(&folder, &stopped);
+    let fit = Fit { host, ..Fit::new(data, &values, seed) };
+    let fitted = learner.fit(&fit, &mut |_| match stopped() {
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),
     });

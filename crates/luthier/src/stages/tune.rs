@@ -27,6 +27,7 @@ use super::train::fold_seed;
 use super::training_rows::TrainingRows;
 use super::valid::{Scored, Valid};
 use super::watch::{best_so_far, show_running, watch};
+use super::workplace::{self, Workplace};
 use super::{Prepared, RunFolder};
 use crate::checkpoints;
 use crate::failure::Failure;
@@ -301,6 +302,7 @@ fn set_aside(folder: &RunFolder, path: &Path, key: &str) -> Result<String, Failu
     let numbered = (2..).map(|number| format!("{key}-{number}"));
     let mut ends = std::iter::once(key.clone()).chain(numbered);
     let end = ends.find(|end| !named(end).exists()).unwrap_or(key);
+    workplace::clear(&folder.join(""));
     let trials = folder.join("trials");
     if trials.exists() {
         let to = folder.join(format!("trials.{end}"));
@@ -454,6 +456,9 @@ impl Search<'_, '_> {
             }
             study.run(run, &|session| evaluator.evaluate(session), &|event| {
                 if let Event::Finished { trial, best, finished } = event {
+                    if trial.state != State::Failed {
+                        evaluator.workplace.leave(trial.number);
+                    }
                     let reported = evaluator.is_reported(&trial);
                     show(&bar, job, &trial, reported, best, (finished, wanted));
                     show_running(job, study, &bar);
@@ -490,6 +495,7 @@ impl Search<'_, '_> {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(interrupted());
             }
+            missing.iter().for_each(|trial| evaluator.workplace.leave(trial.number));
             known = self.study.again()?;
         }
         let again = finalists.into_iter().filter_map(|trial| {
@@ -509,6 +515,7 @@ struct Evaluator<'a, 'd> {
     /// What trials are fitted to, likewise; none where no learner is ours.
     data: &'a [Data<'d>],
     programs: Option<Programs<'a>>,
+    workplace: Workplace,
 }
 
 impl<'a, 'd> Evaluator<'a, 'd> {
@@ -518,7 +525,8 @@ impl<'a, 'd> Evaluator<'a, 'd> {
         let programs = Programs::start(job, &valid, folder)?;
         let rows = rows.filter(|_| !job.tune.learners.is_empty());
         let data = rows.map(TrainingRows::judged).transpose()?.unwrap_or_default();
-        Ok(Self { job, study, valid, data, programs })
+        let workplace = Workplace::of(folder, job.tune.workers);
+        Ok(Self { job, study, valid, data, programs, workplace })
     }
 
     fn evaluate(&self, session: &Session<'_>) -> Result<Measured, TrialFailure> {
@@ -531,9 +539,9 @@ impl<'a, 'd> Evaluator<'a, 'd> {
             (name, _, []) => Err(TrialFailure::Error(format!("there is no learner `{name}`"))),
             (name, _, data) => {
                 let (job, valid) = (self.job, &self.valid);
-                let fitting = Fitting::of(job, name)?;
+                let fitting = Fitting::of(job, name, session, &self.workplace)?;
                 match folds(job, Some(valid[0].dataset)) {
-                    None => evaluate(&fitting, &valid[0], &data[0], session),
+                    None => fitting.evaluate(&valid[0], &data[0]),
                     Some(folds) => self.cross_validate(&fitting, folds, session),
                 }
             }
@@ -549,7 +557,7 @@ impl<'a, 'd> Evaluator<'a, 'd> {
         let trial = CrossValidation { folds, valid: &self.valid, study: self.study };
         trial.evaluate(session, &mut |fold, report| {
             let (place, seed) = (usize::from(fold), fold_seed(session.seed(), fold));
-            fitting.fit(&self.valid[place], &self.data[place], session.values(), seed, report)
+            fitting.fit(&self.valid[place], &self.data[place], (seed, &fold.to_string()), report)
         })
     }
 
@@ -575,29 +583,48 @@ fn valid(job: &Job) -> &'static str {
 struct Fitting<'a> {
     job: &'a Job,
     learner: &'a dyn Learner,
+    session: &'a Session<'a>,
+    /// The learner's.
+    values: Values,
+    workplace: &'a Workplace,
 }
 
 impl<'a> Fitting<'a> {
-    fn of(job: &'a Job, name: &str) -> Result<Self, TrialFailure> {
+    fn of(
+        job: &'a Job,
+        name: &str,
+        session: &'a Session<'a>,
+        workplace: &'a Workplace,
+    ) -> Result<Self, TrialFailure> {
         let learner = job.tune.learners.iter().find(|learner| learner.name() == name);
         let none = || TrialFailure::Error(format!("there is no learner `{name}`"));
-        Ok(Self { job, learner: learner.ok_or_else(none)?.as_ref() })
+        let learner = learner.ok_or_else(none)?.as_ref();
+        Ok(Self { job, learner, session, values: session.values().scope(name), workplace })
     }
 
-    /// Fits to `data` with the values of a trial and hands each epoch's scores on the rows of `valid`
-    /// to `report`.
+    /// Fits the trial, scores each of its epochs, and reports it.
+    fn evaluate(&self, valid: &Valid<'_>, data: &Data<'_>) -> Result<Measured, TrialFailure> {
+        let session = self.session;
+        let report = &mut |epoch, scores| session.report_all(epoch, scores);
+        Ok(self.fit(valid, data, (session.seed(), "all"), report)?.on(valid))
+    }
+
+    /// Fits to `data` with the values of the trial and hands each epoch's scores on the rows of `valid`
+    /// to `report`. The fit has a seed, and a name that no other of the trial has.
     fn fit(
         &self,
         valid: &Valid<'_>,
         data: &Data<'_>,
-        values: &Values,
-        seed: u64,
+        (seed, name): (u64, &str),
         report: &mut dyn FnMut(u64, Vec<f64>) -> ControlFlow<()>,
     ) -> Result<Scored, TrialFailure> {
         let mut last = Err(TrialFailure::Pruned);
         // The same in all epochs.
         let mut size = None;
-        let fit = Fit { data, values: &values.scope(self.learner.name()), seed };
+        let stopped = || self.session.check().is_break();
+        let folder = self.workplace.folder(self.session.number()).join(name);
+        let host = self.workplace.host(&folder, &stopped);
+        let fit = Fit { host, ..Fit::new(data, &self.values, seed) };
         let fitted = self.learner.fit(&fit, &mut |step| {
             let scored = valid.predictions(step.valid, None);
             let measured = scored.and_then(|scored| {
@@ -622,18 +649,6 @@ impl<'a> Fitting<'a> {
             Err(error) => Err(TrialFailure::Error(error.to_string())),
         }
     }
-}
-
-/// Fits one trial and scores each of its epochs.
-fn evaluate(
-    fitting: &Fitting<'_>,
-    valid: &Valid<'_>,
-    data: &Data<'_>,
-    session: &Session<'_>,
-) -> Result<Measured, TrialFailure> {
-    let report = &mut |epoch, scores| session.report_all(epoch, scores);
-    let scored = fitting.fit(valid, data, session.values(), session.seed(), report)?;
-    Ok(scored.on(valid))
 }
 
 /// Megabytes of the model as it is, without the reports that a bundle has besides.
