@@ -3,7 +3,11 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::thread;
+use std::time::{Duration, Instant};
+
+use luthier_test::{Process, wait_for};
 
 use crate::{Desk, Outcome};
 
@@ -73,6 +77,38 @@ fn another_checkpoint_of_the_same_name_begins_another_study() {
     desk.write(path, weights);
     let outcome = desk.luthier(&["tune", "job"]);
     assert!(outcome.err.contains("is set aside"), "{}", outcome.err);
+    outcome.ok();
+}
+
+#[test]
+fn a_fit_that_is_interrupted_goes_on_after_its_last_epoch() {
+    let whole = desk_with_encoder();
+    whole.edit("workers = 2", "workers = 1");
+    whole.luthier(&["run", "job"]).ok();
+    let desk = desk_with_encoder();
+    desk.edit("workers = 2", "workers = 1");
+    let mut command = desk.command(&["run", "job"]);
+    let mut run = Process::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
+    let state = desk.path("job/run/fits/0/all/state");
+    let begun = wait_for(Duration::from_secs(60), || state.exists().then_some(()));
+    assert!(begun.is_some(), "no epoch was kept");
+    let start = Instant::now();
+    run.signal("INT");
+    assert_eq!(run.child().wait().unwrap().code(), Some(130));
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    desk.luthier(&["run", "job"]).ok();
+    assert!(desk.folder("job/run/bundle") == whole.folder("job/run/bundle"));
+    assert!(!desk.path("job/run/fits").exists(), "nothing is left");
+}
+
+#[test]
+fn a_loss_that_is_no_number_ends_its_trial_alone() {
+    let desk = desk_with_encoder();
+    desk.edit("{ float = [3e-3, 1e-2] }", "{ choice = [1e38, 5e-3] }");
+    desk.edit("trials = 3", "trials = 6");
+    let outcome = desk.luthier(&["tune", "job"]);
+    let said = "failed: the loss is no number in step ";
+    assert!(outcome.err.contains(said), "{}", outcome.err);
     outcome.ok();
 }
 
