@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use luthier_eval::{
     Bootstrap, EvalError, Interval, Metric, NonInferiorityVerdict, NumberBin, Predictions, Report,
-    Verdict, compare, interval, largest_errors, non_inferiority, standard_error, suspect_labels,
-    suspect_numbers, worst_mistakes,
+    ResidualBin, Verdict, compare, interval, largest_errors, non_inferiority, standard_error,
+    suspect_labels, suspect_numbers, worst_mistakes,
 };
 use luthier_test::assert_close;
 use rand::{RngExt, SeedableRng};
@@ -207,6 +207,13 @@ fn a_report_of_numbers_has_residuals_and_bins() {
     // The quartile of a normal distribution is 0.674 deviations out.
     assert_close(found.residuals[5].value, 0.5 * 0.674, 0.06, "third quartile");
     assert!(found.residuals.is_sorted_by(|a, b| a.value <= b.value));
+    // All rows have a bin, and the normal distribution its most in the middle.
+    let counts: Vec<usize> = found.histogram.iter().map(|bin| bin.count).collect();
+    assert_eq!((counts.len(), counts.iter().sum::<usize>()), (40, 1_000));
+    assert!(counts[18] > 30 && counts[1] < 15, "{counts:?}");
+    let same = numbers(&[1.0, 2.0], &[1.0, 2.0]);
+    let same = Report::build(&same, &[], None, &Bootstrap::default()).unwrap().numbers.unwrap();
+    assert_eq!(same.histogram, [ResidualBin { lower: 0.0, upper: 0.0, count: 2 }]);
 }
 
 #[test]
