@@ -127,7 +127,7 @@ pub struct Job<'a> {
 #[derive(Clone, Copy, Default)]
 pub struct Host<'a> {
     /// Whether to end soon, with [`TrainError::Stopped`]; it is asked often, and quick to answer.
-    pub stop: Option<&'a dyn Fn() -> bool>,
+    pub stop: Option<&'a (dyn Fn() -> bool + Sync)>,
     /// Bytes of memory that the fit may take.
     pub memory: Option<u64>,
     /// A folder, which need not exist yet, that this fit has to itself. A learner whose fits are long

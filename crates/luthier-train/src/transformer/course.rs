@@ -139,7 +139,12 @@ impl StateFile {
         let file = File::open(&self.path).ok()?;
         let resumed = Trainer::resume(model, options, BufReader::with_capacity(1 << 16, file));
         let Resumed { trainer, note, kept } = resumed.ok()?;
-        Some((trainer, Course::read(&note, self.key, kept)?))
+        let mut course = Course::read(&note, self.key, kept)?;
+        if course.is_last_best() {
+            // Its weights are the trainer's, and are not kept twice in the file.
+            course.kept = Some(trainer.snapshot());
+        }
+        Some((trainer, course))
     }
 
     /// Whether there may be something to go on from.

@@ -1,13 +1,13 @@
-use std::cell::Cell;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use luthier_compress::{Recipe, Step as Pass};
 use luthier_graph::TensorData;
 use luthier_model::{Decision, Model};
-use luthier_nn::Pooling;
+use luthier_nn::{Batch, Pooling, Workspace};
 use luthier_pretrained::Pretrained;
 use luthier_space::Values;
 use luthier_test::{Scratch, assert_close};
@@ -133,8 +133,8 @@ fn a_fit_that_was_stopped_anywhere_ends_as_if_it_had_not_been() {
         let mut stopped = 0;
         // Each time a few looks later, so that it is stopped in and between all epochs.
         let fitted = loop {
-            let (looks, limit) = (Cell::new(0), 122 + 5 * stopped);
-            let stop = || looks.replace(looks.get() + 1) >= limit;
+            let (looks, limit) = (AtomicU32::new(0), 122 + 5 * stopped);
+            let stop = || looks.fetch_add(1, Ordering::Relaxed) >= limit;
             let host = Host { stop: Some(&stop), state: Some(&folder), ..Host::default() };
             let mut again = Vec::new();
             match reports(host, &mut again) {
@@ -147,9 +147,9 @@ fn a_fit_that_was_stopped_anywhere_ends_as_if_it_had_not_been() {
             }
             stopped += 1;
         };
-        assert!(stopped > 1, "{stopped}");
+        assert!(stopped > 0, "it was never stopped");
         assert_eq!(fitted.valid, undisturbed.valid);
-        assert_eq!(encoder(&fitted).classifier, encoder(&undisturbed).classifier);
+        assert!(encoder(&fitted).classifier == encoder(&undisturbed).classifier, "{name}");
         assert!(!folder.exists(), "nothing is left");
     }
 }
@@ -194,7 +194,7 @@ fn a_loss_that_is_no_number_is_told_with_the_last_good_state() {
     let TrainError::NotFinite { step, last_good: None } = error(1e38, 0.0) else { panic!() };
     assert!((2..=6).contains(&step), "step {step}");
     // The rate rises so slowly that an epoch goes well before it does not.
-    let error = error(3e9, 1.0);
+    let error = error(1e4, 1.0);
     let TrainError::NotFinite { step, last_good: Some(last) } = &error else { panic!("{error}") };
     assert!(*step > 6, "step {step}");
     assert!(last.path.exists());
@@ -316,18 +316,28 @@ fn a_student_starts_from_its_teacher_and_follows_it() {
     assert_eq!(encoder(&fitted).classifier.encoder.layers.len(), 1);
     assert!(accuracy(&fitted.valid) > 0.9, "{}", accuracy(&fitted.valid));
 
-    // What follows hidden states is nearer to them, and what takes no step is the teacher.
+    // Who follows hidden states comes nearer to them, and who takes no step is the teacher.
+    let states = |network: &EncoderNetwork| {
+        let (mut batch, mut states) = (Batch::new(), Vec::new());
+        batch.push(&[2, 11, 12, 13, 3]);
+        let shown =
+            network.classifier.outputs(&batch, &[2], &mut Workspace::new(), &mut |_, found| {
+                states.extend_from_slice(found);
+            });
+        shown.unwrap();
+        states
+    };
     let distance = |share: f64| {
-        let values = with(&[("hidden_share", share), ("dropout", 0.2), ("epochs", 1.0)]);
+        let values = values(&student, &[("hidden_share", share), ("dropout", 0.0)]);
         let network = encoder(&fit(&student, &taught, &values).unwrap());
-        let (a, b) = (&network.classifier.encoder.layers[1], &teacher.classifier.encoder.layers[1]);
-        let pairs = a.up.weights.iter().zip(&b.up.weights);
+        let pairs = states(&network).into_iter().zip(states(&teacher));
         pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>()
     };
-    assert!(distance(100.0) < distance(0.0));
+    let (near, far) = (distance(10.0), distance(0.0));
+    assert!(near < 0.7 * far, "{near} and {far}");
     let frozen = with(&[("learning_rate", 0.0), ("epochs", 1.0)]);
     let frozen = encoder(&fit(&student, &taught, &frozen).unwrap());
-    assert_eq!(frozen.classifier.encoder, teacher.classifier.encoder);
+    assert!(frozen.classifier.encoder == teacher.classifier.encoder);
 }
 
 #[test]

@@ -31,7 +31,11 @@ impl Workplace {
     }
 
     /// What is said to a fit that keeps its state in `folder`.
-    pub(super) fn host<'a>(&self, folder: &'a Path, stop: &'a dyn Fn() -> bool) -> Host<'a> {
+    pub(super) fn host<'a>(
+        &self,
+        folder: &'a Path,
+        stop: &'a (dyn Fn() -> bool + Sync),
+    ) -> Host<'a> {
         Host { stop: Some(stop), memory: self.memory, state: Some(folder) }
     }
 
