@@ -46,8 +46,22 @@ impl Calibrated {
         truth: &Truth,
         outputs: &[f32],
     ) -> Result<Self, Failure> {
+        Self::by(CalibrationMethod::None, prepared, truth, outputs)
+    }
+
+    /// The same, by the method `least` or one that is less simple.
+    pub(super) fn by(
+        least: CalibrationMethod,
+        prepared: &Prepared<'_>,
+        truth: &Truth,
+        outputs: &[f32],
+    ) -> Result<Self, Failure> {
         let Truth::Classes(decision, classes) = truth else { return Ok(Self::none()) };
-        let choice = Calibration::choose(outputs, decision.classes(), classes);
+        let mut choice = Calibration::choose(outputs, decision.classes(), classes);
+        if choice.calibration.method() < least {
+            let fitted = Calibration::fit(least, outputs, decision.classes(), classes);
+            choice.calibration = fitted.unwrap_or(choice.calibration);
+        }
         let mut calibrated = Self {
             found: Found {
                 method: choice.calibration.method(),

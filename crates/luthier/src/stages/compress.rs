@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use luthier_bundle::{Bundle, Draft, PredictScratch, Predictor, ProbeRow};
-use luthier_compress::{Candidate, Judgement, Recipe, Verdict, search};
+use luthier_compress::{Candidate, Judgement, Recipe, Step, Verdict, search};
 use luthier_data::{Dataset, Part, Selection};
 use luthier_engine::Threads;
 use luthier_eval::{
-    Bootstrap, Metric, NonInferiorityVerdict, Predictions, compare, non_inferiority,
+    Bootstrap, CalibrationMethod, Metric, NonInferiorityVerdict, Predictions, compare,
+    non_inferiority,
 };
 use luthier_model::{Model, Preprocess, Scratch};
 use serde::{Deserialize, Serialize};
@@ -288,7 +289,14 @@ impl<'a> Judge<'a> {
             changed.all().for_each(Calibrated::unset);
             let answering = self.predictors(changed.answering())?;
             let Answers { outputs, .. } = self.held_out.answer(&answering)?;
-            let calibrated = Calibrated::on(self.prepared, &self.held_out.truth, &outputs)?;
+            // The bias weighs otherwise than in training where lengths went.
+            let of_two = self.held_out.truth.outputs() == 2;
+            let least = match of_two && recipe.0.contains(&Step::EvenLengths) {
+                true => CalibrationMethod::Platt,
+                false => CalibrationMethod::None,
+            };
+            let truth = &self.held_out.truth;
+            let calibrated = Calibrated::by(least, self.prepared, truth, &outputs)?;
             changed.all().try_for_each(|model| calibrated.set(model))?;
             changed.found = Some(calibrated.found);
         }

@@ -24,13 +24,13 @@ fn unknown_keys_are_placed_and_the_nearest_known_one_is_named() {
         "name =",
         "nmae =",
         "luthier.toml:1:1: unknown field `nmae`, expected one of `name`, `task`, `data`, \
-         `objective`, `tune`, `compress`, `serve`\n hint: did you mean `name`?",
+         `objective`, `distill`, `tune`, `compress`, `serve`\n hint: did you mean `name`?",
     );
     check_setting(
         "[tune]",
         "[tunes]",
         "luthier.toml:11:2: unknown field `tunes`, expected one of `name`, `task`, `data`, \
-         `objective`, `tune`, `compress`, `serve`\n hint: did you mean `tune`?",
+         `objective`, `distill`, `tune`, `compress`, `serve`\n hint: did you mean `tune`?",
     );
     check_setting(
         "trials =",

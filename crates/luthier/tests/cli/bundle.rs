@@ -19,7 +19,14 @@ fn a_bundle_shows_what_it_is() {
     assert!(scores.starts_with("part  metric  value  95 %  rows\nvalid  f1  #  # to #  80\n"));
     assert!(scores.contains("\ntest  f1  #  # to #  80\n"), "{scores}");
     let files: Vec<&str> = files.lines().filter_map(|line| line.split(' ').next()).collect();
-    let documents = ["baseline.json", "features.idx", "model.onnx", "profile.json", "report.json"];
+    let documents = [
+        "baseline.json",
+        "calibration.json",
+        "features.idx",
+        "model.onnx",
+        "profile.json",
+        "report.json",
+    ];
     assert_eq!(files, [&["file"], documents.as_slice()].concat());
 }
 
@@ -50,10 +57,10 @@ fn shown_as_json_it_is_the_manifest() {
 fn a_sound_bundle_is_verified() {
     let desk = Desk::with_bundle();
     let out = desk.luthier(&["bundle", "verify", "job/run/bundle"]).ok();
-    let sound = "job/run/bundle: 6 files are as written, 16 probes are answered as stored\n";
+    let sound = "job/run/bundle: 7 files are as written, 16 probes are answered as stored\n";
     assert_eq!(out, sound);
     let seen = desk.luthier(&["bundle", "verify", "job/run/model", "--format", "json"]).json();
-    assert_eq!(seen, json!({ "ok": true, "files": 4, "probes": 16 }));
+    assert_eq!(seen, json!({ "ok": true, "files": 5, "probes": 16 }));
 }
 
 #[test]

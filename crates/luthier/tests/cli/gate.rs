@@ -82,7 +82,7 @@ fn few_rows_are_undecidable_and_say_how_many_would_do() {
     add_job(&desk, "again", &format!("{JOB}sampler = \"tpe\"\nseed = 1\n"), |row| row);
     let again = "again/run/bundle";
     fresh(&desk, 60);
-    let outcome = desk.luthier(&gate(again, &["--max-ece-rise", "0.1", "--format", "json"]));
+    let outcome = desk.luthier(&gate(again, &["--max-ece-rise", "0.05", "--format", "json"]));
     assert_eq!(outcome.code, Some(1));
     let said: Vec<&str> = outcome.err.lines().collect();
     let [reasons, hint] = said[..] else { panic!("{outcome:?}") };
@@ -97,7 +97,7 @@ fn few_rows_are_undecidable_and_say_how_many_would_do() {
     let found: Value = serde_json::from_str(&outcome.out).unwrap();
     assert_eq!(found["verdict"], "undecidable");
     assert_eq!(check(&found, "f1")["rows_needed"], 299);
-    let more = ["--max-ece-rise", "0.1", "--allow-undecidable", "--junit", "gate.xml"];
+    let more = ["--max-ece-rise", "0.05", "--allow-undecidable", "--junit", "gate.xml"];
     let out = desk.luthier(&gate(again, &more)).ok();
     assert!(out.ends_with("\nundecidable on 60 rows\n"), "{out}");
     let xml = String::from_utf8(desk.read("gate.xml")).unwrap();

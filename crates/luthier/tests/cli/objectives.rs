@@ -266,7 +266,8 @@ fn learners_are_searched_for_small_models_too() {
     let [smallest, largest] =
         [f64::min, f64::max].map(|f| sizes.iter().copied().reduce(f).unwrap());
     assert!(smallest * 4.0 < largest, "{sizes:?}");
-    // Sizes and losses are the same each time, and those that the finished model has.
+    // Sizes and losses are the same each time, and those that the finished model has, but for how that
+    // is calibrated.
     let (_, other) = search("3", "");
     let scores = |report: &Value| -> Vec<Value> {
         trials(report).iter().map(|t| json!([t["values"], t["score"], t["also"]])).collect()
@@ -276,7 +277,7 @@ fn learners_are_searched_for_small_models_too() {
     let files =
         ["model.onnx", "features.idx"].map(|file| desk.read(&format!("job/run/model/{file}")));
     let own = files.concat().len();
-    assert_close(number(&best(&report)["also"][1]), own as f64 / 1e6, 1e-12, "size");
+    assert_close(number(&best(&report)["also"][1]), own as f64 / 1e6, 5e-4, "size");
 
     // Within a limit that most trials break.
     let limit = smallest * 1.5;

@@ -63,7 +63,8 @@ fn a_model_is_finished_and_answers_as_its_program() {
     assert_eq!(report["headline"]["test_openings"], json!(1));
     assert!(report["headline"]["score"]["value"].as_f64().unwrap() > 0.8, "{report}");
     let files = desk.names("job/run/bundle");
-    let expected = "baseline.json manifest.json model.onnx profile.json report.json tokenizer.json";
+    let expected = "baseline.json calibration.json manifest.json model.onnx profile.json report.json \
+                    tokenizer.json";
     assert_eq!(files.join(" "), expected);
     let manifest = desk.json("job/run/bundle/manifest.json");
     assert_eq!(manifest["decision"], json!({ "labels": ["0", "1"], "positive": 1 }));
@@ -88,10 +89,16 @@ fn a_model_is_finished_and_answers_as_its_program() {
         answer["predictions"].as_array().unwrap().iter().map(|p| p.as_f64().unwrap()).collect();
     assert_eq!((own.len(), found.len()), (80, 80));
     let logit = |p: &f64| (p / (1.0 - p)).ln();
-    let sum = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| logit(a) * logit(b)).sum::<f64>();
-    let factor = sum(&own, &found) / sum(&own, &own);
+    let mean = |of: &[f64]| of.iter().map(logit).sum::<f64>() / of.len() as f64;
+    let (own_mean, found_mean) = (mean(&own), mean(&found));
+    let moment = |a: &[f64], b: &[f64], (mean_a, mean_b): (f64, f64)| {
+        a.iter().zip(b).map(|(a, b)| (logit(a) - mean_a) * (logit(b) - mean_b)).sum::<f64>()
+    };
+    let factor =
+        moment(&own, &found, (own_mean, found_mean)) / moment(&own, &own, (own_mean, own_mean));
     for (own, found) in own.iter().zip(&found) {
-        let expected = 1.0 / (1.0 + (-factor * logit(own)).exp());
+        let logit = found_mean + factor * (logit(own) - own_mean);
+        let expected = 1.0 / (1.0 + (-logit).exp());
         assert_close(*found, expected, 1e-4, "the program's answer");
     }
 

@@ -33,6 +33,7 @@ fn a_job_ends_as_a_bundle() {
     assert_eq!(desk.names("job/run"), files);
     let files = [
         "baseline.json",
+        "calibration.json",
         "features.idx",
         "manifest.json",
         "model.onnx",
