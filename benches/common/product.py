@@ -155,12 +155,15 @@ def rows(path):
 
 def join(paths, target):
     """All rows of several files with the same columns, in one."""
-    every = [row for path in paths for row in rows(path)]
+    write([row for path in paths for row in rows(path)], target)
+    return target
+
+
+def write(every, target):
     with open(target, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(every[0]))
         writer.writeheader()
         writer.writerows(every)
-    return target
 
 
 def say(text):

@@ -1,6 +1,7 @@
-"""A small encoder fine-tuned on sst2, against models of n-grams on the same rows."""
+"""A small encoder fine-tuned on sst2, against models of n-grams on the same rows, and as a teacher of one."""
 
 import csv
+import json
 import tempfile
 import zipfile
 from pathlib import Path
@@ -15,6 +16,9 @@ from step import WHEEL, wheel
 SEEDS = 3
 EPOCHS = 3
 SIGNIFICANT = 0.05
+# What a student keeps of its teacher's accuracy, and how many times less it takes for a row.
+KEPT = 0.93
+FASTER = 300
 # Rows of a part where time is short.
 FEW = 160
 
@@ -55,7 +59,33 @@ def compare(parts, checkpoint, scratch, quick):
         found.append(below(f"sst2: p against {name}", worst, "", SIGNIFICANT, how))
     sizes = [accuracy(truth, labels) for labels, _ in tuned]
     found.append(told("sst2: test accuracy by seed", " ".join(f"{x:.4f}" for x in sizes), "", epochs))
-    return found
+    return found + student(parts, scratch / "encoder-0" / "run" / "bundle", scratch / "student", quick)
+
+
+def student(parts, teacher, folder, quick):
+    """What an n-gram model learns from the first of the encoders."""
+    space = "\n[distill]\nteacher = " + json.dumps(str(teacher))
+    tune = 'learners = ["embedding"]' + space
+    done = product.run(product.job(folder, "student", parts, "accuracy", tune), 2 if quick else 30)
+    found = done.read("report.json")["distillation"]
+    taught_by, alone, distilled = found["models"]
+    scores = [model["score"]["value"] for model in (taught_by, alone, distilled)]
+    truth = [row["label"] for row in product.rows(parts.test)]
+    finished = accuracy(truth, product.predict(done.folder / "bundle", parts.test))
+    three = "teacher {:.4f}, student alone {:.4f}, distilled {:.4f}".format(*scores)
+    gain = alone["difference"]["value"]
+    p = alone["p_value"] if gain > 0 else 1.0
+    times = taught_by["p50_ms"] / found["finished_p50_ms"]
+    speed = f"{taught_by['p50_ms']:.2f} ms over {1000 * found['finished_p50_ms']:.1f} us, medians of a row, one thread"
+    trials = f"{2 if quick else 30} trials; test accuracy: {three}"
+    return [
+        at_least("student: share of the teacher's accuracy", scores[2] / scores[0], "", KEPT, trials),
+        at_least("student, compressed: share of the teacher's accuracy", finished / scores[0], "", KEPT,
+                 f"test accuracy {finished:.4f}"),
+        below("student: p against the same student alone", p, "", SIGNIFICANT,
+              f"{gain:+.4f}, McNemar, exact, {found['rows']} rows"),
+        at_least("student: answers faster than its teacher", times, "x", FASTER, speed),
+    ]
 
 
 def fine_tuned(parts, checkpoint, folder, seed):

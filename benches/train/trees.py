@@ -1,6 +1,7 @@
 """How fast and how well boosted trees are fitted, beside LightGBM in the same run."""
 
 import csv
+import json
 import statistics
 import subprocess
 import tempfile
@@ -13,7 +14,7 @@ import numpy as np
 import onnxruntime
 import optuna
 import product
-from scipy.stats import ttest_rel
+from scipy.stats import ttest_1samp, ttest_rel
 from sklearn.datasets import make_classification
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, train_test_split
@@ -57,6 +58,7 @@ PROPOSAL = {
 
 
 def measure(quick, rounds):
+    product.build()
     product.build_example("luthier-train", "fit_trees")
     found = []
     with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +68,61 @@ def measure(quick, rounds):
             found += quality(folder, name, rows, 2 if quick else SEEDS)
             if name == "uci_default":
                 found += tuned(folder, name, rows, 4 if quick else TRIALS)
+        found += claims(folder, quick)
     return found
+
+
+def claims(folder, quick):
+    """Whether the product says that tuned trees are better than logistic regression where a test over folds
+    does not."""
+    parts = product.data_set("german_credit")
+    if not parts:
+        return []
+    rows = [row for path in vars(parts).values() for row in product.rows(path)]
+    labels = [row["label"] for row in rows]
+    folds = StratifiedKFold(5, shuffle=True, random_state=42).split(rows, labels)
+    apart, verdicts = [], []
+    for fold, (rest, held) in enumerate(folds):
+        of_fold = folder / f"german-{fold}"
+        of_fold.mkdir()
+        for name, places in (("train", rest), ("test", held)):
+            product.write([rows[place] for place in places], of_fold / f"{name}.csv")
+        bundles = [credit(of_fold, learner, quick) for learner in ("boosted-trees", "linear")]
+        compared = ["--against", bundles[1], "--metric", "roc_auc", "--label", "label"]
+        said = product.luthier("eval", bundles[0], "--input", of_fold / "test.csv", *compared, "--format", "json")
+        comparison = json.loads(said)["comparison"]
+        apart.append(comparison["difference"])
+        verdicts.append(comparison["verdict"])
+        if quick:
+            break
+    p = 1.0 if quick else float(ttest_1samp(apart, 0).pvalue)
+    how = (
+        f"AUC {statistics.mean(apart):+.4f} in the mean of {len(apart)} folds, p = {p:.2g}; "
+        f"`luthier eval` says {', '.join(verdicts)}"
+    )
+    unproven = sum(verdict == "better" for verdict in verdicts) if p >= 0.05 else 0
+    return [figures.exactly("trees: german_credit, claims over linear that no test bears", unproven, "", 0, how)]
+
+
+def credit(folder, learner, quick):
+    """The bundle of a learner that was tuned on the rows of a fold."""
+    job = folder / learner
+    job.mkdir()
+    (job / "luthier.toml").write_text(f"""
+name = "{learner}"
+task = "tabular-classification"
+[data]
+train = "../train.csv"
+split = {{ valid = 0.2, test = 0 }}
+label = "label"
+positive = "1"
+[objective]
+metric = "roc_auc"
+[tune]
+learners = ["{learner}"]
+""")
+    product.run(job, 3 if quick else TRIALS)
+    return job / "run" / "bundle"
 
 
 def tables(quick):
