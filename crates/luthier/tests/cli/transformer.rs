@@ -113,6 +113,25 @@ fn a_loss_that_is_no_number_ends_its_trial_alone() {
 }
 
 #[test]
+fn a_student_starts_from_the_layers_of_its_teacher() {
+    let desk = desk_with_encoder();
+    desk.luthier(&["run", "job"]).ok();
+    // A compressed bundle has no layers to start from.
+    let rename = |from: &str, to: &str| std::fs::rename(desk.path(from), desk.path(to)).unwrap();
+    rename("job/run/model", "job/teacher");
+    rename("job/run", "job/before");
+    desk.edit("checkpoint = \"encoder\"", "checkpoint = \"teacher\"\nlayers = 1");
+    desk.edit("[tune]", "[distill]\nteacher = \"teacher\"\naugment = 0\n\n[tune]");
+    desk.luthier(&["run", "job"]).ok();
+    let manifest = desk.json("job/run/model/manifest.json");
+    let values = &manifest["lineage"]["trial"]["values"];
+    assert_eq!(values["transformer.layers"], 1);
+    assert!(values["transformer.teacher_share"].is_number(), "{values}");
+    let size = |name: &str| desk.read(&format!("{name}/model.onnx")).len();
+    assert!(size("job/run/model") < size("job/teacher"));
+}
+
+#[test]
 fn a_transformer_needs_a_checkpoint() {
     let desk = Desk::with_job();
     desk.edit("trials = 6", "trials = 6\nlearners = [\"transformer\"]");
