@@ -15,12 +15,14 @@ from step import WHEEL, wheel
 
 SEEDS = 3
 EPOCHS = 3
+TRIALS = 30
 SIGNIFICANT = 0.05
 # What a student keeps of its teacher's accuracy, and how many times less it takes for a row.
 KEPT = 0.93
 FASTER = 300
-# Rows of a part where time is short.
-FEW = 160
+# Rows of a part, and trials, where time is short.
+FEW = 40
+FEW_TRIALS = 2
 
 
 def measure(quick, rounds):
@@ -55,7 +57,7 @@ def compare(parts, checkpoint, scratch, quick):
         for encoder, _ in tuned:
             better, worse, p = paired(truth, encoder, labels)
             worst = max(worst, p if better > worse else 1.0)
-        how = f"30 trials, test accuracy {accuracy(truth, labels):.4f}; McNemar, exact, the worst of the seeds"
+        how = f"{FEW_TRIALS if quick else TRIALS} trials, test accuracy {accuracy(truth, labels):.4f}; McNemar, exact, the worst of the seeds"
         found.append(below(f"sst2: p against {name}", worst, "", SIGNIFICANT, how))
     sizes = [accuracy(truth, labels) for labels, _ in tuned]
     found.append(told("sst2: test accuracy by seed", " ".join(f"{x:.4f}" for x in sizes), "", epochs))
@@ -67,7 +69,8 @@ def student(parts, teacher, folder, quick):
     # Fewer n-grams than the learner's own space has, since a row is to take microseconds.
     space = "[tune.space.embedding]\nchars = { choice = [0, 3, 4] }"
     tune = f'learners = ["embedding"]\n{space}\n[distill]\nteacher = {json.dumps(str(teacher))}'
-    done = product.run(product.job(folder, "student", parts, "accuracy", tune), 2 if quick else 30)
+    trials = FEW_TRIALS if quick else TRIALS
+    done = product.run(product.job(folder, "student", parts, "accuracy", tune), trials)
     found = done.read("report.json")["distillation"]
     taught_by, alone, distilled = found["models"]
     scores = [model["score"]["value"] for model in (taught_by, alone, distilled)]
@@ -78,9 +81,9 @@ def student(parts, teacher, folder, quick):
     p = alone["p_value"] if gain > 0 else 1.0
     times = taught_by["p50_ms"] / found["finished_p50_ms"]
     speed = f"{taught_by['p50_ms']:.2f} ms over {1000 * found['finished_p50_ms']:.1f} us, medians of a row, one thread"
-    trials = f"{2 if quick else 30} trials, n-grams of up to 4 characters; test accuracy: {three}"
+    how = f"{trials} trials, n-grams of up to 4 characters; test accuracy: {three}"
     return [
-        at_least("student: share of the teacher's accuracy", scores[2] / scores[0], "", KEPT, trials),
+        at_least("student: share of the teacher's accuracy", scores[2] / scores[0], "", KEPT, how),
         at_least("student, compressed: share of the teacher's accuracy", finished / scores[0], "", KEPT,
                  f"test accuracy {finished:.4f}"),
         below("student: p against the same student alone", p, "", SIGNIFICANT,
@@ -99,7 +102,7 @@ def fine_tuned(parts, checkpoint, folder, seed):
 
 def by_ngrams(parts, learner, folder, quick):
     tune = f'learners = ["{learner}"]'
-    done = product.run(product.job(folder, "sst2", parts, "accuracy", tune), 3 if quick else 30)
+    done = product.run(product.job(folder, "sst2", parts, "accuracy", tune), FEW_TRIALS if quick else TRIALS)
     return product.predict(done.folder / "bundle", parts.test)
 
 

@@ -67,7 +67,7 @@ def measure(quick, rounds):
             found += speed(folder, name, rows, 3 if quick else rounds or 7)
             found += quality(folder, name, rows, 2 if quick else SEEDS)
             if name == "uci_default":
-                found += tuned(folder, name, rows, 4 if quick else TRIALS)
+                found += tuned(folder, name, rows, 2 if quick else TRIALS)
         found += claims(folder, quick)
     return found
 
