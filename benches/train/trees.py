@@ -211,7 +211,7 @@ def tuned(folder, name, rows, trials):
     )
     figure = f"trees: {name}, AUC after tuning above LightGBM's"
     # A difference that the test does not tell from none is a tie.
-    met = above >= 0 or p > 0.05
+    met = bool(above >= 0 or p > 0.05)
     return [figures.Figure(figure, above, "", ">= 0, or a tie", met, how)]
 
 
