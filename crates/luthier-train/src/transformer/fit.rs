@@ -174,9 +174,10 @@ impl<'a> Fit<'a> {
     fn epoch(&self, trainer: &mut Trainer, epoch: u64) -> Result<Epoch, TrainError> {
         let order = shuffled(self.train.len(), self.job.seed, epoch, 0);
         let (mut sum, mut steps) = (0.0, 0);
+        let mut workspace = Workspace::new();
         for rows in order.chunks(self.settings.batch) {
             self.job.host.go_on()?;
-            sum += self.step(trainer, rows)?;
+            sum += self.step(trainer, rows, &mut workspace)?;
             steps += 1;
         }
         let classes = self.data.classes();
@@ -193,11 +194,15 @@ impl<'a> Fit<'a> {
         Ok(Epoch { loss: loss.unwrap_or(sum / f64::from(steps.max(1))), valid })
     }
 
-    /// Takes a step by some training rows, and gives their loss.
-    fn step(&self, trainer: &mut Trainer, rows: &[u32]) -> Result<f64, TrainError> {
-        let mut workspace = Workspace::new();
+    /// Takes a step by some training rows, and gives their loss; the teacher works in `workspace`.
+    fn step(
+        &self,
+        trainer: &mut Trainer,
+        rows: &[u32],
+        workspace: &mut Workspace,
+    ) -> Result<f64, TrainError> {
         let parts = self.train.parts(rows);
-        let parts = parts.iter().map(|rows| self.part(rows, &mut workspace));
+        let parts = parts.iter().map(|rows| self.part(rows, workspace));
         let parts: Vec<Part> = parts.collect::<Result<_, _>>()?;
         // Rows that weigh nothing teach nothing.
         if parts.iter().all(|part| part.weights.iter().all(|weight| *weight == 0.0)) {
