@@ -379,7 +379,7 @@ impl Found {
                     rows.extend_from_slice(found);
                     (found.len(), weight)
                 }
-                Preprocess::Tokens(tokens) => (tokens.encode(text, rows, types)?, 1.0),
+                Preprocess::Tokens(tokens) => (tokens.encode(text, rows, types)?.len, 1.0),
                 Preprocess::Table(_) => return Err(PreprocessError::NoText),
             };
             spans.push(Span { start, len, weight });

@@ -22,7 +22,7 @@ pub use ngrams::{
 };
 pub use signature::{Field, Kind, Signature};
 pub use table::COLUMNS;
-pub use tokens::{MAX_LENGTH, TokenInputs, TokenSettings, Tokens};
+pub use tokens::{Encoding, MAX_LENGTH, TokenInputs, TokenSettings, Tokens};
 
 pub use luthier_data::{
     Categories, Cell, CellError, ColumnKind, MAX_CATEGORIES, MAX_COLUMNS, Table, TableColumn,

@@ -459,9 +459,13 @@ fn tokens(max_length: usize, edit: impl Fn(String) -> String) -> Result<Tokens, 
 
 fn encoded(tokens: &Tokens, text: &str) -> (Vec<u32>, Vec<u32>) {
     let (mut ids, mut types) = (vec![7], vec![8]);
-    let count = tokens.encode(text, &mut ids, &mut types).unwrap();
+    let count = tokens.encode(text, &mut ids, &mut types).unwrap().len;
     assert_eq!((ids.len(), types.len()), (count + 1, count + 1), "{text}");
     (ids.split_off(1), types.split_off(1))
+}
+
+fn is_cut(tokens: &Tokens, text: &str) -> bool {
+    tokens.encode(text, &mut Vec::new(), &mut Vec::new()).unwrap().cut
 }
 
 #[test]
@@ -474,6 +478,9 @@ fn texts_become_tokens_and_long_ones_are_cut() {
     assert_eq!(encoded(&tokens, &format!("ab {}", "好 ".repeat(100_000))).0, [9, 2, 0, 0]);
     let blank = format!("ab{}cd", " ".repeat(4 * 128));
     assert_eq!(encoded(&tokens, &blank).0, [9, 2], "what is far away is not looked at");
+    let long = ["cd ab cd ab", &format!("ab {}", "好 ".repeat(100_000)), &blank];
+    assert!(long.iter().all(|text| is_cut(&tokens, text)));
+    assert!(!["", "cd ab", "cd ab cd"].iter().any(|text| is_cut(&tokens, text)));
     assert_eq!(tokens.unknown_share(&[9, 2, 0, 0]), 0.5);
     for text in ["\0", "\u{202e}\u{feff}", "👩‍👩‍👧", "İΣς", &"a".repeat(9999), "\n\r\u{2028} \u{3000}"]
     {

@@ -64,6 +64,15 @@ pub struct TokenInputs {
     pub types: Option<String>,
 }
 
+/// What a text has become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encoding {
+    /// Number of tokens, with those around the text.
+    pub len: usize,
+    /// Whether the text was longer than [`TokenSettings::max_length`].
+    pub cut: bool,
+}
+
 impl Default for TokenInputs {
     /// The names that transformers export with, without types.
     fn default() -> Self {
@@ -131,20 +140,21 @@ impl Tokens {
         self.ids
     }
 
-    /// Appends the ids of `text` and the numbers of their sentences, as many of each, and gives how
-    /// many. The end of a text that is too long is cut off.
+    /// Appends the ids of `text` and the numbers of their sentences, as many of each. The end of a text
+    /// that is too long is cut off.
     pub fn encode(
         &self,
         text: &str,
         ids: &mut Vec<u32>,
         types: &mut Vec<u32>,
-    ) -> Result<usize, PreprocessError> {
+    ) -> Result<Encoding, PreprocessError> {
         let end = text.char_indices().nth(self.settings.max_length * CHARS_PER_TOKEN);
-        let text = &text[..end.map_or(text.len(), |(end, _)| end)];
-        let found = guarded(|| self.tokenizer.encode_fast(text, true))?;
+        let head = &text[..end.map_or(text.len(), |(end, _)| end)];
+        let found = guarded(|| self.tokenizer.encode_fast(head, true))?;
         ids.extend_from_slice(found.get_ids());
         types.extend_from_slice(found.get_type_ids());
-        Ok(found.len())
+        let cut = head.len() < text.len() || !found.get_overflowing().is_empty();
+        Ok(Encoding { len: found.len(), cut })
     }
 
     /// The share of `ids` that stand for what the tokenizer does not know.

@@ -110,7 +110,7 @@ impl Learner for BoostedTrees {
                 network: &|| Network::Forest(forest.first(best.trees)),
             })
         })?;
-        Ok(Fitted { learned: Learned::Forest(forest), valid, settled })
+        Ok(Fitted { settled, ..Fitted::of(Learned::Forest(forest), valid) })
     }
 }
 

@@ -135,7 +135,7 @@ impl Learner for Embedding {
                 return Err(TrainError::Stopped);
             }
         }
-        Ok(Fitted { learned: Learned::Embedding(trainer.network, matrix), valid, settled: None })
+        Ok(Fitted::of(Learned::Embedding(trainer.network, matrix), valid))
     }
 }
 

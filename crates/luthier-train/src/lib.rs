@@ -132,7 +132,8 @@ pub struct Host<'a> {
     pub memory: Option<u64>,
     /// A folder, which need not exist yet, that this fit has to itself. A learner whose fits are long
     /// keeps its state there; the same job with the same folder then goes on from it, reports what was
-    /// reported before once more, and gives what it gives undisturbed. A fit that ends well leaves nothing.
+    /// reported before once more, and gives what it gives undisturbed. The state at the end stays there
+    /// too, so that the same is given without fitting again; the folder is the caller's to remove.
     pub state: Option<&'a Path>,
 }
 
@@ -193,6 +194,19 @@ pub struct Fitted {
     /// How much of the parameter of [`Learner::steps`] was best for the validation rows, where they decide
     /// when to end. A fit without validation rows does well to take as much.
     pub settled: Option<u64>,
+    /// The training and validation texts whose ends the learner has not looked at, if there are any.
+    pub cut: Option<CutTexts>,
+}
+
+/// Texts that are too long for a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CutTexts {
+    /// How many.
+    pub texts: usize,
+    /// Of how many.
+    pub of: usize,
+    /// Tokens of a text that count.
+    pub max_length: usize,
 }
 
 /// What a learner has learnt.
@@ -374,6 +388,11 @@ fn megabytes(bytes: u64) -> String {
 }
 
 impl Fitted {
+    /// What has learnt until its last step, from whole rows.
+    pub(crate) fn of(learned: Learned, valid: Vec<f32>) -> Self {
+        Self { learned, valid, settled: None, cut: None }
+    }
+
     /// The network, with a table row for each n-gram if it is over n-grams.
     pub fn network(&self) -> Network {
         match &self.learned {

@@ -154,7 +154,7 @@ impl Learner for Linear {
                 return Err(TrainError::Stopped);
             }
         }
-        Ok(Fitted { learned: Learned::Linear(weights, matrix), valid, settled: None })
+        Ok(Fitted::of(Learned::Linear(weights, matrix), valid))
     }
 }
 

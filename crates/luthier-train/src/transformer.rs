@@ -120,7 +120,8 @@ impl Learner for Transformer {
         let settings = Settings::read(job.values)?;
         let (fit, model) = Fit::new(self, job, &settings)?;
         let (network, valid) = fit.run(model, report)?;
-        Ok(Fitted { learned: Learned::Encoder(Box::new(network)), valid, settled: None })
+        let learned = Learned::Encoder(Box::new(network));
+        Ok(Fitted { cut: fit.cut(), ..Fitted::of(learned, valid) })
     }
 }
 

@@ -78,7 +78,7 @@ impl Learner for TableLinear {
         let exported = || Network::Table(network.clone());
         // Fitting is over, so a break changes nothing.
         let _ = report(Step { epoch: 1, epochs: 1, valid: &valid, network: &exported });
-        Ok(Fitted { learned: Learned::Table(network), valid, settled: None })
+        Ok(Fitted::of(Learned::Table(network), valid))
     }
 }
 

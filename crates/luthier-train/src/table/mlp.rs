@@ -130,7 +130,7 @@ impl Learner for TableMlp {
         }
         let (network, valid) = best.ok_or(TrainError::Diverged { epoch: 1 })?;
         let settled = (!data.valid.values.is_empty()).then_some(best_epoch);
-        Ok(Fitted { learned: Learned::Table(network), valid, settled })
+        Ok(Fitted { settled, ..Fitted::of(Learned::Table(network), valid) })
     }
 }
 

@@ -166,13 +166,6 @@ impl StateFile {
         write().map_err(|source| TrainError::State { path: self.path.clone(), source })
     }
 
-    /// Removes it, with the folder unless that has something else in it.
-    pub(super) fn remove(&self) {
-        // What is left behind is taken up by nobody.
-        let _ = fs::remove_file(&self.path);
-        let _ = self.path.parent().map(fs::remove_dir);
-    }
-
     /// What there is to go back to after `course`.
     pub(super) fn last_good(&self, course: &Course) -> Option<LastGood> {
         (course.len() > 0).then(|| LastGood { epoch: course.len() as u64, path: self.path.clone() })

@@ -17,7 +17,7 @@ use super::start::{Start, TEACHER, spread};
 use super::{CHECKPOINT, EncoderNetwork, Settings, Transformer, check_size};
 use crate::data::{Subset, TextData};
 use crate::sampling::shuffled;
-use crate::{Host, Job, Network, Step, TrainError};
+use crate::{CutTexts, Host, Job, Network, Step, TrainError};
 
 /// Bound of the head's first weights, as a share of one over the root of their number: small, since the
 /// first steps would otherwise teach the encoder a head that knows nothing.
@@ -106,7 +106,7 @@ impl<'a> Fit<'a> {
                 let done = self.epoch(&mut trainer, epoch);
                 let done = done.map_err(|error| self.told(error, state.as_ref(), &course))?;
                 course.push(done, &trainer, epoch < epochs);
-                if let Some(state) = state.as_ref().filter(|_| epoch < epochs) {
+                if let Some(state) = &state {
                     state.save(&trainer, &course)?;
                 }
             }
@@ -122,11 +122,16 @@ impl<'a> Fit<'a> {
                 break;
             }
         }
-        if let Some(state) = &state {
-            state.remove();
-        }
         let (classifier, valid) = course.into_network(trainer);
         Ok((EncoderNetwork { classifier, tokens: self.tokens.clone() }, valid))
+    }
+
+    /// The texts that are cut, if any are.
+    pub(super) fn cut(&self) -> Option<CutTexts> {
+        let Self { train, valid, tokens, .. } = self;
+        let texts = train.cut() + valid.cut();
+        let (of, max_length) = (train.len() + valid.len(), tokens.settings().max_length);
+        (texts > 0).then_some(CutTexts { texts, of, max_length })
     }
 
     /// Goes on from what was kept, or begins.

@@ -16,6 +16,8 @@ pub(super) struct Encoded {
     ids: Vec<u32>,
     types: Vec<u32>,
     ends: Vec<usize>,
+    /// How many are cut.
+    cut: usize,
 }
 
 impl Encoded {
@@ -36,13 +38,18 @@ impl Encoded {
     }
 
     pub(super) fn push(&mut self, text: &str, tokens: &Tokens) -> Result<(), TrainError> {
-        tokens.encode(text, &mut self.ids, &mut self.types)?;
+        let encoding = tokens.encode(text, &mut self.ids, &mut self.types)?;
         self.ends.push(self.ids.len());
+        self.cut += usize::from(encoding.cut);
         Ok(())
     }
 
     pub(super) fn len(&self) -> usize {
         self.ends.len()
+    }
+
+    pub(super) fn cut(&self) -> usize {
+        self.cut
     }
 
     fn tokens(&self, row: usize) -> std::ops::Range<usize> {

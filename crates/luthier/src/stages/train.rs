@@ -1,4 +1,4 @@
-//! The chosen trial, trained again and written as a bundle.
+//! The chosen trial, trained again unless its fit was kept, and written as a bundle.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use luthier_data::Part;
 use luthier_eval::{Bootstrap, CalibrationMethod, interval};
 use luthier_model::Model;
 use luthier_space::Values;
-use luthier_train::{Data, Fitted, Job as Fit, Learner};
+use luthier_train::{CutTexts, Data, Fitted, Job as Fit, Learner};
 use luthier_tune::trial_seed;
 
 use super::calibrate::{Calibrated, Found};
@@ -30,8 +30,6 @@ use crate::term::Reporter;
 
 /// Texts that are stored in a bundle with their answers.
 pub(super) const PROBES: usize = 16;
-/// Whose fits these are, in the folder of fits.
-const FINAL: &str = "final";
 
 /// The trained model, uncompressed.
 pub(super) struct Trained {
@@ -58,18 +56,17 @@ pub(super) fn train(
     let route = serde_json::to_string(&job.route).unwrap_or_default();
     let deciding = format!("{:?}", job.objective.deciding);
     let key = key(&["model", &tuned.key, &number, &values, &job.name, &route, &deciding]);
-    let path = folder.join("model");
-    let folds = prepared.dataset.folds();
-    if folder.finished("model", &key)
-        && let (Ok(bundle), Ok(folds)) = (Bundle::open(&path), open_folds(&path, folds))
-    {
-        return Ok(Trained { bundle, folds, key });
+    let (trained, fits) = bundle(job, prepared, rows, tuned, ("model", key), folder, stop)?;
+    if let Some(fits) = fits {
+        reporter.line("train", &summary(prepared, tuned, &trained));
+        if let Some(CutTexts { texts, of, max_length }) = fits.model.cut {
+            let text = format!(
+                "{texts} of {of} texts have more than {max_length} tokens and lose their ends: see \
+                 `max_length`"
+            );
+            reporter.line("", &text);
+        }
     }
-    let fits = Fits::of(job, prepared, rows, tuned, stop)?;
-    let (bundle, folds) = fits.write(job, prepared, tuned, &path)?;
-    folder.finish("model", &key)?;
-    let trained = Trained { bundle, folds, key };
-    reporter.line("train", &summary(prepared, tuned, &trained));
     Ok(trained)
 }
 
@@ -85,19 +82,37 @@ pub(super) fn train_untaught(
     stop: &AtomicBool,
 ) -> Result<Trained, Failure> {
     let key = key(&["untaught", &trained.key]);
-    let path = folder.join("untaught");
-    if folder.finished("untaught", &key)
-        && let (Ok(bundle), Ok(folds)) =
-            (Bundle::open(&path), open_folds(&path, prepared.dataset.folds()))
-    {
-        return Ok(Trained { bundle, folds, key });
+    let (untaught, fits) = bundle(job, prepared, rows, tuned, ("untaught", key), folder, stop)?;
+    if fits.is_some() {
+        reporter.line("", &format!("without a teacher: {}", summary(prepared, tuned, &untaught)));
     }
-    let fits = Fits::of(job, prepared, rows, tuned, stop)?;
-    let (bundle, folds) = fits.write(job, prepared, tuned, &path)?;
-    folder.finish("untaught", &key)?;
-    let untaught = Trained { bundle, folds, key };
-    reporter.line("", &format!("without a teacher: {}", summary(prepared, tuned, &untaught)));
     Ok(untaught)
+}
+
+/// The bundle of this name and key, and what was fitted for it, unless it was there.
+fn bundle(
+    job: &Job,
+    prepared: &Prepared<'_>,
+    rows: &TrainingRows<'_>,
+    tuned: &Tuned,
+    (name, key): (&str, String),
+    folder: &mut RunFolder,
+    stop: &AtomicBool,
+) -> Result<(Trained, Option<Fits>), Failure> {
+    let path = folder.join(name);
+    let folds = prepared.dataset.folds();
+    if folder.finished(name, &key)
+        && let (Ok(bundle), Ok(folds)) = (Bundle::open(&path), open_folds(&path, folds))
+    {
+        return Ok((Trained { bundle, folds, key }, None));
+    }
+    let at_a_time = job.tune.workers.min(usize::from(folds).max(1));
+    let workplace = Workplace::of(&job.run_folder(), at_a_time);
+    let fits = Fits::of(job, prepared, rows, tuned, (&workplace, stop))?;
+    let (bundle, folds) = fits.write(job, prepared, tuned, &path)?;
+    folder.finish(name, &key)?;
+    workplace.remove(tuned.best.number);
+    Ok((Trained { bundle, folds, key }, Some(fits)))
 }
 
 fn summary(prepared: &Prepared<'_>, tuned: &Tuned, trained: &Trained) -> String {
@@ -106,7 +121,7 @@ fn summary(prepared: &Prepared<'_>, tuned: &Tuned, trained: &Trained) -> String 
     let size = crate::term::size(trained.bundle.size_bytes());
     let (number, metric) = (tuned.best.number, prepared.data.metric);
     let text = match trained.folds.is_empty() {
-        true => format!("trial {number} again: valid {metric} {score:.4}, {size}"),
+        true => format!("trial {number}: valid {metric} {score:.4}, {size}"),
         false => format!("trial {number} on all rows: {metric} out of fold {score:.4}, {size}"),
     };
     text + &decides(&trained.bundle)
@@ -175,27 +190,23 @@ impl Fits {
         prepared: &Prepared<'_>,
         rows: &TrainingRows<'_>,
         tuned: &Tuned,
-        stop: &AtomicBool,
+        place: (&Workplace, &AtomicBool),
     ) -> Result<Self, Failure> {
-        let seed = tuned.seed_of_best();
+        let (number, seed) = (tuned.best.number, tuned.seed_of_best());
         let folds = prepared.dataset.folds();
-        let at_a_time = job.tune.workers.min(usize::from(folds).max(1));
-        let workplace = Workplace::of(&job.run_folder(), at_a_time);
-        let place = (&workplace, stop);
-        let with_all = |values: &Values| fit(job, values, (rows.all()?, seed), place);
+        let with_all = |values: &Values| fit(job, values, (rows.all()?, number, seed), place);
         let (folds, model) = match folds {
             0 => (Vec::new(), with_all(&tuned.best.values)?),
             count => {
                 let tasks: Vec<(u8, &Data<'_>)> = (0..count).zip(rows.judged()?).collect();
                 let fit_fold = |(fold, data): &(u8, &Data<'_>)| {
-                    fit(job, &tuned.best.values, (*data, fold_seed(seed, *fold)), place)
+                    fit(job, &tuned.best.values, (*data, number, fold_seed(seed, *fold)), place)
                 };
                 let folds = at_once(job.tune.workers, &tasks, &fit_fold)?;
                 let model = with_all(&settled(job, &tuned.best.values, &folds)?)?;
                 (folds, model)
             }
         };
-        workplace.leave(FINAL);
         let held_out = HeldOut::of(prepared)?;
         let of_folds = answering(&model, &folds).iter().map(|fitted| fitted.valid.clone());
         let outputs =
@@ -299,17 +310,17 @@ fn settled(job: &Job, values: &Values, folds: &[Fitted]) -> Result<Values, Failu
     Ok(values)
 }
 
-/// Fits `values` to `data`.
+/// Fits `values` to `data` for a trial, unless its fit with that seed has kept how it ended.
 fn fit(
     job: &Job,
     values: &Values,
-    (data, seed): (&Data<'_>, u64),
+    (data, trial, seed): (&Data<'_>, u64, u64),
     (workplace, stop): (&Workplace, &AtomicBool),
 ) -> Result<Fitted, Failure> {
     let learner = learner(job, values)?;
     let values = values.scope(learner.name());
     let stopped = || stop.load(Ordering::Relaxed);
-    let folder = workplace.folder(FINAL).join(seed.to_string());
+    let folder = workplace.fit(trial, seed);
     let host = workplace.host(&folder, &stopped);
     let fit = Fit { host, ..Fit::new(data, &values, seed) };
     let fitted = learner.fit(&fit, &mut |_| match stopped() {

@@ -16,9 +16,7 @@ use luthier_study::{
     StudyError, StudySpec, Summary,
 };
 use luthier_train::{Data, Job as Fit, Learner, Step, TrainError};
-use luthier_tune::{
-    Direction, Folds, Request, State, Trial, around_best, choose, finalists, trial_seed,
-};
+use luthier_tune::{Folds, Request, State, Trial, around_best, choose, finalists, trial_seed};
 
 use super::command::{Programs, reported};
 use super::cross_validate::{CrossValidation, OfFolds, of_folds};
@@ -108,7 +106,8 @@ pub(super) fn tune(
     }
     let again = search.finals()?;
     let best =
-        choose(&search.request(&trials), &again).ok_or_else(|| no_trial_completed(&trials))?;
+        choose(&request(&study, &trials), &again).ok_or_else(|| no_trial_completed(&trials))?;
+    Workplace::of(folder, job.tune.workers).keep(&trials, |trial| trial.number == best.number);
     let again: BTreeMap<u64, Trial> =
         again.into_iter().map(|trial| (trial.number, trial)).collect();
     let seconds = start.elapsed().as_secs_f64();
@@ -391,7 +390,7 @@ impl Search<'_, '_> {
         earlier.retain(|trial| trial.number < before);
         let best = self.best(&earlier)?;
         let short = short_of_target(self.job, best)?;
-        let within = around_best(&self.request(&earlier))?;
+        let within = around_best(&request(self.study, &earlier))?;
         Some(Round { short: Some(short), within: Some(within), trials })
     }
 
@@ -421,20 +420,9 @@ impl Search<'_, '_> {
         }
     }
 
-    /// The best trial so far: as everywhere after the search, by the first objective.
+    /// The best trial so far.
     pub(super) fn best<'t>(&self, trials: &'t [Trial]) -> Option<&'t Trial> {
-        luthier_tune::best(trials, self.direction())
-    }
-
-    fn direction(&self) -> &[Direction] {
-        std::slice::from_ref(&self.study.spec().objectives[0].direction)
-    }
-
-    /// What a decision about trials is made from.
-    fn request<'t>(&'t self, trials: &'t [Trial]) -> Request<'t> {
-        let StudySpec { ref space, seed, .. } = *self.study.spec();
-        let directions = self.direction();
-        Request { space, directions, trials, number: trials.len() as u64, seed }
+        luthier_tune::best(trials, request(self.study, trials).directions)
     }
 
     /// Evaluates trials until there are enough; `None` if there were.
@@ -456,9 +444,7 @@ impl Search<'_, '_> {
             }
             study.run(run, &|session| evaluator.evaluate(session), &|event| {
                 if let Event::Finished { trial, best, finished } = event {
-                    if trial.state != State::Failed {
-                        evaluator.workplace.leave(trial.number);
-                    }
+                    evaluator.tidy(&trial);
                     let reported = evaluator.is_reported(&trial);
                     show(&bar, job, &trial, reported, best, (finished, wanted));
                     show_running(job, study, &bar);
@@ -481,7 +467,7 @@ impl Search<'_, '_> {
     fn finals(&self) -> Result<Vec<Trial>, Failure> {
         let trials = self.study.trials();
         let count = self.job.tune.reevaluate;
-        let finalists = finalists(&self.request(&trials), count);
+        let finalists = finalists(&request(self.study, &trials), count);
         if finalists.len() < 2 {
             return Ok(Vec::new());
         }
@@ -495,7 +481,6 @@ impl Search<'_, '_> {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(interrupted());
             }
-            missing.iter().for_each(|trial| evaluator.workplace.leave(trial.number));
             known = self.study.again()?;
         }
         let again = finalists.into_iter().filter_map(|trial| {
@@ -504,6 +489,13 @@ impl Search<'_, '_> {
         });
         Ok(again.collect())
     }
+}
+
+/// What a decision about trials is made from; as everywhere after the search, by the first objective.
+fn request<'t>(study: &'t Study, trials: &'t [Trial]) -> Request<'t> {
+    let StudySpec { ref space, ref objectives, seed, .. } = *study.spec();
+    let directions = std::slice::from_ref(&objectives[0].direction);
+    Request { space, directions, trials, number: trials.len() as u64, seed }
 }
 
 /// Evaluates trials of all learners of a job.
@@ -557,8 +549,27 @@ impl<'a, 'd> Evaluator<'a, 'd> {
         let trial = CrossValidation { folds, valid: &self.valid, study: self.study };
         trial.evaluate(session, &mut |fold, report| {
             let (place, seed) = (usize::from(fold), fold_seed(session.seed(), fold));
-            fitting.fit(&self.valid[place], &self.data[place], (seed, &fold.to_string()), report)
+            fitting.fit(&self.valid[place], &self.data[place], seed, report)
         })
+    }
+
+    /// Removes what fits have left, now that `trial` is over, but for those of failed trials, of which the
+    /// last good state is told, and of complete ones that may yet be chosen.
+    fn tidy(&self, trial: &Trial) {
+        match trial.state {
+            State::Failed => {}
+            State::Complete if self.workplace.has(trial.number) => {
+                let trials = self.study.trials();
+                let request = request(self.study, &trials);
+                let mut chosen = finalists(&request, self.job.tune.reevaluate);
+                if chosen.len() < 2 {
+                    chosen = luthier_tune::best(&trials, request.directions).into_iter().collect();
+                }
+                let may_be = |trial: &Trial| chosen.iter().any(|t| t.number == trial.number);
+                self.workplace.keep(&trials, may_be);
+            }
+            _ => self.workplace.remove(trial.number),
+        }
     }
 
     /// Whether a trial of this run has a score of its program's own.
@@ -606,23 +617,24 @@ impl<'a> Fitting<'a> {
     fn evaluate(&self, valid: &Valid<'_>, data: &Data<'_>) -> Result<Measured, TrialFailure> {
         let session = self.session;
         let report = &mut |epoch, scores| session.report_all(epoch, scores);
-        Ok(self.fit(valid, data, (session.seed(), "all"), report)?.on(valid))
+        Ok(self.fit(valid, data, session.seed(), report)?.on(valid))
     }
 
     /// Fits to `data` with the values of the trial and hands each epoch's scores on the rows of `valid`
-    /// to `report`. The fit has a seed, and a name that no other of the trial has.
+    /// to `report`. No other fit of the trial has the same seed.
     fn fit(
         &self,
         valid: &Valid<'_>,
         data: &Data<'_>,
-        (seed, name): (u64, &str),
+        seed: u64,
         report: &mut dyn FnMut(u64, Vec<f64>) -> ControlFlow<()>,
     ) -> Result<Scored, TrialFailure> {
         let mut last = Err(TrialFailure::Pruned);
         // The same in all epochs.
         let mut size = None;
         let stopped = || self.session.check().is_break();
-        let folder = self.workplace.folder(self.session.number()).join(name);
+        let number = self.session.number();
+        let folder = self.workplace.fit(number, seed);
         let host = self.workplace.host(&folder, &stopped);
         let fit = Fit { host, ..Fit::new(data, &self.values, seed) };
         let fitted = self.learner.fit(&fit, &mut |step| {
@@ -644,7 +656,13 @@ impl<'a> Fitting<'a> {
             }
         });
         match fitted {
-            Ok(fitted) => Ok(Scored { measured: last?, outputs: Some(fitted.valid) }),
+            Ok(fitted) => {
+                // Only what a trial came to at first is taken further.
+                if self.session.is_again() {
+                    self.workplace.remove_fit(number, seed);
+                }
+                Ok(Scored { measured: last?, outputs: Some(fitted.valid) })
+            }
             Err(TrainError::Stopped) => Err(last.err().unwrap_or(TrialFailure::Pruned)),
             Err(error) => Err(TrialFailure::Error(error.to_string())),
         }

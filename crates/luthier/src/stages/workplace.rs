@@ -1,10 +1,10 @@
 //! Where fits run: what each may take of the machine, and where it keeps its state.
 
-use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use luthier_train::Host;
+use luthier_tune::{State, Trial};
 
 use crate::memory;
 
@@ -25,9 +25,13 @@ impl Workplace {
         Self { folder: run.join(FITS), memory }
     }
 
-    /// The folder of all fits of a trial, or of what else has some.
-    pub(super) fn folder(&self, owner: impl Display) -> PathBuf {
-        self.folder.join(owner.to_string())
+    /// The folder of the fit of a trial that has this seed.
+    pub(super) fn fit(&self, trial: u64, seed: u64) -> PathBuf {
+        self.trial(trial).join(seed.to_string())
+    }
+
+    fn trial(&self, trial: u64) -> PathBuf {
+        self.folder.join(trial.to_string())
     }
 
     /// What is said to a fit that keeps its state in `folder`.
@@ -39,10 +43,27 @@ impl Workplace {
         Host { stop: Some(stop), memory: self.memory, state: Some(folder) }
     }
 
-    /// Removes what fits have left that nobody will go on with.
-    pub(super) fn leave(&self, owner: impl Display) {
+    /// Whether fits of a trial have left something.
+    pub(super) fn has(&self, trial: u64) -> bool {
+        self.trial(trial).exists()
+    }
+
+    /// Removes what a fit of a trial has left, which nobody will take up.
+    pub(super) fn remove_fit(&self, trial: u64, seed: u64) {
         // What cannot be removed is overwritten or ignored.
-        let _ = fs::remove_dir_all(self.folder(owner));
+        let _ = fs::remove_dir_all(self.fit(trial, seed));
+        let _ = fs::remove_dir(self.trial(trial));
+    }
+
+    /// The same for complete trials but those `kept`.
+    pub(super) fn keep(&self, trials: &[Trial], kept: impl Fn(&Trial) -> bool) {
+        let complete = trials.iter().filter(|trial| trial.state == State::Complete);
+        complete.filter(|trial| !kept(trial)).for_each(|trial| self.remove(trial.number));
+    }
+
+    /// The same for all fits of a trial.
+    pub(super) fn remove(&self, trial: u64) {
+        let _ = fs::remove_dir_all(self.trial(trial));
         let _ = fs::remove_dir(&self.folder);
     }
 }

@@ -52,7 +52,7 @@ data  240 train, 80 valid, 80 test rows, 2 classes
   warning: test has 80 rows; differences of a few points are chance
 tune  1/1 trial 0 f1 #, best f1 # (trial 0)
 tune  1 trials (0 pruned, 0 failed), best valid f1 #, trial 0: linear
-train  trial 0 again: valid f1 #, # kB
+train  trial 0: valid f1 #, # kB
 compress  # kB to # kB (#x smaller): even lengths, 1% of rows, int8, score #, one row # ms
 finish  test f1 # (95 % # to #) on 80 rows, opened once
 ";

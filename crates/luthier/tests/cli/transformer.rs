@@ -89,8 +89,7 @@ fn a_fit_that_is_interrupted_goes_on_after_its_last_epoch() {
     desk.edit("workers = 2", "workers = 1");
     let mut command = desk.command(&["run", "job"]);
     let mut run = Process::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
-    let state = desk.path("job/run/fits/0/all/state");
-    let begun = wait_for(Duration::from_secs(60), || state.exists().then_some(()));
+    let begun = wait_for(Duration::from_secs(60), || kept(&desk).into_iter().next());
     assert!(begun.is_some(), "no epoch was kept");
     let start = Instant::now();
     run.signal("INT");
@@ -99,6 +98,49 @@ fn a_fit_that_is_interrupted_goes_on_after_its_last_epoch() {
     desk.luthier(&["run", "job"]).ok();
     assert!(desk.folder("job/run/bundle") == whole.folder("job/run/bundle"));
     assert!(!desk.path("job/run/fits").exists(), "nothing is left");
+}
+
+/// The states of fits that are kept.
+fn kept(desk: &Desk) -> Vec<PathBuf> {
+    let entries = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let trials = entries(desk.path("job/run/fits"));
+    let fits = trials.flat_map(|trial| entries(trial.path()));
+    fits.map(|fit| fit.path().join("state")).filter(|state| state.exists()).collect()
+}
+
+#[test]
+fn the_fit_of_the_chosen_trial_is_not_done_twice() {
+    for folds in [false, true] {
+        let desks = [true, false].map(|keep| {
+            let desk = desk_with_encoder();
+            desk.edit("epochs = 8", "epochs = 4");
+            if folds {
+                desk.edit("valid = \"valid.csv\"", "folds = 2");
+            }
+            desk.luthier(&["tune", "job"]).ok();
+            assert_eq!(kept(&desk).len(), if folds { 2 } else { 1 });
+            if !keep {
+                std::fs::remove_dir_all(desk.path("job/run/fits")).unwrap();
+            }
+            desk.luthier(&["run", "job"]).ok();
+            assert!(!desk.path("job/run/fits").exists(), "nothing is left");
+            desk
+        });
+        assert!(desks[0].folder("job/run/bundle") == desks[1].folder("job/run/bundle"));
+    }
+}
+
+#[test]
+fn texts_that_are_cut_are_told_of() {
+    let desk = desk_with_encoder();
+    let cut = desk.luthier(&["run", "job"]);
+    let said = " of 320 texts have more than 24 tokens and lose their ends: see `max_length`";
+    assert!(cut.err.contains(said), "{}", cut.err);
+    desk.write("job/train.csv", "text,label\nbad,bad\nit,bad\nwarm,good\nthe,good\n".repeat(9));
+    desk.write("job/valid.csv", "text,label\nrude,bad\nour,good\n");
+    let whole = desk.luthier(&["run", "job"]);
+    assert!(!whole.err.contains("lose their ends"), "{}", whole.err);
+    whole.ok();
 }
 
 #[test]
