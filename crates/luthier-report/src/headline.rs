@@ -1,6 +1,7 @@
 //! The figures a reader looks for first.
 
 use crate::html::{Html, element};
+use crate::input::Judge;
 use crate::{Headline, Outcome, RunReport, number};
 
 /// The title, the cards and the verdicts.
@@ -55,10 +56,10 @@ fn score_card(report: &RunReport) -> Html {
         reported.then(|| "as reported by the program that was tuned".to_owned()),
     ];
     let detail = details.into_iter().flatten().collect::<Vec<_>>().join("; ");
-    let part = match (&report.evaluation, &report.data) {
-        (Some(_), _) => "Test ",
-        (None, Some(_)) => "Validation ",
-        (None, None) => "",
+    let part = match (report.judge(), &report.evaluation, &report.data) {
+        (Judge::Test, Some(_), _) => "Test ",
+        (_, None, None) => "",
+        _ => "Validation ",
     };
     let name = Html::text(part).then(Html::isolated(&report.metric.name));
     let name = match &report.positive {

@@ -69,6 +69,22 @@ pub struct RunReport {
     pub lineage: Vec<Fact>,
 }
 
+/// The rows that a finished model is judged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judge {
+    /// Those of the test split.
+    Test,
+    /// Where there is none, those of the validation split, or of all folds.
+    Validation,
+}
+
+impl RunReport {
+    /// The rows that the finished model is judged by.
+    pub(crate) fn judge(&self) -> Judge {
+        if self.headline.test_openings > 0 { Judge::Test } else { Judge::Validation }
+    }
+}
+
 /// The metric that was optimised.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Objective {
@@ -118,8 +134,8 @@ pub struct Verdict {
 /// The figures a reader looks for first.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Headline {
-    /// Score of the finished model on the test split, in the objective's metric; without a model,
-    /// that of the best trial on the validation split.
+    /// Score of the finished model on the test split or, without one, the validation split, in the
+    /// objective's metric; without a model, that of the best trial on the validation split.
     pub score: Estimate,
     /// Rows of that split.
     pub rows: u64,
@@ -379,19 +395,20 @@ pub enum ParameterKind {
 pub struct Evaluation {
     /// Metrics on the validation and the test split.
     pub metrics: Vec<MetricScores>,
-    /// Scores per class on the test split, in the order of [`RunReport::labels`].
+    /// Scores per class, as all that follows on the test split or, without one, the validation split; in the
+    /// order of [`RunReport::labels`].
     #[serde(default)]
     pub classes: Vec<ClassScores>,
-    /// Rows of the test split by true class (outer) and predicted class (inner).
+    /// Rows by true class (outer) and predicted class (inner).
     #[serde(default)]
     pub confusion: Vec<Vec<u64>>,
-    /// Reliability of the probabilities on the test split, bins ascending.
+    /// Reliability of the probabilities, bins ascending.
     #[serde(default)]
     pub reliability: Vec<ReliabilityBin>,
     /// Decision threshold on the probability of the positive class.
     #[serde(default)]
     pub threshold: Option<f64>,
-    /// Where predicted numbers are off on the test split; `None` of classes.
+    /// Where predicted numbers are off; `None` of classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub numbers: Option<NumberFit>,
 }

@@ -4,13 +4,18 @@ use serde_json::json;
 
 use crate::figure::{Figure, axis};
 use crate::html::{Column, Html, Table, element, folded, heading};
+use crate::input::Judge;
 use crate::page::Section;
 use crate::{NumberFit, RunReport, number};
 
 /// Predicted against true numbers, and the residuals.
 pub(crate) fn section(report: &RunReport) -> Option<Section> {
     let fit = report.evaluation.as_ref()?.numbers.as_ref()?;
-    let pieces = [predicted(fit), residuals(fit)];
+    let rows = match report.judge() {
+        Judge::Test => "test rows",
+        Judge::Validation => "validation rows",
+    };
+    let pieces = [predicted(fit, rows), residuals(fit, rows)];
     let columns = pieces.into_iter().flatten().map(|piece| element("div", &[], piece));
     let columns: Html = columns.collect();
     let body = match columns.as_str().is_empty() {
@@ -20,7 +25,7 @@ pub(crate) fn section(report: &RunReport) -> Option<Section> {
     Section { id: "residuals", title: "Predictions and residuals", body }.unless_empty()
 }
 
-fn predicted(fit: &NumberFit) -> Option<Html> {
+fn predicted(fit: &NumberFit, rows: &str) -> Option<Html> {
     let point = |(predicted, truth): &(Option<f64>, Option<f64>)| {
         Some((number::finite(*predicted)?, number::finite(*truth)?))
     };
@@ -45,13 +50,13 @@ fn predicted(fit: &NumberFit) -> Option<Html> {
         layout: json!({ "showlegend": false, "xaxis": axis("predicted"), "yaxis": axis("true") }),
     };
     let caption = format!(
-        "{} rows of the test split, spread evenly. On the dashed line the prediction is the truth.",
+        "{} {rows}, spread evenly. On the dashed line the prediction is the truth.",
         number::count(points.len() as u64)
     );
     Some(heading("True against predicted").then(figure.html(Html::text(&caption))))
 }
 
-fn residuals(fit: &NumberFit) -> Option<Html> {
+fn residuals(fit: &NumberFit, rows: &str) -> Option<Html> {
     let bins = &fit.residuals;
     if bins.iter().all(|bin| bin.count == 0) {
         return None;
@@ -80,13 +85,15 @@ fn residuals(fit: &NumberFit) -> Option<Html> {
             "xaxis": axis("true − predicted"), "yaxis": axis("rows"),
         }),
     };
-    let caption = "Rows of the test split by residual. Right of 0 the prediction is too low. The bars at \
-                   the ends also have what is beyond.";
+    let caption = format!(
+        "The {rows} by residual. Right of 0 the prediction is too low. The bars at the ends also have \
+         what is beyond."
+    );
     let mut table = Table::new([("Residual", Column::Words), ("Rows", Column::Number)]);
     for bin in bins {
         let cells = [bounds(bin), number::count(bin.count)];
         table.push("", cells.iter().map(|cell| Html::text(cell)));
     }
     let table = folded("As a table", table.html());
-    Some(heading("Residuals").then(figure.html(Html::text(caption))).then(table))
+    Some(heading("Residuals").then(figure.html(Html::text(&caption))).then(table))
 }

@@ -4,63 +4,53 @@ use crate::html::{Column, Html, Table, paragraph};
 use crate::page::Section;
 use crate::{RunReport, number};
 
-/// The test rows the model was most wrong about.
+/// The test rows the model was most wrong about, by the probability of the true class or by the residual.
 pub(crate) fn mistakes(report: &RunReport) -> Option<Section> {
     if report.mistakes.is_empty() {
         return None;
     }
-    if report.mistakes.iter().any(|mistake| mistake.residual.is_some()) {
-        return Some(largest_errors(report));
-    }
+    let of_numbers = report.mistakes.iter().any(|mistake| mistake.residual.is_some());
+    let (title, content, kind, last, which) = match of_numbers {
+        false => (
+            "Worst mistakes",
+            "Text",
+            Column::Words,
+            "P(truth)",
+            "to which the model gave the true label the lowest probability",
+        ),
+        true => (
+            "Largest errors",
+            "Columns",
+            Column::Number,
+            "Truth − predicted",
+            "whose prediction is furthest from the truth",
+        ),
+    };
     let mut table = Table::new([
         ("Row", Column::Number),
-        ("Text", Column::Text),
-        ("Truth", Column::Words),
-        ("Predicted", Column::Words),
-        ("P(truth)", Column::Number),
+        (content, Column::Text),
+        ("Truth", kind),
+        ("Predicted", kind),
+        (last, Column::Number),
     ]);
     for mistake in &report.mistakes {
+        let by = match of_numbers {
+            false => number::score(mistake.probability),
+            true => number::difference(mistake.residual),
+        };
         let row = [
             place("", mistake.row, mistake.id.as_deref()),
             Html::clipped(&mistake.text),
             Html::clipped(&mistake.truth),
             Html::clipped(&mistake.predicted),
-            Html::text(&number::score(mistake.probability)),
+            Html::text(&by),
         ];
         table.push("", row);
     }
-    let about = "Test rows to which the model gave the true label the lowest probability. They are \
-                 for reading: tuning against them would spend the test split.";
-    Some(Section {
-        id: "mistakes",
-        title: "Worst mistakes",
-        body: paragraph(about).then(table.html()),
-    })
-}
-
-/// The same for numbers.
-fn largest_errors(report: &RunReport) -> Section {
-    let mut table = Table::new([
-        ("Row", Column::Number),
-        ("Columns", Column::Text),
-        ("Truth", Column::Number),
-        ("Predicted", Column::Number),
-        ("Truth − predicted", Column::Number),
-    ]);
-    for mistake in &report.mistakes {
-        let row = [
-            place("", mistake.row, mistake.id.as_deref()),
-            Html::clipped(&mistake.text),
-            Html::clipped(&mistake.truth),
-            Html::clipped(&mistake.predicted),
-            Html::text(&number::difference(mistake.residual)),
-        ];
-        table.push("", row);
-    }
-    let about = "Test rows whose prediction is furthest from the truth. They are for reading: tuning against \
-                 them would spend the test split.";
-    let body = paragraph(about).then(table.html());
-    Section { id: "mistakes", title: "Largest errors", body }
+    let about = format!(
+        "Test rows {which}. They are for reading: tuning against them would spend the test split."
+    );
+    Some(Section { id: "mistakes", title, body: paragraph(&about).then(table.html()) })
 }
 
 /// Rows whose label may be wrong.

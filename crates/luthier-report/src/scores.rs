@@ -1,9 +1,10 @@
-//! Test scores, the confusion matrix and the reliability of the probabilities.
+//! Scores, the confusion matrix and the reliability of the probabilities.
 
 use serde_json::{Value, json};
 
 use crate::figure::{Figure, axis, category_axis, label};
 use crate::html::{Column, Html, Table, element, folded, heading};
+use crate::input::Judge;
 use crate::page::Section;
 use crate::{Estimate, Evaluation, ReliabilityBin, RunReport, number};
 
@@ -13,10 +14,14 @@ const NUMBERED_CLASSES: usize = 12;
 /// Metrics on both splits and scores per class.
 pub(crate) fn section(report: &RunReport) -> Option<Section> {
     let evaluation = report.evaluation.as_ref()?;
-    let tables = [metrics(report, evaluation), classes(evaluation)];
+    let tables = [metrics(report, evaluation), classes(report, evaluation)];
     let tables: Vec<Html> = tables.into_iter().flatten().collect();
     let body = side_by_side(tables)?.then(threshold(report, evaluation));
-    Some(Section { id: "scores", title: "Test scores", body })
+    let title = match report.judge() {
+        Judge::Test => "Test scores",
+        Judge::Validation => "Validation scores",
+    };
+    Some(Section { id: "scores", title, body })
 }
 
 /// The confusion matrix beside the reliability diagram.
@@ -41,7 +46,8 @@ fn metrics(report: &RunReport, evaluation: &Evaluation) -> Option<Html> {
     }
     let columns =
         [("Metric", Column::Words), ("Validation", Column::Number), ("Test", Column::Number)];
-    let mut table = Table::new(columns);
+    let splits = if report.judge() == Judge::Test { 2 } else { 1 };
+    let mut table = Table::new(columns.into_iter().take(1 + splits));
     for metric in &evaluation.metrics {
         let direction =
             if metric.higher_is_better { "higher is better" } else { "lower is better" };
@@ -49,7 +55,8 @@ fn metrics(report: &RunReport, evaluation: &Evaluation) -> Option<Html> {
         let arrow = element("span", &[("class", "muted"), ("title", direction)], Html::text(arrow));
         let name = Html::isolated(&metric.name).then(arrow);
         let class = if metric.name == report.metric.name { "chosen" } else { "" };
-        table.push(class, [name, estimate(metric.valid), estimate(metric.test)]);
+        let estimates = [metric.valid, metric.test].into_iter().take(splits).map(estimate);
+        table.push(class, [name].into_iter().chain(estimates));
     }
     let note = "With 95 % intervals. ↑ higher is better, ↓ lower is better; the marked metric was \
                 optimised, on the validation split.";
@@ -70,7 +77,7 @@ pub(crate) fn estimate(estimate: Option<Estimate>) -> Html {
     }
 }
 
-fn classes(evaluation: &Evaluation) -> Option<Html> {
+fn classes(report: &RunReport, evaluation: &Evaluation) -> Option<Html> {
     if evaluation.classes.is_empty() {
         return None;
     }
@@ -87,7 +94,11 @@ fn classes(evaluation: &Evaluation) -> Option<Html> {
         let row = [Html::clipped(&class.label), Html::text(&number::count(class.support))];
         table.push("", row.into_iter().chain(scores));
     }
-    Some(heading("Per class, on test").then(table.html()))
+    let title = match report.judge() {
+        Judge::Test => "Per class, on test",
+        Judge::Validation => "Per class, on validation",
+    };
+    Some(heading(title).then(table.html()))
 }
 
 fn threshold(report: &RunReport, evaluation: &Evaluation) -> Html {
@@ -187,7 +198,11 @@ fn reliability(report: &RunReport, evaluation: &Evaluation) -> Option<Html> {
         Some(positive) => Html::text("probability of ").then(Html::isolated(positive)),
         None => Html::text("probability of the predicted class"),
     };
-    let caption = Html::text("On test: predicted ")
+    let judge = match report.judge() {
+        Judge::Test => "On test: predicted ",
+        Judge::Validation => "On validation: predicted ",
+    };
+    let caption = Html::text(judge)
         .then(what)
         .then(Html::text(
             " against how often it came true. On the dashed line the model means what ",

@@ -208,6 +208,24 @@ fn tables_and_numbers_have_sections_of_their_own() {
 }
 
 #[test]
+fn without_a_test_split_the_rows_are_called_what_they_are() {
+    let mut report = table();
+    assert!(plain(&render(&report)).contains("Test scores"));
+    (report.headline.test_openings, report.headline.verdicts) = (0, Vec::new());
+    report.mistakes.clear();
+    report.data.as_mut().expect("the sample has some").parts.retain(|part| part.part != "test");
+    let page = plain(&render(&report));
+    for shown in ["Validation scores", "Per class, on validation", "40 validation rows, spread"] {
+        assert!(page.contains(shown), "{shown}");
+    }
+    let scores = between(&page, "id=\"scores\"", "</section>").concat();
+    assert!(!scores.contains("Test"), "{scores}");
+    for lie in ["Test scores", "on test", "On test", "test rows", "Test <bdi>"] {
+        assert!(!page.contains(lie), "{lie}");
+    }
+}
+
+#[test]
 fn what_is_absent_is_left_out() {
     let check = |missing: &[&str], change: fn(&mut RunReport)| {
         let mut report = sample::sample();
