@@ -135,7 +135,7 @@ impl HubError {
             }
             Self::Endpoint { .. } => Some("set HF_ENDPOINT to https://… or http://…"),
             Self::NoCache => Some("set LUTHIER_CACHE to a folder"),
-            Self::Offline { .. } => Some("unset HF_HUB_OFFLINE and fetch it once"),
+            Self::Offline { .. } => Some("fetch it once, without --offline and HF_HUB_OFFLINE"),
             Self::NoRepository { has_token: false, .. } | Self::Denied { has_token: false, .. } => {
                 Some("set HF_TOKEN to a token that may read it")
             }

@@ -9,7 +9,8 @@ use crate::data::Targets;
 ///
 /// A row is trained towards a mixture of its label and of what the teacher answers, whose probabilities are
 /// taken to the power of one over the temperature. The student itself has no temperature: it comes to
-/// logits that are smaller by that factor, which calibration takes back.
+/// logits that are smaller by that factor, which calibration takes back. Encoders are trained by two losses
+/// instead, of which the second divides the student's logits too.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Teaching {
     /// What the teacher's answer counts for a row that has a label too, from 0 to 1.
@@ -62,6 +63,11 @@ impl Teaching {
     /// What the teacher's answer counts for a row with a label.
     pub(crate) fn share(&self) -> f32 {
         self.share
+    }
+
+    /// By which its answers are made soft.
+    pub(crate) fn temperature(&self) -> f32 {
+        self.temperature
     }
 
     /// Makes the probabilities of one row soft.

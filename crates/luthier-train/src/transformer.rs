@@ -13,6 +13,7 @@ use luthier_model::Tokens;
 use luthier_nn::{Decay, LoraMatrices, LoraOptions, Pooling, SequenceClassifier, Workspace};
 use luthier_space::{Distribution, Space, Values};
 
+use crate::teaching::Teaching;
 use crate::{Fitted, Job, Learned, Learner, Step, TrainError};
 
 pub use graph::{ExportError, check_size, to_model};
@@ -143,23 +144,17 @@ struct Settings {
     freeze: usize,
     layers: usize,
     lora: Option<LoraOptions>,
+    /// None where values are of a job without a teacher.
     teaching: Option<Teaching>,
-}
-
-/// How a teacher is followed.
-struct Teaching {
-    /// What its answers count against the labels, from 0 to 1.
-    share: f32,
-    /// What the logits of both are divided by.
-    temperature: f32,
-    /// What the distance of hidden states counts beside; 0 for nothing.
-    hidden: f32,
+    /// What the distance of hidden states to the teacher's counts beside the rest.
+    hidden_share: f32,
 }
 
 impl Settings {
     fn read(values: &Values) -> Result<Self, TrainError> {
         let count = |name| Ok::<_, TrainError>(values.int(name)?.clamp(0, 1 << 20) as usize);
         let number = |name| Ok::<_, TrainError>(values.float(name)? as f32);
+        let taught = values.get("teacher_share").is_some();
         let lora = match values.text("train")? {
             "lora" => Some(LoraOptions {
                 rank: count("rank")?.max(1),
@@ -190,22 +185,9 @@ impl Settings {
             freeze: count("freeze")?,
             layers: count("layers")?,
             lora,
-            teaching: Teaching::read(values)?,
+            teaching: taught.then(|| Teaching::read(values)).transpose()?,
+            hidden_share: if taught { number("hidden_share")?.max(0.0) } else { 0.0 },
         })
-    }
-}
-
-impl Teaching {
-    /// None where values are of a job without a teacher.
-    fn read(values: &Values) -> Result<Option<Self>, TrainError> {
-        if values.get("teacher_share").is_none() {
-            return Ok(None);
-        }
-        Ok(Some(Self {
-            share: values.float("teacher_share")?.clamp(0.0, 1.0) as f32,
-            temperature: values.float("teacher_temperature")?.max(1.0) as f32,
-            hidden: values.float("hidden_share")?.max(0.0) as f32,
-        }))
     }
 }
 

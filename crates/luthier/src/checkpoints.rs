@@ -22,7 +22,7 @@ pub(crate) fn locate(folder: &Path) -> Locate {
             return Ok(folder.join(name));
         }
         let found = reference(name).and_then(|reference| {
-            let hub = hub()?;
+            let hub = hub(true)?;
             let snapshot = hub.snapshot(&reference)?;
             Ok(snapshot.folder())
         });
@@ -36,7 +36,7 @@ pub(crate) fn fetch(job: &Job, reporter: &Reporter, stop: &AtomicBool) -> Result
     for name in names(job) {
         if Reference::is_meant(&name) {
             let reference = reference(&name)?;
-            let hub = hub()?;
+            let hub = hub(job.offline)?;
             let mut snapshot = hub.snapshot(&reference)?;
             Fetching { name: &name, reporter, stop }.all(&mut snapshot)?;
         } else if !job.folder.join(&name).is_dir() {
@@ -82,8 +82,10 @@ fn names(job: &Job) -> Vec<String> {
     names
 }
 
-fn hub() -> Result<Hub, HubError> {
-    Ok(Hub::new(Settings::from_env(|name| std::env::var(name).ok())?))
+fn hub(offline: bool) -> Result<Hub, HubError> {
+    let mut settings = Settings::from_env(|name| std::env::var(name).ok())?;
+    settings.is_offline |= offline;
+    Ok(Hub::new(settings))
 }
 
 fn reference(name: &str) -> Result<Reference, HubError> {

@@ -91,6 +91,9 @@ pub(crate) struct JobArgs {
     /// Where the study is, instead of `tune.storage`; `${NAME}` in it is the environment variable
     #[arg(long, env = STORAGE_VARIABLE, hide_env_values = true)]
     pub(crate) storage: Option<String>,
+    /// Fetch no checkpoints; those that were fetched before are used
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 #[derive(Args)]

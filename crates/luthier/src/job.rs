@@ -55,6 +55,8 @@ pub(crate) struct Job {
     pub(crate) tune: Tune,
     pub(crate) compress: CompressForm,
     pub(crate) route: Option<RouteForm>,
+    /// Whether nothing may be fetched.
+    pub(crate) offline: bool,
 }
 
 pub(crate) struct Tune {
@@ -231,6 +233,7 @@ impl Job {
             name: form.name,
             compress: form.compress,
             route: form.serve.route,
+            offline: false,
             folder,
         })
     }

@@ -74,11 +74,11 @@ impl<'a> Fit<'a> {
         let mut followed = None;
         let taught = !data.train().taught.is_empty();
         if let Some(teaching) = settings.teaching.as_ref().filter(|_| taught) {
-            options.loss.labels = 1.0 - teaching.share;
+            options.loss.labels = 1.0 - teaching.share();
             options.loss.soft =
-                Some(SoftLoss { weight: teaching.share, temperature: teaching.temperature });
-            if teaching.hidden > 0.0 {
-                let (found, loss) = follow(learner, &start, &tokens, settings, teaching.hidden)?;
+                Some(SoftLoss { weight: teaching.share(), temperature: teaching.temperature() });
+            if settings.hidden_share > 0.0 {
+                let (found, loss) = follow(learner, &start, &tokens, settings)?;
                 options.loss.hidden = Some(loss);
                 followed = Some(found);
             }
@@ -275,7 +275,6 @@ fn follow(
     start: &Start,
     tokens: &Tokens,
     settings: &Settings,
-    weight: f32,
 ) -> Result<(Followed, HiddenLoss), TrainError> {
     let unusable = |reason| TrainError::Checkpoint { name: TEACHER.to_owned(), reason };
     let network = learner.teacher()?;
@@ -293,7 +292,7 @@ fn follow(
         let places = spread(own.layers, its.layers);
         let followed = levels.clone().map(|level| places[level - 1] + 1).collect();
         let loss = HiddenLoss {
-            weight,
+            weight: settings.hidden_share,
             distance: Distance::Square,
             levels: levels.collect(),
             width: None,

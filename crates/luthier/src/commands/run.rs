@@ -60,6 +60,7 @@ pub(crate) fn load(args: &JobArgs) -> Result<Job, Failure> {
     job.tune.trials = args.trials.unwrap_or(job.tune.trials);
     job.tune.workers = args.workers.map_or(job.tune.workers, usize::from);
     job.tune.seed = args.seed.unwrap_or(job.tune.seed);
+    job.offline = args.offline;
     Ok(job)
 }
 

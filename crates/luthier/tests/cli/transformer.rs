@@ -200,6 +200,14 @@ fn checkpoints_of_the_hub_are_fetched_once() {
     tune(&endpoint).ok();
     // Nobody listens there.
     tune("http://127.0.0.1:9").ok();
+    let offline = |cache: &str| {
+        let variables = [("HF_ENDPOINT", endpoint.as_str()), ("LUTHIER_CACHE", cache)];
+        Outcome::of(desk.command(&["tune", "job", "--offline"]).envs(variables))
+    };
+    offline(cache).ok();
+    let outcome = offline(desk.path("another").to_str().unwrap());
+    assert_eq!(outcome.code, Some(2));
+    assert!(outcome.err.contains("was not fetched before"), "{}", outcome.err);
     let files = desk.names(&format!("cache/hub/someone/tiny/{COMMIT}"));
     assert!(files.contains(&"model.safetensors".to_owned()), "{files:?}");
     let variables = [("HF_HUB_OFFLINE", "1"), ("LUTHIER_CACHE", "elsewhere")];
