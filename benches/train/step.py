@@ -58,7 +58,7 @@ def measure(quick, rounds):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "case.safetensors"
             reference.save(path, weights, {"facts": json.dumps(facts(case))})
-            found += compare(case, path, source, rounds or (3 if quick else 8), 10 if quick else STEPS)
+            found += compare(case, path, source, rounds or (2 if quick else 8), 6 if quick else STEPS)
     return found
 
 

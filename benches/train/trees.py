@@ -22,7 +22,8 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 THREADS = 2
 SEEDS = 5
 TRIALS = 30
-# How often the folds of the comparison after tuning are drawn.
+# Of the comparison after tuning, and how often they are drawn.
+FOLDS = 5
 REPEATS = 3
 SHARE_OF_TIME = 0.8
 AUC_APART = 0.002
@@ -69,7 +70,7 @@ def measure(quick, rounds):
             found += speed(folder, name, rows, 3 if quick else rounds or 7)
             found += quality(folder, name, rows, 2 if quick else SEEDS)
             if name == "uci_default":
-                found += tuned(folder, name, rows, 2 if quick else TRIALS, 1 if quick else REPEATS)
+                found += tuned(folder, name, rows, *((2, 2, 1) if quick else (TRIALS, FOLDS, REPEATS)))
         found += claims(folder, quick)
     return found
 
@@ -82,7 +83,7 @@ def claims(folder, quick):
         return []
     rows = [row for path in vars(parts).values() for row in product.rows(path)]
     labels = [row["label"] for row in rows]
-    folds = StratifiedKFold(5, shuffle=True, random_state=42).split(rows, labels)
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=42).split(rows, labels)
     apart, verdicts = [], []
     for fold, (rest, held) in enumerate(folds):
         of_fold = folder / f"german-{fold}"
@@ -189,14 +190,14 @@ def answers(folder, rows):
     return session.run(None, {"columns": rows[:, :-1]})[0][:, 1]
 
 
-def tuned(folder, name, rows, trials, repeats):
+def tuned(folder, name, rows, trials, folds, repeats):
     """AUC out of fold where the rest of the rows was searched on, both with the same space and sampler.
 
     Few trials of one seed find more or less good options by chance, about 0.001 of AUC apart; so the folds
     are drawn `repeats` times, each searched with a seed of its own.
     """
     own, peer = [], []
-    for seed, (rest, held) in enumerate(repeated_folds(rows, repeats)):
+    for seed, (rest, held) in enumerate(repeated_folds(rows, folds, repeats)):
 
         def ours(train, test, values):
             return fit(folder, train, test, values, seed)[1]
@@ -211,7 +212,7 @@ def tuned(folder, name, rows, trials, repeats):
     above = statistics.mean(own) - statistics.mean(peer)
     how = (
         f"{statistics.mean(own):.4f}, LightGBM {statistics.mean(peer):.4f}, {trials} trials of "
-        f"Optuna's TPE each, 5 folds drawn {repeats} times, paired t-test p = {p:.2g}"
+        f"Optuna's TPE each, {folds} folds drawn {repeats} times, paired t-test p = {p:.2g}"
     )
     figure = f"trees: {name}, AUC after tuning above LightGBM's"
     # A difference that the test does not tell from none is a tie.
@@ -219,11 +220,11 @@ def tuned(folder, name, rows, trials, repeats):
     return [figures.Figure(figure, above, "", ">= 0, or a tie", met, how)]
 
 
-def repeated_folds(rows, repeats):
-    """The rows to search on and those held out, for each of 5 folds, drawn anew `repeats` times."""
+def repeated_folds(rows, folds, repeats):
+    """The rows to search on and those held out, for each of the folds, drawn anew `repeats` times."""
     for repeat in range(repeats):
-        folds = StratifiedKFold(5, shuffle=True, random_state=repeat)
-        for rest, held in folds.split(rows, rows[:, -1]):
+        drawn = StratifiedKFold(folds, shuffle=True, random_state=repeat)
+        for rest, held in drawn.split(rows, rows[:, -1]):
             yield rows[rest], rows[held]
 
 

@@ -11,8 +11,14 @@ use super::inputs::{Inputs, raw};
 use crate::failure::{Failure, meant_or_known, nearest};
 use crate::job::{self, Deciding, Threshold};
 
-/// Rows that are answered one by one to measure latency, after a tenth of them to warm up.
+/// Rows that are answered one by one to measure latency.
 pub(crate) const TIMED_ROWS: usize = 400;
+/// As many of them are enough where all would take longer than so many milliseconds: slow models have many
+/// candidates for compression to be measured too.
+const LEAST_TIMED: usize = 100;
+const TIMED_MS: f64 = 1000.0;
+/// Rows that are answered before.
+const WARM_ROWS: usize = 20;
 
 /// Labels that a message lists.
 const SHOWN_LABELS: usize = 5;
@@ -220,15 +226,21 @@ pub(super) fn some_rows(
 /// thread.
 pub(super) fn latency(predictor: &Predictor, rows: &[ProbeRow]) -> Result<(f64, f64), Failure> {
     let mut scratch = PredictScratch::default();
-    let mut times = Vec::with_capacity(TIMED_ROWS);
-    for (round, row) in rows.iter().cycle().take(TIMED_ROWS * 11 / 10).enumerate() {
+    let mut time = |row| -> Result<f64, Failure> {
         let start = Instant::now();
         predictor.predict_row(row, &mut scratch)?;
-        if round >= TIMED_ROWS / 10 {
-            times.push(start.elapsed().as_secs_f64() * 1e3);
-        }
-    }
-    Ok(median_and_p99(times))
+        Ok(start.elapsed().as_secs_f64() * 1e3)
+    };
+    let warm = rows.iter().cycle().take(WARM_ROWS);
+    let (typical, _) = median_and_p99(warm.map(&mut time).collect::<Result<_, _>>()?);
+    let affordable = (TIMED_MS / typical) as usize;
+    let count = affordable.clamp(LEAST_TIMED, TIMED_ROWS);
+    // Evenly from all, or all of them again and again.
+    let timed = (0..count).filter_map(|place| match rows.len() {
+        len if len > count => rows.get(place * len / count),
+        len => rows.get(place.checked_rem(len)?),
+    });
+    Ok(median_and_p99(timed.map(time).collect::<Result<_, _>>()?))
 }
 
 /// Median and 99th percentile of times, by the nearest rank; 0 where there are none.
