@@ -50,6 +50,7 @@ pub(crate) use measure::{Answers, TIMED_ROWS, Truth, answer_as, median_and_p99};
 pub(crate) use report::{parameters, trial_state, values};
 use training_rows::TrainingRows;
 use tune::Search;
+use workplace::Workplace;
 
 /// The data of a job: opened, checked and described.
 pub(crate) struct Prepared<'a> {
@@ -209,8 +210,13 @@ pub(crate) fn work(
     let deadline = job.tune.timeout.map(|timeout| Instant::now() + timeout);
     let (study, folder) = (&study, &folder);
     let search = Search { job, rows, study, folder, reporter, stop, deadline };
-    let searched = search.rounds()?;
+    let searched = search.rounds();
     let trials = study.trials();
+    // The fit of the chosen trial is taken further from the run folder alone.
+    Workplace::of(folder, job.tune.workers).keep(&trials, |_| false);
+    // A worker's own folder, that of all workers and the run folder, as long as there is nothing in them.
+    let _ = folder.ancestors().take(3).try_for_each(std::fs::remove_dir);
+    let searched = searched?;
     let best = search.best(&trials);
     Ok(Work {
         evaluated: searched.ended,

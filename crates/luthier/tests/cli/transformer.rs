@@ -29,7 +29,7 @@ fn desk(checkpoint: &str) -> Desk {
 }
 
 /// A desk with the encoder in a folder of the job.
-fn desk_with_encoder() -> Desk {
+pub(crate) fn desk_with_encoder() -> Desk {
     let desk = desk("encoder");
     for file in ["config.json", "model.safetensors", "tokenizer.json"] {
         desk.write(&format!("job/encoder/{file}"), std::fs::read(encoder().join(file)).unwrap());

@@ -7,6 +7,7 @@ use luthier_study::{Locator, Record, Study};
 use luthier_test::{Postgres, Process, wait_for};
 use luthier_tune::State;
 
+use crate::transformer::desk_with_encoder;
 use crate::{Desk, Outcome};
 
 /// The trials of the study in a database.
@@ -49,6 +50,19 @@ fn workers_find_what_a_run_alone_finds() {
     let mut told = desks[0].command(&["worker", "job"]);
     let told = Outcome::of(told.env("LUTHIER_STORAGE", &url)).ok();
     assert!(told.starts_with("0 trials evaluated here, 6 of 6 in all; best f1 0."), "{told}");
+}
+
+#[test]
+fn workers_leave_no_states_of_fits() {
+    let Some(server) = Postgres::start() else { return };
+    let url = server.url();
+    let desk = desk_with_encoder();
+    desk.edit("epochs = 8", "epochs = 2");
+    desk.luthier(&["tune", "job", "--storage", &url, "--trials", "1"]).ok();
+    std::fs::rename(desk.path("job/run"), desk.path("run")).unwrap();
+    desk.luthier(&["worker", "job", "--storage", &url]).ok();
+    assert_eq!(records(&url).len(), 3);
+    assert!(!desk.path("job/run").exists());
 }
 
 #[test]
