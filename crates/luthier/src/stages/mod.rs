@@ -34,6 +34,7 @@ use std::time::{Duration, Instant};
 use luthier_data::{Dataset, Part, Profile};
 use luthier_model::Decision;
 use luthier_report::RunReport;
+use luthier_tune::{State, Trial};
 use serde::Serialize;
 
 use crate::checkpoints;
@@ -212,8 +213,9 @@ pub(crate) fn work(
     let search = Search { job, rows, study, folder, reporter, stop, deadline };
     let searched = search.rounds();
     let trials = study.trials();
-    // The fit of the chosen trial is taken further from the run folder alone.
-    Workplace::of(folder, job.tune.workers).keep(&trials, |_| false);
+    // Nobody goes on from a worker's own folder; what failed trials tell of is there to be looked at.
+    let is_told = |trial: &Trial| trial.state == State::Failed;
+    Workplace::of(folder, job.tune.workers).remove_all_but(&trials, is_told);
     // A worker's own folder, that of all workers and the run folder, as long as there is nothing in them.
     let _ = folder.ancestors().take(3).try_for_each(std::fs::remove_dir);
     let searched = searched?;

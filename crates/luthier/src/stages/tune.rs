@@ -107,7 +107,8 @@ pub(super) fn tune(
     let again = search.finals()?;
     let best =
         choose(&request(&study, &trials), &again).ok_or_else(|| no_trial_completed(&trials))?;
-    Workplace::of(folder, job.tune.workers).keep(&trials, |trial| trial.number == best.number);
+    let goes_on = |trial: &Trial| trial.state != State::Complete || trial.number == best.number;
+    Workplace::of(folder, job.tune.workers).remove_all_but(&trials, goes_on);
     let again: BTreeMap<u64, Trial> =
         again.into_iter().map(|trial| (trial.number, trial)).collect();
     let seconds = start.elapsed().as_secs_f64();
@@ -565,8 +566,11 @@ impl<'a, 'd> Evaluator<'a, 'd> {
                 if chosen.len() < 2 {
                     chosen = luthier_tune::best(&trials, request.directions).into_iter().collect();
                 }
-                let may_be = |trial: &Trial| chosen.iter().any(|t| t.number == trial.number);
-                self.workplace.keep(&trials, may_be);
+                let may_be = |trial: &Trial| {
+                    trial.state != State::Complete
+                        || chosen.iter().any(|chosen| chosen.number == trial.number)
+                };
+                self.workplace.remove_all_but(&trials, may_be);
             }
             _ => self.workplace.remove(trial.number),
         }

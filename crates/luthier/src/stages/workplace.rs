@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use luthier_train::Host;
-use luthier_tune::{State, Trial};
+use luthier_tune::Trial;
 
 use crate::memory;
 
@@ -55,16 +55,15 @@ impl Workplace {
         let _ = fs::remove_dir(self.trial(trial));
     }
 
-    /// The same for complete trials but those `kept`.
-    pub(super) fn keep(&self, trials: &[Trial], kept: impl Fn(&Trial) -> bool) {
-        let complete = trials.iter().filter(|trial| trial.state == State::Complete);
-        complete.filter(|trial| !kept(trial)).for_each(|trial| self.remove(trial.number));
-    }
-
     /// The same for all fits of a trial.
     pub(super) fn remove(&self, trial: u64) {
         let _ = fs::remove_dir_all(self.trial(trial));
         let _ = fs::remove_dir(&self.folder);
+    }
+
+    /// The same for all `trials` but those to `keep`.
+    pub(super) fn remove_all_but(&self, trials: &[Trial], keep: impl Fn(&Trial) -> bool) {
+        trials.iter().filter(|trial| !keep(trial)).for_each(|trial| self.remove(trial.number));
     }
 }
 

@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -89,7 +90,8 @@ fn a_fit_that_is_interrupted_goes_on_after_its_last_epoch() {
     desk.edit("workers = 2", "workers = 1");
     let mut command = desk.command(&["run", "job"]);
     let mut run = Process::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
-    let begun = wait_for(Duration::from_secs(60), || kept(&desk).into_iter().next());
+    let begun =
+        wait_for(Duration::from_secs(60), || kept(&desk.path("job/run")).into_iter().next());
     assert!(begun.is_some(), "no epoch was kept");
     let start = Instant::now();
     run.signal("INT");
@@ -100,34 +102,54 @@ fn a_fit_that_is_interrupted_goes_on_after_its_last_epoch() {
     assert!(!desk.path("job/run/fits").exists(), "nothing is left");
 }
 
-/// The states of fits that are kept.
-fn kept(desk: &Desk) -> Vec<PathBuf> {
-    let entries = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let trials = entries(desk.path("job/run/fits"));
-    let fits = trials.flat_map(|trial| entries(trial.path()));
-    fits.map(|fit| fit.path().join("state")).filter(|state| state.exists()).collect()
+/// The states of fits that are kept somewhere in a folder.
+pub(crate) fn kept(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let of_entry = |entry: std::fs::DirEntry| match entry.path() {
+        path if path.is_dir() => kept(&path),
+        path if path.ends_with("state") => vec![path],
+        _ => Vec::new(),
+    };
+    entries.flat_map(of_entry).collect()
 }
 
 #[test]
 fn the_fit_of_the_chosen_trial_is_not_done_twice() {
-    for folds in [false, true] {
-        let desks = [true, false].map(|keep| {
+    for folds in [0, 2] {
+        let [with, without] = [true, false].map(|keep| {
             let desk = desk_with_encoder();
-            desk.edit("epochs = 8", "epochs = 4");
-            if folds {
-                desk.edit("valid = \"valid.csv\"", "folds = 2");
+            if folds > 0 {
+                desk.edit("valid = \"valid.csv\"", &format!("folds = {folds}"));
             }
             desk.luthier(&["tune", "job"]).ok();
-            assert_eq!(kept(&desk).len(), if folds { 2 } else { 1 });
-            if !keep {
-                std::fs::remove_dir_all(desk.path("job/run/fits")).unwrap();
+            let states = kept(&desk.path("job/run"));
+            assert_eq!(states.len(), folds.max(1));
+            let mut told = Vec::new();
+            match keep {
+                true => told.extend(states.iter().map(|state| watched(state))),
+                false => std::fs::remove_dir_all(desk.path("job/run/fits")).unwrap(),
             }
             desk.luthier(&["run", "job"]).ok();
+            let is_read = |told: &Receiver<()>| told.recv_timeout(Duration::from_secs(5)).is_ok();
+            assert!(told.iter().all(is_read), "a state was not read");
             assert!(!desk.path("job/run/fits").exists(), "nothing is left");
-            desk
+            desk.folder("job/run/bundle")
         });
-        assert!(desks[0].folder("job/run/bundle") == desks[1].folder("job/run/bundle"));
+        assert!(with == without);
     }
+}
+
+/// Makes a state a pipe that can be read once, and tells when it was. A fit that is done beside it all the
+/// same cannot keep its own.
+fn watched(state: &Path) -> Receiver<()> {
+    let content = std::fs::read(state).unwrap();
+    std::fs::remove_file(state).unwrap();
+    assert!(Command::new("mkfifo").arg(state).status().unwrap().success());
+    std::fs::create_dir(state.with_extension("partial")).unwrap();
+    let (tell, told) = mpsc::channel();
+    let state = state.to_owned();
+    thread::spawn(move || std::fs::write(state, content).map(|()| tell.send(())));
+    told
 }
 
 #[test]

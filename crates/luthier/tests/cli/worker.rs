@@ -7,7 +7,7 @@ use luthier_study::{Locator, Record, Study};
 use luthier_test::{Postgres, Process, wait_for};
 use luthier_tune::State;
 
-use crate::transformer::desk_with_encoder;
+use crate::transformer::{desk_with_encoder, kept};
 use crate::{Desk, Outcome};
 
 /// The trials of the study in a database.
@@ -57,12 +57,18 @@ fn workers_leave_no_states_of_fits() {
     let Some(server) = Postgres::start() else { return };
     let url = server.url();
     let desk = desk_with_encoder();
-    desk.edit("epochs = 8", "epochs = 2");
     desk.luthier(&["tune", "job", "--storage", &url, "--trials", "1"]).ok();
     std::fs::rename(desk.path("job/run"), desk.path("run")).unwrap();
-    desk.luthier(&["worker", "job", "--storage", &url]).ok();
+    let worker = ["worker", "job", "--storage", &url];
+    let mut told = started(&desk, &worker);
+    let begun = || kept(&desk.path("job/run")).into_iter().next();
+    wait_for(Duration::from_secs(20), begun).expect("an epoch is kept");
+    told.signal("TERM");
+    assert_eq!(told.child().wait().unwrap().code(), Some(130));
+    assert!(!desk.path("job/run").exists(), "of a trial that was given back");
+    desk.luthier(&worker).ok();
     assert_eq!(records(&url).len(), 3);
-    assert!(!desk.path("job/run").exists());
+    assert!(!desk.path("job/run").exists(), "of trials that are over");
 }
 
 #[test]
